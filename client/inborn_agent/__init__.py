@@ -1,0 +1,1 @@
+"""The node agent: attests workloads and serves them their identities (Linux only)."""
