@@ -158,7 +158,7 @@ def compare(old: Path, new: Path) -> list[str]:
 
 
 def load() -> int:
-    """Import every generated module and send a message of every type there and back, its single scalar fields filled in.
+    """Import every generated module and send a message of every type, its single scalars filled in, there and back.
 
     Does not fill in repeated fields and messages within messages: those within are tried by themselves.
     """
