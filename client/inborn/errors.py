@@ -1,0 +1,139 @@
+"""One tree of errors for library, agent and CA.
+
+The family says who must act: the caller sent something wrong (`RequestError`), it was understood and refused
+(`DeniedError`), it may work later (`UnavailableError`), or it is our bug (`InternalError`). Facts are attributes; the
+text is one lower-case line that names the rule and both values. An error keeps its type across the wire: `kind` names
+it there and `error_from_wire` makes it anew.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AlreadyExistsError",
+    "DeniedError",
+    "ExhaustedError",
+    "InbornError",
+    "InternalError",
+    "NotFoundError",
+    "PreconditionError",
+    "RequestError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "error_from_wire",
+]
+
+_MAX_WIRE_TEXT = 2048  # a longer text from the other side is cut: it ends in logs and terminals
+
+_kinds: dict[str, type[InbornError]] = {}
+
+
+class InbornError(Exception):
+    """Base of all errors that a user of Inborn can meet.
+
+    `message` is one line without a final full stop; `hint` says what to do, and may be empty. Further keyword
+    arguments become the attribute `facts`; they are not sent over the wire.
+    """
+
+    status: ClassVar[int] = 13  # the gRPC status code, as a number
+
+    def __init__(self, message: str, *, hint: str = "", **facts: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.facts = facts
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        _kinds[cls.__name__] = cls
+
+    @property
+    def kind(self) -> str:
+        """The name of the error's type, as it stands on the wire and in the audit trail."""
+        return type(self).__name__
+
+
+class RequestError(InbornError):
+    """The caller sent something that cannot be right."""
+
+    status = 3  # INVALID_ARGUMENT
+
+
+class NotFoundError(RequestError):
+    """What the caller names does not exist."""
+
+    status = 5  # NOT_FOUND
+
+
+class AlreadyExistsError(RequestError):
+    """What the caller wants to make is there already."""
+
+    status = 6  # ALREADY_EXISTS
+
+
+class PreconditionError(RequestError):
+    """The request is right, and the state of things forbids it."""
+
+    status = 9  # FAILED_PRECONDITION
+
+
+class DeniedError(InbornError):
+    """Understood and refused."""
+
+    status = 7  # PERMISSION_DENIED
+
+
+class UnauthenticatedError(DeniedError):
+    """The caller's credential is not valid (any more)."""
+
+    status = 16  # UNAUTHENTICATED
+
+
+class UnavailableError(InbornError):
+    """It may work later."""
+
+    status = 14  # UNAVAILABLE
+
+
+class ExhaustedError(UnavailableError):
+    """A limit was reached; the text says which."""
+
+    status = 8  # RESOURCE_EXHAUSTED
+
+
+class InternalError(InbornError):
+    """A bug of ours, or a machine that does not do what it must."""
+
+    status = 13  # INTERNAL
+
+
+_by_status: dict[int, type[InbornError]] = {
+    3: RequestError,
+    5: NotFoundError,
+    6: AlreadyExistsError,
+    7: DeniedError,
+    8: ExhaustedError,
+    9: PreconditionError,
+    13: InternalError,
+    14: UnavailableError,
+    16: UnauthenticatedError,
+}
+
+
+def error_from_wire(kind: str, message: str, hint: str, status: int) -> InbornError:
+    """Make the error that the other side raised.
+
+    A kind that this program does not know becomes the family that `status` names; text is cut and control characters
+    are replaced, because the other side chose it.
+    """
+    cls = _kinds.get(kind)
+    if cls is None or cls.status != status:
+        cls = _by_status.get(status, InternalError)
+    error = cls.__new__(cls)
+    InbornError.__init__(error, _one_line(message), hint=_one_line(hint))
+    return error
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_WIRE_TEXT])

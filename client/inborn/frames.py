@@ -1,0 +1,58 @@
+"""Length-prefixed frames between processes of one host, without input or output.
+
+A frame is 4 octets, big-endian, the length of what follows, and that many octets. `FrameReader` takes octets as they
+arrive and gives back whole frames; it refuses a length over the limit before it holds the octets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from inborn.errors import RequestError
+
+__all__ = ["MAX_FRAME_SIZE", "FrameReader", "FrameTooLarge", "encode_frame"]
+
+MAX_FRAME_SIZE = 16 * 1024 * 1024  # octets: a snapshot of 100,000 revocations has 10 MiB
+
+
+class FrameTooLarge(RequestError):
+    """A frame is larger than the limit; the connection cannot go on."""
+
+
+def encode_frame(payload: bytes) -> bytes:
+    """Put the length before the payload. Raises `FrameTooLarge`."""
+    if len(payload) > MAX_FRAME_SIZE:
+        raise FrameTooLarge(f"frame is larger than {MAX_FRAME_SIZE} octets: {len(payload)}")
+    return len(payload).to_bytes(4, "big") + payload
+
+
+class FrameReader:
+    """Cuts a stream of octets into frames. `limit` may be lower than `MAX_FRAME_SIZE`."""
+
+    __slots__ = ("_buffer", "_limit")
+
+    def __init__(self, limit: int = MAX_FRAME_SIZE) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Add octets and yield each frame that is whole now. Raises `FrameTooLarge`."""
+        self._buffer += data
+        at = 0
+        try:
+            while len(self._buffer) - at >= 4:
+                length = int.from_bytes(self._buffer[at : at + 4], "big")
+                if length > self._limit:
+                    raise FrameTooLarge(f"frame is larger than {self._limit} octets: {length}")
+                if len(self._buffer) - at - 4 < length:
+                    break
+                frame = bytes(self._buffer[at + 4 : at + 4 + length])
+                at += 4 + length
+                yield frame
+        finally:
+            del self._buffer[:at]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the stream may end here without a frame being cut off."""
+        return not self._buffer
