@@ -29,7 +29,7 @@ class SelectorError(RequestError):
     """The text is not a selector."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Selector:
     """One fact about a workload. Valid if it exists; `str()` gives `type:value`.
 
