@@ -1,0 +1,346 @@
+"""The CA's feeds as they arrive: which messages are believed, and in which order (no input or output).
+
+Theory of operation. There are two feeds, the domain's (the same for everybody) and one for each node. Every message is
+signed by a key whose certificate leads to the bundle, has the ID `/inborn/ca/<id>/log` and is not revoked; nothing else
+in the message is looked at before that is known. Each message carries its feed's revision and the one before it:
+
+    content                    log_id           revision              outcome
+    snapshot                   known or other   not below the known   applied; another log_id starts both feeds anew
+    update                     known            previous == known     applied
+    update, heartbeat          known            at or below the known old news: applied already, says nothing of now
+    heartbeat                  known            == known              fresh if made later than all before it
+    anything else                                                     `FeedGap` or `FeedRollback`, and nothing changes
+
+A front or a relay that carries the messages can only be silent; and it cannot pretend that a silent CA is alive,
+because a heartbeat shown twice is not fresh.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from cryptography import x509
+from google.protobuf.message import DecodeError
+
+from inborn.bundle import X509Bundle
+from inborn.errors import PreconditionError, RequestError, UnauthenticatedError
+from inborn.revocation import RevocationRule, RevocationSet
+from inborn.selector import Selector, parse_selector
+from inborn.signed_request import FEED_CONTEXT, verify_octets
+from inborn.spiffeid import SpiffeId, TrustDomain, parse_spiffe_id
+from inborn.svid import CertificateFacts, load_certificate, parse_chain
+from inborn.verify import verify_chain, verify_current
+from inborn.wire import MAX_MESSAGE_SIZE, datetime_from_ms, rule_from_wire
+from inborn_proto import feed_pb2
+
+__all__ = [
+    "Authority",
+    "AuthorityState",
+    "DomainUpdate",
+    "FeedEntry",
+    "FeedGap",
+    "FeedRollback",
+    "FeedUpdate",
+    "FeedVerifier",
+    "Heartbeat",
+    "InvalidFeed",
+    "NodeUpdate",
+    "WrongFeed",
+    "is_log_id",
+]
+
+_LOG_ID_SIZE = 16
+_MAX_AUTHORITIES = 256  # issuing authorities and roots of one trust domain: a few for each of its CAs
+_MAX_CRL_SIZE = 8 * 1024 * 1024  # octets: 200,000 revoked certificates
+
+
+class InvalidFeed(RequestError):
+    """A message of a feed cannot be read."""
+
+
+class WrongFeed(UnauthenticatedError):
+    """A message is not for us: another trust domain, another node, or a signer that may not sign feeds."""
+
+
+class FeedGap(PreconditionError):
+    """Messages are missing between what is known and what arrived; the stream is opened again from what is known."""
+
+
+class FeedRollback(PreconditionError):
+    """A message shows an older state than the one that is known."""
+
+
+class AuthorityState(Enum):
+    """The numbers are those of the wire."""
+
+    ROOT = 1
+    PREPARED = 2
+    ACTIVE = 3
+    RETIRED = 4
+    TAINTED = 5
+    REVOKED = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """A root or issuing authority with its current CRL, DER."""
+
+    certificate: x509.Certificate
+    state: AuthorityState
+    crl: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedEntry:
+    """What an agent knows of a registration entry."""
+
+    id: str
+    spiffe_id: SpiffeId
+    selectors: frozenset[Selector]
+    ttl: dt.timedelta
+    hint: str = ""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainUpdate:
+    """Content of the domain feed. None and empty mean unchanged, except in a snapshot, where all is there."""
+
+    snapshot: bool
+    bundle: X509Bundle | None
+    authorities: tuple[Authority, ...]
+    revocations: tuple[RevocationRule, ...]
+    dropped: tuple[int, ...]
+    revocation_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUpdate:
+    """Content of a node's feed. In a snapshot `entries` are all that there are."""
+
+    snapshot: bool
+    entries: tuple[FeedEntry, ...]
+    removed: tuple[str, ...]
+    rotate_before: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """Says that the CA is alive and that nothing is missing."""
+
+    revocation_seq: int
+    interval: dt.timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedUpdate:
+    """A message that is believed. `node` is None for the domain feed."""
+
+    node: SpiffeId | None
+    log_id: bytes
+    revision: int
+    made_at: dt.datetime
+    content: DomainUpdate | NodeUpdate | Heartbeat
+    is_new: bool
+    """False: its content is known already."""
+    is_fresh: bool
+    """True: made later than every message before it, so the CA has been heard now."""
+
+
+@dataclass(slots=True, kw_only=True)
+class FeedVerifier:
+    """One subscriber's place in the feeds. `receive` believes a message and moves on, or raises and changes nothing.
+
+    `log_id`, `domain_revision` and `node_revision` are what the subscriber has kept from before (nothing: empty and 0);
+    whoever keeps them writes them only after what they stand for.
+    """
+
+    trust_domain: TrustDomain
+    node: SpiffeId | None = None
+    log_id: bytes = b""
+    domain_revision: int = 0
+    node_revision: int = 0
+    _latest: dt.datetime | None = None
+    _signer: tuple[tuple[bytes, ...], X509Bundle, CertificateFacts, object] | None = field(default=None, repr=False)
+
+    def receive(
+        self, message: feed_pb2.FeedMessage, *, bundle: X509Bundle, revocations: RevocationSet, now: dt.datetime
+    ) -> FeedUpdate:
+        """Verify a message against the bundle and the revocations known before it, and give its content.
+
+        Raises what `verify_chain` raises, `BadSignature`, `WrongFeed`, `InvalidFeed`, `FeedGap`, `FeedRollback`. Not
+        checked: that the content is wise. A revocation rule of an unknown kind refuses the whole message.
+        """
+        if len(message.body) > MAX_MESSAGE_SIZE:
+            raise InvalidFeed(f"feed message is larger than {MAX_MESSAGE_SIZE} octets: {len(message.body)}")
+        signer, key = self._check_signer(tuple(message.log_chain), bundle, revocations, now)
+        verify_octets(key, FEED_CONTEXT, message.body, message.signature)
+        body = _parse(message.body)
+        node = self._check_addressee(body)
+        update = self._place(body, node)
+        self._signer = (tuple(message.log_chain), bundle, signer, key)
+        self._move(update)
+        return update
+
+    def _check_signer(
+        self, chain: tuple[bytes, ...], bundle: X509Bundle, revocations: RevocationSet, now: dt.datetime
+    ) -> tuple[CertificateFacts, object]:
+        known = self._signer
+        if known is not None and known[0] == chain and known[1] == bundle:
+            verify_current(known[2], revocations=revocations, now=now)
+            return known[2], known[3]
+        certificates = parse_chain(chain)
+        facts = verify_chain(
+            certificates,
+            bundles={self.trust_domain: bundle},
+            revocations=revocations,
+            authorize=is_log_id,
+            now=now,
+        )
+        return facts, certificates[0].public_key()
+
+    def _check_addressee(self, body: feed_pb2.FeedBody) -> SpiffeId | None:
+        if body.trust_domain != self.trust_domain.name:
+            raise WrongFeed(f"feed is of trust domain {body.trust_domain!a}, not {self.trust_domain}")
+        if not body.node:
+            return None
+        if self.node is None or body.node != str(self.node):
+            raise WrongFeed(f"feed is for {body.node!a}, not {self.node or 'a daemon'}")
+        return self.node
+
+    def _place(self, body: feed_pb2.FeedBody, node: SpiffeId | None) -> FeedUpdate:
+        """Where the message stands in its feed. Raises `FeedGap`, `FeedRollback`, `InvalidFeed`."""
+        if len(body.log_id) != _LOG_ID_SIZE:
+            raise InvalidFeed(f"log_id has {len(body.log_id)} octets, not {_LOG_ID_SIZE}")
+        content = _content(body, self.trust_domain, is_node_feed=node is not None)
+        known = self.domain_revision if node is None else self.node_revision
+        made_at = datetime_from_ms(body.made_at_ms)
+        same_log = body.log_id == self.log_id
+        is_later = not same_log or self._latest is None or made_at > self._latest
+        if isinstance(content, DomainUpdate | NodeUpdate) and content.snapshot:
+            if not same_log and node is not None:
+                raise FeedGap(f"node feed of log {body.log_id.hex()} came before its domain feed")
+            if same_log and body.revision < known:
+                raise FeedRollback(f"snapshot shows revision {body.revision}, known is {known}")
+            is_new, is_fresh = True, is_later
+        elif not same_log:
+            raise FeedGap(f"feed of log {body.log_id.hex()} does not follow on log {self.log_id.hex() or '(none)'}")
+        elif isinstance(content, Heartbeat):
+            if body.revision > known:
+                raise FeedGap(f"heartbeat is of revision {body.revision}, known is {known}")
+            is_new, is_fresh = False, is_later and body.revision == known
+        elif body.revision <= known:
+            is_new, is_fresh = False, False
+        elif body.previous != known:
+            raise FeedGap(f"update follows on revision {body.previous}, known is {known}")
+        else:
+            is_new, is_fresh = True, is_later
+        return FeedUpdate(
+            node=node,
+            log_id=body.log_id,
+            revision=body.revision,
+            made_at=made_at,
+            content=content,
+            is_new=is_new,
+            is_fresh=is_fresh,
+        )
+
+    def _move(self, update: FeedUpdate) -> None:
+        if update.is_fresh:
+            self._latest = update.made_at
+        if not update.is_new:
+            return
+        if update.log_id != self.log_id:
+            self.log_id, self.domain_revision, self.node_revision = update.log_id, 0, 0
+        if update.node is None:
+            self.domain_revision = update.revision
+        else:
+            self.node_revision = update.revision
+
+
+def is_log_id(spiffe_id: SpiffeId) -> bool:
+    """Whether the ID is that of a key that signs feeds: `/inborn/ca/<id>/log`."""
+    parts = spiffe_id.path.split("/")
+    return len(parts) == 5 and parts[1:3] == ["inborn", "ca"] and parts[4] == "log"
+
+
+def _parse(octets: bytes) -> feed_pb2.FeedBody:
+    try:
+        return feed_pb2.FeedBody.FromString(octets)
+    except DecodeError as e:
+        raise InvalidFeed("feed message's body cannot be read") from e
+
+
+def _content(
+    body: feed_pb2.FeedBody, trust_domain: TrustDomain, *, is_node_feed: bool
+) -> DomainUpdate | NodeUpdate | Heartbeat:
+    match body.WhichOneof("content"):
+        case "domain" if not is_node_feed:
+            return _domain_update(body.domain, trust_domain)
+        case "node_update" if is_node_feed:
+            return _node_update(body.node_update)
+        case "heartbeat":
+            beat = body.heartbeat
+            return Heartbeat(revocation_seq=beat.revocation_seq, interval=dt.timedelta(milliseconds=beat.interval_ms))
+        case other:
+            raise InvalidFeed(f"{'node' if is_node_feed else 'domain'} feed has content {other!r}")
+
+
+def _domain_update(wire: feed_pb2.DomainUpdate, trust_domain: TrustDomain) -> DomainUpdate:
+    if wire.snapshot and not wire.roots:
+        raise InvalidFeed("snapshot of the domain feed has no roots")
+    if len(wire.authorities) > _MAX_AUTHORITIES:
+        raise InvalidFeed(f"domain feed has more than {_MAX_AUTHORITIES} authorities: {len(wire.authorities)}")
+    return DomainUpdate(
+        snapshot=wire.snapshot,
+        bundle=X509Bundle.parse(trust_domain, list(wire.roots)) if wire.roots else None,
+        authorities=tuple(_authority(authority) for authority in wire.authorities),
+        revocations=_rules(wire.revocations, wire.revocation_seq),
+        dropped=tuple(wire.dropped),
+        revocation_seq=wire.revocation_seq,
+    )
+
+
+def _rules(wire: Sequence[feed_pb2.RevocationRule], seq: int) -> tuple[RevocationRule, ...]:
+    rules = tuple(rule_from_wire(rule) for rule in wire)
+    if any(later.seq <= earlier.seq for earlier, later in itertools.pairwise(rules)):
+        raise InvalidFeed("revocations do not come by rising seq")
+    if rules and rules[-1].seq > seq:
+        raise InvalidFeed(f"revocation {rules[-1].seq} lies beyond the log's length {seq}")
+    return rules
+
+
+def _authority(wire: feed_pb2.AuthorityState) -> Authority:
+    if len(wire.crl) > _MAX_CRL_SIZE:
+        raise InvalidFeed(f"a CRL is larger than {_MAX_CRL_SIZE} octets: {len(wire.crl)}")
+    try:
+        state = AuthorityState(wire.state)
+    except ValueError as e:
+        raise InvalidFeed(f"an authority is in state {wire.state}, which this version does not know") from e
+    return Authority(certificate=load_certificate(wire.certificate), state=state, crl=wire.crl)
+
+
+def _node_update(wire: feed_pb2.NodeUpdate) -> NodeUpdate:
+    return NodeUpdate(
+        snapshot=wire.snapshot,
+        entries=tuple(_entry(entry) for entry in wire.entries),
+        removed=tuple(wire.removed),
+        rotate_before=datetime_from_ms(wire.rotate_before_ms) if wire.rotate_before_ms else None,
+    )
+
+
+def _entry(wire: feed_pb2.Entry) -> FeedEntry:
+    if not wire.id or not wire.selectors or wire.ttl_seconds < 0:
+        raise InvalidFeed(f"entry {wire.id!a} has no ID, no selector or a negative life")
+    return FeedEntry(
+        id=wire.id,
+        spiffe_id=parse_spiffe_id(wire.spiffe_id),
+        selectors=frozenset(parse_selector(selector) for selector in wire.selectors),
+        ttl=dt.timedelta(seconds=wire.ttl_seconds),
+        hint=wire.hint,
+        revision=wire.revision,
+    )
