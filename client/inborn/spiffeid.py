@@ -112,7 +112,10 @@ class SpiffeId:
         )
 
     def child(self, *segments: str) -> SpiffeId:
-        """The ID that lies below this one by the given path segments."""
+        """The ID that lies below this one by the given path segments, one for each argument."""
+        for segment in segments:
+            if "/" in segment:
+                raise InvalidSpiffeId(f"path segment has a slash: {_shown(segment)}")
         return SpiffeId(trust_domain=self.trust_domain, path=self.path + "".join(f"/{s}" for s in segments))
 
 
@@ -137,7 +140,13 @@ def parse_trust_domain(text: str) -> TrustDomain:
 
 
 def from_operator_input(text: str) -> SpiffeId:
-    """Parse what a person typed: scheme and trust domain may be in upper case, blanks around it are dropped."""
+    """Parse what a person typed: scheme and trust domain may be in upper case, blanks around it are dropped.
+
+    Letters beyond ASCII are refused first: some of them are ASCII in lower case (KELVIN SIGN), and a look-alike must
+    not become another name.
+    """
+    if not text.isascii():
+        raise InvalidSpiffeId(f"id has a character beyond ASCII: {_shown(text)}")
     text = text.strip()
     scheme, separator, rest = text.partition("://")
     name, slash, path = rest.partition("/")
