@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from inborn.errors import RequestError
-from inborn.spiffeid import SpiffeId, parse_spiffe_id
+from inborn.spiffeid import InvalidSpiffeId, SpiffeId, parse_spiffe_id
 
 __all__ = [
     "MAX_CERTIFICATE_SIZE",
@@ -38,6 +38,7 @@ __all__ = [
 
 MAX_CERTIFICATE_SIZE = 16 * 1024  # octets: ours have 600; an ML-DSA one with its chain has 8 KiB
 MAX_CHAIN_LENGTH = 4  # leaf, issuing authority, and two cross-signed ones
+_MAX_SERIAL_OCTETS = 20  # RFC 5280 4.1.2.2
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -121,10 +122,16 @@ class X509Svid:
 
 
 def serial_octets(serial: int) -> bytes:
-    """A serial number as big-endian octets without leading zeros. Raises `InvalidSvid` if it is not positive."""
+    """A serial number as big-endian octets without leading zeros.
+
+    Raises `InvalidSvid` if it is not positive or has more than 20 octets (RFC 5280 4.1.2.2).
+    """
     if serial <= 0:
         raise InvalidSvid(f"serial is not positive: {serial}")
-    return serial.to_bytes((serial.bit_length() + 7) // 8, "big")
+    octets = (serial.bit_length() + 7) // 8
+    if octets > _MAX_SERIAL_OCTETS:
+        raise InvalidSvid(f"serial is longer than {_MAX_SERIAL_OCTETS} octets: {octets}")
+    return serial.to_bytes(octets, "big")
 
 
 def key_sha256(key: object) -> bytes:
@@ -136,7 +143,10 @@ def key_sha256(key: object) -> bytes:
 
 
 def split_der(data: bytes, *, limit: int = 64) -> list[bytes]:
-    """Cut concatenated DER structures (SEQUENCEs) apart. Raises `InvalidSvid` for anything else or more than `limit`."""
+    """Cut concatenated DER structures (SEQUENCEs) apart. Raises `InvalidSvid` for anything else or more than `limit`.
+
+    Lengths must have the shortest form, as DER asks. Not checked: what is inside.
+    """
     parts: list[bytes] = []
     at = 0
     while at < len(data):
@@ -150,6 +160,8 @@ def split_der(data: bytes, *, limit: int = 64) -> list[bytes]:
             if not 1 <= octets <= 3 or at + 2 + octets > len(data):
                 raise InvalidSvid(f"bad DER length at octet {at}")
             length, header = int.from_bytes(data[at + 2 : at + 2 + octets], "big"), 2 + octets
+            if length < 0x80 or data[at + 2] == 0:
+                raise InvalidSvid(f"bad DER length at octet {at}")
         end = at + header + length
         if end > len(data):
             raise InvalidSvid(f"DER sequence at octet {at} is cut off")
@@ -193,7 +205,7 @@ def read_certificate(leaf: x509.Certificate) -> CertificateFacts:
         key_hash = key_sha256(leaf.public_key())
     except x509.ExtensionNotFound as e:
         raise InvalidSvid(f"certificate has no extension {e.oid.dotted_string}") from e
-    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm, InvalidSignature) as e:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm) as e:
         raise InvalidSvid("certificate has an extension or a key that cannot be read") from e
     if not authority:
         raise InvalidSvid("certificate's authority key identifier has no key identifier")
@@ -212,7 +224,10 @@ def _spiffe_id(extensions: x509.Extensions) -> SpiffeId:
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1:
         raise InvalidSvid(f"certificate must have exactly one URI name, has {len(uris)}")
-    spiffe_id = parse_spiffe_id(uris[0])
+    try:
+        spiffe_id = parse_spiffe_id(uris[0])
+    except InvalidSpiffeId as e:
+        raise InvalidSvid(f"certificate's URI name is no SPIFFE ID: {e.message}") from e
     if not spiffe_id.path:
         raise InvalidSvid(f"certificate's SPIFFE ID has no path: {spiffe_id}")
     return spiffe_id
