@@ -16,7 +16,7 @@ from inborn.bundle import X509Bundle
 from inborn.errors import DeniedError, UnauthenticatedError
 from inborn.revocation import RevocationSet
 from inborn.spiffeid import SpiffeId, TrustDomain
-from inborn.svid import CertificateFacts, parse_chain, read_certificate
+from inborn.svid import MAX_CHAIN_LENGTH, CertificateFacts, InvalidSvid, parse_chain, read_certificate
 
 __all__ = [
     "Authorizer",
@@ -82,21 +82,20 @@ def verify_chain(
     """Verify a peer's chain (leaf first) and return the facts of its leaf.
 
     Checks in this order: the leaf is an X509-SVID (X509-SVID 2, 4, 5.2); it is valid now; the chain leads to the
-    bundle *of the leaf's own trust domain and no other* (Workload API 4.6, RFC 5280 6.1); every issuing certificate
-    that names a SPIFFE ID is of the leaf's trust domain; it is not revoked; the authorizer says yes.
+    bundle *of the leaf's own trust domain and no other* (Workload API 4.6, RFC 5280 6.1); the leaf's authority key
+    identifier is that of the certificate that signed it; every issuing certificate that names a SPIFFE ID is of the
+    leaf's trust domain; it is not revoked; the authorizer says yes.
 
     Raises `InvalidSvid`, `CertificateExpired`, `UntrustedCertificate`, `CertificateRevoked`, `NotAuthorized`. Not
     checked: that the peer holds the private key (the TLS handshake does that), CRLs, name constraints.
     """
-    certificates = (
-        tuple(chain) if chain and isinstance(chain[0], x509.Certificate) else parse_chain(chain)  # type: ignore[arg-type]
-    )
-    facts = read_certificate(certificates[0])  # type: ignore[arg-type]
+    certificates = _load(chain)
+    facts = read_certificate(certificates[0])
     verify_current(facts, revocations=None, now=now)
     bundle = bundles.get(facts.spiffe_id.trust_domain)
-    if bundle is None:
+    if bundle is None or bundle.trust_domain != facts.spiffe_id.trust_domain:
         raise UntrustedCertificate(f"no bundle for trust domain {facts.spiffe_id.trust_domain}")
-    _verify_path(certificates, bundle, facts, now)  # type: ignore[arg-type]
+    _verify_path(certificates, bundle, facts, now)
     revocations.check(facts)
     if not authorize(facts.spiffe_id):
         raise NotAuthorized(f"peer {facts.spiffe_id} is not authorized")
@@ -110,31 +109,61 @@ def verify_current(facts: CertificateFacts, *, revocations: RevocationSet | None
     """
     if now > facts.not_after:
         raise CertificateExpired(
-            f"certificate of {facts.spiffe_id} expired at {facts.not_after:%Y-%m-%dT%H:%M:%SZ}, now {now:%Y-%m-%dT%H:%M:%SZ}"
+            f"certificate of {facts.spiffe_id} expired at {_shown(facts.not_after)}, now {_shown(now)}"
         )
     if now + CLOCK_SKEW < facts.not_before:
         raise CertificateExpired(
-            f"certificate of {facts.spiffe_id} is valid from {facts.not_before:%Y-%m-%dT%H:%M:%SZ}, now {now:%Y-%m-%dT%H:%M:%SZ}"
+            f"certificate of {facts.spiffe_id} is valid from {_shown(facts.not_before)}, now {_shown(now)}"
         )
     if revocations is not None:
         revocations.check(facts)
 
 
+def _load(chain: Sequence[x509.Certificate] | Sequence[bytes]) -> tuple[x509.Certificate, ...]:
+    ders = [c for c in chain if isinstance(c, bytes)]
+    if len(ders) == len(chain):
+        return parse_chain(ders)
+    certificates = tuple(c for c in chain if isinstance(c, x509.Certificate))
+    if len(certificates) != len(chain):
+        raise TypeError("a chain is made of certificates or of DER")
+    if len(certificates) > MAX_CHAIN_LENGTH:
+        raise InvalidSvid(f"chain is longer than {MAX_CHAIN_LENGTH} certificates: {len(certificates)}")
+    return certificates
+
+
 def _verify_path(
     chain: Sequence[x509.Certificate], bundle: X509Bundle, facts: CertificateFacts, now: dt.datetime
 ) -> None:
-    at = max(now, facts.not_before)  # the skew that verify_current allows must hold for the path as well
+    # The skew that verify_current allows must hold for the path as well. The verifier wants UTC without saying so.
+    at = max(now, facts.not_before).astimezone(dt.UTC).replace(tzinfo=None)
     try:
-        verifier = (
-            PolicyBuilder().store(Store(list(bundle.roots))).time(at.replace(tzinfo=None)).build_client_verifier()
-        )
+        verifier = PolicyBuilder().store(Store(list(bundle.roots))).time(at).build_client_verifier()
         path = verifier.verify(chain[0], list(chain[1:])).chain
     except (VerificationError, ValueError, UnsupportedAlgorithm) as e:
         raise UntrustedCertificate(
             f"certificate of {facts.spiffe_id} does not lead to the bundle of {bundle.trust_domain}: {e}"
         ) from e
-    for issuer in path[1:]:
-        _check_issuer(issuer, bundle.trust_domain)
+    try:
+        _check_signer(path[1], facts)
+        for issuer in path[1:]:
+            _check_issuer(issuer, bundle.trust_domain)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as e:
+        raise UntrustedCertificate("issuing certificate has an extension that cannot be read") from e
+
+
+def _check_signer(signer: x509.Certificate, facts: CertificateFacts) -> None:
+    """The leaf names the authority that signed it (RFC 5280 4.2.1.1); finding a path does not ask for that.
+
+    Revocation by authority and every cut-off go by this name, and whoever stole an issuing key chooses what it says.
+    """
+    try:
+        key_id = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound as e:
+        raise UntrustedCertificate("issuing certificate has no subject key identifier") from e
+    if key_id != facts.authority:
+        raise UntrustedCertificate(
+            f"certificate's authority key identifier is {facts.authority.hex()}, it was signed by {key_id.hex()}"
+        )
 
 
 def _check_issuer(issuer: x509.Certificate, trust_domain: TrustDomain) -> None:
@@ -145,4 +174,8 @@ def _check_issuer(issuer: x509.Certificate, trust_domain: TrustDomain) -> None:
         return
     for uri in names.get_values_for_type(x509.UniformResourceIdentifier):
         if uri != str(trust_domain.id):
-            raise UntrustedCertificate(f"issuing certificate names {ascii(uri)}, not {trust_domain.id}")
+            raise UntrustedCertificate(f"issuing certificate names {uri!a}, not {trust_domain.id}")
+
+
+def _shown(time: dt.datetime) -> str:
+    return f"{time.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
