@@ -1,0 +1,95 @@
+"""The command `inborn`: one static table of verbs; a verb's module is imported only when the verb is called.
+
+The table names everything by string, so that `inborn --help` loads neither grpc nor cryptography, and so that the
+library's package knows CA and agent by name alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["GROUPS", "VERBS", "Group", "Verb", "main"]
+
+
+class Verb(NamedTuple):
+    """One verb. `target` is "module:attribute" of a click command; `extra` is what has to be installed for it."""
+
+    path: str
+    target: str
+    summary: str
+    extra: str = "cli"
+
+
+class Group(NamedTuple):
+    """Verbs that share their first word."""
+
+    name: str
+    summary: str
+    example: str
+
+
+GROUPS: tuple[Group, ...] = (
+    Group("ca", "The certificate authority of a network.", "inborn ca backup /var/backups/inborn.db"),
+    Group("agent", "The agents that stand between CA and workloads.", "inborn agent list"),
+    Group("token", "Join tokens: how machines and daemons get in.", "inborn token create --name web1 --ttl 10m"),
+    Group(
+        "entry",
+        "Registration entries: which process is which SPIFFE ID.",
+        "inborn entry create --id spiffe://example.org/web --selector unix:uid:1000",
+    ),
+    Group("certs", "The ledger of everything issued.", "inborn certs list --id spiffe://example.org/web"),
+    Group("revocations", "What has been revoked, and what is blocked.", "inborn revocations list"),
+    Group("bundle", "The roots of the trust domain.", "inborn bundle show --format pem > roots.pem"),
+    Group("audit", "Who changed what, when, from where.", "inborn audit list --follow"),
+    Group("alarms", "What somebody has to look at.", "inborn alarms list"),
+    Group("svid", "This process's own identity.", "inborn svid fetch --write /run/web/tls"),
+)
+
+VERBS: tuple[Verb, ...] = (
+    Verb("up", "inborn_ca.cli:up", "Run CA and agent for this machine under one command.", "ca"),
+    Verb("status", "inborn.cli.status:status", "Say what runs, what runs out when, and which alarms are open."),
+    Verb("ca run", "inborn_ca.cli:ca_run", "Run the certificate authority.", "ca"),
+    Verb("ca backup", "inborn.cli.ca:backup", "Back up the CA while it runs."),
+    Verb("ca restore", "inborn_ca.cli:ca_restore", "Make a CA from a backup.", "ca"),
+    Verb("agent run", "inborn_agent.cli:agent_run", "Run the agent of this machine.", "agent"),
+    Verb("agent list", "inborn.cli.agents:list_agents", "List the agents and how far they are."),
+    Verb("agent ban", "inborn.cli.agents:ban", "End an agent for good, at once."),
+    Verb("token create", "inborn.cli.token:create", "Make a join token."),
+    Verb("token list", "inborn.cli.token:list_tokens", "List the tokens that can still be used."),
+    Verb("token revoke", "inborn.cli.token:revoke", "Withdraw a token."),
+    Verb("entry create", "inborn.cli.entry:create", "Say which processes are a SPIFFE ID."),
+    Verb("entry list", "inborn.cli.entry:list_entries", "List the entries."),
+    Verb("entry show", "inborn.cli.entry:show", "Show one entry."),
+    Verb("entry update", "inborn.cli.entry:update", "Change an entry."),
+    Verb("entry delete", "inborn.cli.entry:delete", "Delete an entry."),
+    Verb("certs list", "inborn.cli.certs:list_certificates", "List certificates, those alive unless told otherwise."),
+    Verb("certs show", "inborn.cli.certs:show", "Show one certificate's row."),
+    Verb("revoke", "inborn.cli.revoke:revoke", "Kill what was issued; with --id, block what would be issued next."),
+    Verb("unblock", "inborn.cli.revoke:unblock", "Let something blocked be issued again."),
+    Verb("revocations list", "inborn.cli.revoke:list_revocations", "List revocations and blocks."),
+    Verb("bundle show", "inborn.cli.bundle:show", "Print the roots."),
+    Verb("health", "inborn.cli.health:health", "Take a throw-away key through all of the CA."),
+    Verb("audit list", "inborn.cli.audit:list_audit", "List the audit trail."),
+    Verb("alarms list", "inborn.cli.audit:list_alarms", "List the open alarms."),
+    Verb("alarms ack", "inborn.cli.audit:acknowledge", "Acknowledge an alarm."),
+    Verb("svid fetch", "inborn.cli.svid:fetch", "Show this process's identity, or write it to files."),
+    Verb("svid watch", "inborn.cli.svid:watch", "Print each rotation as it comes."),
+    Verb("svid alias", "inborn.cli.svid:alias", "Print the DNS name by which stock TLS clients can pin an ID."),
+    Verb("exec", "inborn.cli.exec:execute", "Start a program once it has an identity, and keep its files fresh."),
+    Verb("why", "inborn.cli.why:why", "Say which selectors a process has, and which entry misses by what."),
+    Verb("doctor", "inborn.cli.doctor:doctor", "Check this host, and say what each finding cannot stop."),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and give its exit status: 0 done, 1 refused or failed, 2 usage."""
+    try:
+        from inborn.cli.program import run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "click":
+            raise
+        print("error: the command needs click; install it with: pip install 'inborn[cli]'", file=sys.stderr)
+        return 1
+    return run(arguments)

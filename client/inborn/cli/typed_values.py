@@ -1,0 +1,103 @@
+"""Durations, moments and serials as people type them: `10m`, `1h30m`, `2026-01-31T12:00:00Z`, `01:9A:…`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+from inborn.errors import RequestError
+
+__all__ = [
+    "InvalidValue",
+    "format_duration",
+    "format_duration_seconds",
+    "parse_duration",
+    "parse_moment",
+    "parse_serial",
+]
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # the order in which they may follow each other
+_DURATION = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?")
+_DATE = re.compile("[0-9]{4}-[0-9]{2}-")
+_MAX_TEXT = 64  # characters: nothing that is meant is longer, and int() is slow on long ones
+_MAX_DURATION = dt.timedelta(days=36525)  # a hundred years: beyond it, dates overflow
+_MAX_SERIAL = 20  # octets, RFC 5280 4.1.2.2
+
+
+class InvalidValue(RequestError):
+    """What was typed is not what is wanted there."""
+
+
+def parse_duration(text: str) -> dt.timedelta:
+    """Parse `90s`, `10m`, `1h`, `7d`, `1h30m`; a bare number is seconds. Whole, not negative, at most 100 years."""
+    text = text.strip()
+    if not text or len(text) > _MAX_TEXT or not text.isascii():
+        raise InvalidValue(f"not a duration: {text[:_MAX_TEXT]!a}", hint="for example 90s, 10m, 1h30m, 7d")
+    match = _DURATION.fullmatch(f"{text}s" if text.isdigit() else text)
+    if match is None:
+        raise InvalidValue(f"not a duration: {text!a}", hint="for example 90s, 10m, 1h30m, 7d")
+    seconds = sum(int(count or 0) * unit for count, unit in zip(match.groups(), _UNITS.values(), strict=True))
+    if seconds > _MAX_DURATION.total_seconds():
+        raise InvalidValue(f"duration is longer than 100 years: {text}")
+    return dt.timedelta(seconds=seconds)
+
+
+def format_duration(span: dt.timedelta) -> str:
+    """Write a duration so that `parse_duration` reads it, in whole seconds: `1h30m`. Negative ones get a sign."""
+    seconds = int(abs(span).total_seconds())
+    if seconds == 0:
+        return "0s"
+    parts: list[str] = []
+    for unit, size in _UNITS.items():
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return ("-" if span < dt.timedelta() else "") + "".join(parts)
+
+
+def format_duration_seconds(seconds: int) -> str:
+    """The same for a number of seconds of the wire; 0 is the CA's default and has no text."""
+    return format_duration(dt.timedelta(seconds=seconds)) if seconds else ""
+
+
+def parse_moment(text: str, *, now: dt.datetime) -> dt.datetime:
+    """Parse a moment in RFC 3339 (`2026-01-31T12:00:00Z`; a date alone is its first instant in UTC) or how long ago
+    it was (`1h`)."""
+    text = text.strip()
+    if len(text) > _MAX_TEXT:
+        raise InvalidValue(f"not a time: {text[:_MAX_TEXT]!a}")
+    if _DATE.match(text) is None:  # fromisoformat takes far more than RFC 3339, also what looks like a number
+        return now - _ago(text)
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidValue(f"not a time: {text!a}", hint="for example 2026-01-31T12:00:00Z") from error
+    if moment.tzinfo is None:
+        if "T" in text or " " in text:
+            raise InvalidValue(f"time has no zone: {text!a}", hint=f"in UTC: {text}Z")
+        moment = moment.replace(tzinfo=dt.UTC)
+    try:
+        return moment.astimezone(dt.UTC)
+    except OverflowError as error:
+        raise InvalidValue(f"time is out of range: {text!a}") from error
+
+
+def _ago(text: str) -> dt.timedelta:
+    try:
+        return parse_duration(text)
+    except InvalidValue as error:
+        raise InvalidValue(
+            f"not a time: {text!a}", hint="for example 2026-01-31T12:00:00Z, or 1h for an hour ago"
+        ) from error
+
+
+def parse_serial(text: str) -> str:
+    """Parse a serial in hex, as we and openssl print it (colons, capitals and `0x` are taken); give lower-case hex."""
+    digits = text.strip().lower().removeprefix("0x").replace(":", "")
+    if not digits or len(digits) > 4 * _MAX_SERIAL or re.fullmatch("[0-9a-f]+", digits) is None:
+        raise InvalidValue(f"not a serial in hex: {text[:_MAX_TEXT]!a}")
+    number = int(digits, 16)
+    octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    if not octets or len(octets) > _MAX_SERIAL:
+        raise InvalidValue(f"serial must have 1 to {_MAX_SERIAL} octets and not be zero: {text[:_MAX_TEXT]!a}")
+    return octets.hex()
