@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -31,17 +32,18 @@ from inborn_ca.records import (
 __all__ = ["CertificateFilter", "Reader", "Store", "Transaction"]
 
 
-class CertificateFilter(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateFilter:
     """What `Reader.certificates` selects by; None and "" mean: any."""
 
-    spiffe_id: SpiffeId | None
-    node: SpiffeId | None
-    entry_id: str
-    issued_after: dt.datetime | None
-    issued_before: dt.datetime | None
-    alive_at: dt.datetime | None
-    after_serial: bytes
-    limit: int
+    spiffe_id: SpiffeId | None = None
+    node: SpiffeId | None = None
+    entry_id: str = ""
+    issued_after: dt.datetime | None = None
+    issued_before: dt.datetime | None = None
+    alive_at: dt.datetime | None = None
+    after_serial: bytes = b""
+    limit: int = 1_000_000
 
 
 class Reader(Protocol):

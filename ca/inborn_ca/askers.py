@@ -1,0 +1,124 @@
+"""Who is asking: the proofs that the signer believes, and nothing else.
+
+A signed request is believed when its signature is that of the key of a certificate in our own ledger, for an agent or
+an enrolled daemon, which has not expired, is not revoked, whose holder is neither banned nor stopped, and whose number
+is higher than any that this key has used. What the front says about the caller plays no part.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from google.protobuf.message import DecodeError
+from inborn.errors import DeniedError, RequestError, UnauthenticatedError
+from inborn.signed_request import MAX_BODY_SIZE, REQUEST_CONTEXT, verify_octets
+from inborn.verify import verify_current
+from inborn_proto import signed_pb2
+
+from inborn_ca.changes import Changes
+from inborn_ca.core import Core
+from inborn_ca.ports import Transaction
+from inborn_ca.records import AskerKey, CertificateKind, Enrollee, Issued
+
+__all__ = ["Asker", "LogChanged", "ReplayedRequest", "UnknownAsker", "WrongRecipient", "believe"]
+
+
+class UnknownAsker(UnauthenticatedError):
+    """The serial is not that of an agent or an enrolled daemon of ours."""
+
+
+class WrongRecipient(RequestError):
+    """A request was signed for another trust domain or another method."""
+
+
+class LogChanged(DeniedError):
+    """The asker knows another incarnation of this CA's database."""
+
+
+class ReplayedRequest(UnauthenticatedError):
+    """A request's number has been used."""
+
+
+class Banned(DeniedError):
+    """An admin keeps this agent out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Whoever signed the request, proven."""
+
+    enrollee: Enrollee
+    certificate: Issued
+    key: AskerKey
+    payload: bytes
+
+    @property
+    def actor(self) -> str:
+        """As the audit trail names it."""
+        return f"{self.enrollee.kind}:{self.enrollee.spiffe_id}"
+
+
+def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, method: str) -> Asker:
+    """Check the proof, use up its number, and say who asks.
+
+    Raises `RequestError` and its kin for what cannot be read, `UnauthenticatedError` and its kin for what is not
+    proven, `Banned`. An error that is raised *later* in the same command must carry `used_up(asker)` as its
+    consequence, so that a refused request cannot be sent again.
+    """
+    body = _read_body(signed)
+    if body.trust_domain != core.trust_domain.name:
+        raise WrongRecipient(f"request is for trust domain {ascii(body.trust_domain)}, this is {core.trust_domain}")
+    if body.method != method:
+        raise WrongRecipient(f"request was signed for {ascii(body.method)}, not for {method}")
+    row = tx.issued(body.serial)
+    key = tx.asker(row.key_hash) if row is not None else None
+    if row is None or key is None or row.kind not in (CertificateKind.AGENT, CertificateKind.DAEMON):
+        raise UnknownAsker(f"serial {body.serial.hex()} is not that of an agent or enrolled daemon of this CA")
+    verify_octets(load_der_public_key(key.spki), REQUEST_CONTEXT, signed.body, signed.signature)
+    verify_current(core.facts(row), revocations=core.revocations, now=core.clock())
+    enrollee = tx.enrollee(row.spiffe_id)
+    if enrollee is None:
+        raise UnknownAsker(f"{row.spiffe_id} is not enrolled")
+    if enrollee.banned_at is not None:
+        raise Banned(f"{row.spiffe_id} is banned since {_shown(enrollee.banned_at)}")
+    if body.log_id != core.log_id:
+        raise LogChanged(
+            f"request is for log {body.log_id.hex()}, this is {core.log_id.hex()}",
+            hint="the CA was restored from a backup; ask again with the log_id of the stream",
+        )
+    if body.number <= key.last_number:
+        raise ReplayedRequest(f"request number {body.number} of {row.spiffe_id} is not above {key.last_number}")
+    key = replace(key, last_number=body.number)
+    tx.put_asker(key)
+    return Asker(enrollee=enrollee, certificate=row, key=key, payload=body.payload)
+
+
+def used_up(asker: Asker) -> Callable[[Transaction, Changes], None]:
+    """The consequence that keeps a refused request's number used."""
+
+    def consequence(tx: Transaction, changes: Changes) -> None:
+        tx.put_asker(asker.key)
+
+    return consequence
+
+
+def _read_body(signed: signed_pb2.SignedRequest) -> signed_pb2.SignedBody:
+    if len(signed.body) > MAX_BODY_SIZE:
+        raise RequestError(f"signed request is larger than {MAX_BODY_SIZE} octets: {len(signed.body)}")
+    if not 1 <= len(signed.signature) <= 256:
+        raise RequestError(f"signature has {len(signed.signature)} octets")
+    body = signed_pb2.SignedBody()
+    try:
+        body.ParseFromString(signed.body)
+    except DecodeError as e:
+        raise RequestError("signed request cannot be read") from e
+    if not 1 <= len(body.serial) <= 20:
+        raise RequestError(f"serial has {len(body.serial)} octets, must have 1 to 20")
+    return body
+
+
+def _shown(at: dt.datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,273 @@
+"""The signer's state: what the store holds, mirrored in memory, and the way to a certificate.
+
+`Core` is the only place that turns a grant into a certificate. `certify` prepares it from the grant and the public key
+alone, lints it and writes its row; what it gives back can be signed once, after the commit.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from inborn.bundle import X509Bundle
+from inborn.errors import DeniedError, PreconditionError
+from inborn.revocation import RevocationRule, RevocationSet
+from inborn.selector import Selector
+from inborn.spiffeid import SpiffeId, TrustDomain
+from inborn.svid import CertificateFacts
+
+from inborn_ca.changes import Changes
+from inborn_ca.issuance import Prepared, issue, prepare
+from inborn_ca.keys import KeyStore
+from inborn_ca.ports import Store, Transaction
+from inborn_ca.profile import Lifetimes
+from inborn_ca.queue import GroupHooks
+from inborn_ca.records import (
+    AuthorityRecord,
+    AuthorityState,
+    BlockKind,
+    CertificateKind,
+    Issued,
+    RevocationRecord,
+)
+from inborn_ca.serial import SerialSource
+
+__all__ = ["Blocked", "Clock", "Core", "Pending", "to_rule"]
+
+Clock = Callable[[], dt.datetime]
+
+
+class Blocked(DeniedError):
+    """Issuance is stopped for this identity, key, entry or node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A certificate that is recorded and not yet signed."""
+
+    prepared: Prepared
+    issuer: AuthorityRecord
+    _key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    def sign(self) -> bytes:
+        """Sign it, once, and return it as DER."""
+        return issue(self.prepared, self._key)
+
+
+class Core(GroupHooks):
+    """State of one CA. Everything here happens on one thread."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keys: KeyStore,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        trust_domain: TrustDomain,
+        ca_id: str,
+        log_id: bytes,
+    ) -> None:
+        self.store = store
+        self.keys = keys
+        self.clock = clock
+        self.lifetimes = lifetimes
+        self.trust_domain = trust_domain
+        self.ca_id = ca_id
+        self.log_id = log_id
+        self.started_at = clock()
+        self.issued_count = 0
+        self.authorities: list[AuthorityRecord] = []
+        self.revocations = RevocationSet()
+        self.domain_revision = 0
+        self.entry_revision = 0
+        self.serials = SerialSource(0, 0)
+        self.on_committed: list[Callable[[Changes], None]] = []
+        self._reader = store.reader()
+        self._signing_keys: dict[bytes, ec.EllipticCurvePrivateKey] = {}
+        self.reload()
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Take everything from the store again."""
+        reader = self._reader
+        self.authorities = reader.authorities()
+        self.revocations = RevocationSet()
+        rules = [to_rule(row) for row in reader.revocations()]
+        self.revocations.apply_snapshot(self.log_id, reader.revocation_seq(), rules)
+        self.domain_revision = int(reader.meta("domain_revision") or 0)
+        self.entry_revision = int(reader.meta("entry_revision") or 0)
+        stored = reader.meta("serial")
+        if stored:
+            self.serials = SerialSource.from_state(stored)
+
+    def ca_name(self, part: str) -> SpiffeId:
+        """The ID of one of the CA's own parts: `front`, `log`."""
+        return self.trust_domain.id.child("inborn", "ca", self.ca_id, part)
+
+    @property
+    def roots(self) -> list[AuthorityRecord]:
+        return [a for a in self.authorities if a.state is AuthorityState.ROOT]
+
+    @property
+    def active(self) -> AuthorityRecord:
+        """The issuing authority that signs. Raises `PreconditionError` when there is none."""
+        for authority in self.authorities:
+            if authority.state is AuthorityState.ACTIVE:
+                return authority
+        raise PreconditionError("no issuing authority is active")
+
+    @property
+    def bundle(self) -> X509Bundle:
+        return X509Bundle(trust_domain=self.trust_domain, roots=tuple(root.certificate for root in self.roots))
+
+    def signing_key(self, key_id: bytes) -> ec.EllipticCurvePrivateKey:
+        """An authority's private key, read from disk once."""
+        if key_id not in self._signing_keys:
+            self._signing_keys[key_id] = self.keys.load(key_id)
+        return self._signing_keys[key_id]
+
+    def facts(self, row: Issued) -> CertificateFacts:
+        """A ledger row as the facts that rules are held against."""
+        return CertificateFacts(
+            spiffe_id=row.spiffe_id,
+            serial=row.serial,
+            key_hash=row.key_hash,
+            authority=row.authority,
+            not_before=row.issued_at,
+            not_after=row.not_after,
+        )
+
+    # -- the way to a certificate ------------------------------------------------------------------------------------
+
+    def certify(
+        self,
+        tx: Transaction,
+        *,
+        kind: CertificateKind,
+        spiffe_id: SpiffeId,
+        public_key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey,
+        ttl: dt.timedelta,
+        dns_names: tuple[str, ...] = (),
+        common_name: str = "",
+        entry_id: str = "",
+        node: SpiffeId | None = None,
+        selectors: tuple[Selector, ...] = (),
+    ) -> Pending:
+        """Look at the blocks, prepare and lint the certificate, and write its row.
+
+        Raises `Blocked`; `PreconditionError` without an active authority. Not checked: that the asker may have it.
+        """
+        now = self.clock()
+        issuer = self.active
+        prepared = prepare(
+            spiffe_id=spiffe_id,
+            dns_names=dns_names,
+            common_name=common_name,
+            public_key=public_key,
+            serial=self.serials.next(now, os.urandom(11)),
+            issuer=issuer.certificate,
+            ttl=ttl,
+            now=now,
+            backdate=self.lifetimes.backdate,
+        )
+        self._look_at_blocks(tx, prepared, entry_id=entry_id, node=node, selectors=selectors)
+        tx.add_issued(
+            Issued(
+                serial=prepared.serial,
+                spiffe_id=spiffe_id,
+                kind=kind,
+                key_hash=prepared.key_hash,
+                authority=issuer.key_id,
+                issued_at=now,
+                not_after=prepared.not_after,
+                entry_id=entry_id,
+                node=node,
+                selectors=selectors,
+            )
+        )
+        return Pending(prepared=prepared, issuer=issuer, _key=self.signing_key(issuer.key_id))
+
+    def _look_at_blocks(
+        self,
+        tx: Transaction,
+        prepared: Prepared,
+        *,
+        entry_id: str,
+        node: SpiffeId | None,
+        selectors: tuple[Selector, ...],
+    ) -> None:
+        targets = [(BlockKind.KEY, prepared.key_hash.hex())]
+        if not prepared.spiffe_id.is_reserved:
+            at = prepared.spiffe_id
+            targets += [(BlockKind.ID, str(at)), (BlockKind.ID_PREFIX, str(at))]
+            while at.path:
+                at = SpiffeId(trust_domain=at.trust_domain, path=at.path.rpartition("/")[0])
+                targets.append((BlockKind.ID_PREFIX, str(at)))
+        if entry_id:
+            targets.append((BlockKind.ENTRY, entry_id))
+        if node is not None:
+            targets.append((BlockKind.NODE, str(node)))
+        targets += [(BlockKind.SELECTOR, str(selector)) for selector in selectors]
+        block = tx.find_block(targets)
+        if block is not None:
+            raise Blocked(
+                f"issuance for {prepared.spiffe_id} is blocked by {block.target} since {block.since:%Y-%m-%dT%H:%M:%SZ}",
+                hint=f"an admin lifts it with: inborn unblock {block.target}",
+            )
+
+    # -- around a group ----------------------------------------------------------------------------------------------
+
+    def begin(self) -> object:
+        return self.store.transaction()
+
+    def applied(self, changes: Changes) -> None:
+        if changes.rules or changes.dropped:
+            seq = max([self.revocations.seq, *(rule.seq for rule in changes.rules)])
+            self.revocations.apply_delta(self.log_id, seq, changes.rules, changes.dropped)
+
+    def before_commit(self, tx: Transaction, changes: Changes) -> None:
+        tx.set_meta("serial", self.serials.state)
+        if changes.touches_domain:
+            self.domain_revision += 1
+            tx.set_meta("domain_revision", str(self.domain_revision))
+        if changes.entries or changes.enrollees:
+            self.entry_revision += 1
+            tx.set_meta("entry_revision", str(self.entry_revision))
+        if changes.authorities or changes.roots:
+            self.authorities = tx.authorities()
+
+    def rolled_back(self) -> None:
+        self.reload()
+
+    def committed(self, changes: Changes) -> None:
+        for callback in self.on_committed:
+            callback(changes)
+
+
+def to_rule(row: RevocationRecord) -> RevocationRule:
+    """A row of the revocation log as the rule that travels."""
+    return RevocationRule(
+        seq=row.seq,
+        kind=row.kind,
+        value=row.value,
+        cut_offs=row.cut_offs,
+        reason=row.reason,
+        blocks=row.blocks,
+        revoked_at=row.revoked_at,
+    )
+
+
+def spki_of(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
+    """A public key as DER."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def certificate_der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)

@@ -1,0 +1,185 @@
+"""The two feeds that the signer pushes, each message signed once whatever the number of readers.
+
+The log key is made when the signer starts, lives in its memory alone, and is certified for `/inborn/ca/<id>/log`, so
+that nothing between signer and agent can add a root, a rule or an entry. A feed message names the revision before it:
+whoever misses one sees the gap.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from inborn.signed_request import FEED_CONTEXT, sign_octets
+from inborn.wire import rule_to_wire
+from inborn_proto import feed_pb2
+
+from inborn_ca.changes import Changes
+from inborn_ca.core import Core, certificate_der
+from inborn_ca.entry import Entry
+from inborn_ca.ports import Transaction
+from inborn_ca.queue import Finish
+from inborn_ca.records import AuthorityState, CertificateKind, Enrollee
+from inborn_ca.services.entries import feed_entry
+
+__all__ = ["HEARTBEAT", "Feeds"]
+
+HEARTBEAT = dt.timedelta(seconds=5)
+
+_STATES = {
+    AuthorityState.ROOT: feed_pb2.AuthorityState.ROOT,
+    AuthorityState.PREPARED: feed_pb2.AuthorityState.PREPARED,
+    AuthorityState.ACTIVE: feed_pb2.AuthorityState.ACTIVE,
+    AuthorityState.RETIRED: feed_pb2.AuthorityState.RETIRED,
+    AuthorityState.TAINTED: feed_pb2.AuthorityState.TAINTED,
+    AuthorityState.REVOKED: feed_pb2.AuthorityState.REVOKED,
+}
+
+
+@dataclass(slots=True)
+class _NodeFeed:
+    """One agent that listens: what was last said to it."""
+
+    enrollee: Enrollee | None
+    revision: int
+
+
+class Feeds:
+    """Makes feed messages and hands them to `publish(node, message)`."""
+
+    def __init__(self, core: Core, publish: Callable[[str, feed_pb2.FeedMessage], None]) -> None:
+        self._core = core
+        self._publish = publish
+        self._key = ed25519.Ed25519PrivateKey.generate()
+        self._chain: list[bytes] = []
+        self._chain_made_at = core.clock()
+        self._chain_ends_at = core.clock()
+        self._nodes: dict[str, _NodeFeed] = {}
+        self._snapshot: feed_pb2.FeedMessage | None = None
+
+    # -- the log key -------------------------------------------------------------------------------------------------
+
+    def certify_log_key(self, tx: Transaction, changes: Changes) -> Finish:
+        """The command that certifies the log key (again)."""
+        pending = self._core.certify(
+            tx,
+            kind=CertificateKind.LOG,
+            spiffe_id=self._core.ca_name("log"),
+            public_key=self._key.public_key(),
+            ttl=self._core.lifetimes.log,
+        )
+
+        def finish() -> None:
+            self._chain = [pending.sign(), certificate_der(pending.issuer.certificate)]
+            self._chain_made_at = self._core.clock()
+            self._chain_ends_at = pending.prepared.not_after
+            self._snapshot = None
+
+        return finish
+
+    def is_log_key_due(self, now: dt.datetime) -> bool:
+        """Whether half of the log certificate's life is over."""
+        return now >= self._chain_made_at + (self._chain_ends_at - self._chain_made_at) / 2
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+
+    def domain_snapshot(self) -> feed_pb2.FeedMessage:
+        """All that the domain feed has said, as one message; kept until something changes."""
+        if self._snapshot is None:
+            update = feed_pb2.DomainUpdate(
+                snapshot=True,
+                roots=self._core.bundle.ders(),
+                authorities=self._authorities(),
+                revocations=[rule_to_wire(rule) for rule in self._core.revocations.rules()],
+                revocation_seq=self._core.revocations.seq,
+            )
+            revision = self._core.domain_revision
+            self._snapshot = self._message(feed_pb2.FeedBody(revision=revision, previous=revision, domain=update))
+        return self._snapshot
+
+    def open_node(self, node: str, enrollee: Enrollee | None, entries: list[Entry]) -> feed_pb2.FeedMessage:
+        """Begin an agent's node feed and return its snapshot; an enrolled daemon's is empty."""
+        revision = self._core.entry_revision
+        self._nodes[node] = _NodeFeed(enrollee=enrollee, revision=revision)
+        mine = [e for e in entries if enrollee is not None and e.node.matches(enrollee)]
+        update = feed_pb2.NodeUpdate(snapshot=True, entries=[feed_entry(e) for e in mine])
+        return self._message(feed_pb2.FeedBody(node=node, revision=revision, previous=revision, node_update=update))
+
+    def close_node(self, node: str) -> None:
+        self._nodes.pop(node, None)
+
+    def close_all(self) -> None:
+        """The front is gone, and all streams with it."""
+        self._nodes.clear()
+
+    @property
+    def connected(self) -> list[str]:
+        """SPIFFE IDs of whoever listens."""
+        return sorted(self._nodes)
+
+    def heartbeat(self) -> None:
+        """Say that nothing was missed."""
+        revision = self._core.domain_revision
+        beat = feed_pb2.Heartbeat(
+            revocation_seq=self._core.revocations.seq, interval_ms=int(HEARTBEAT.total_seconds() * 1000)
+        )
+        self._publish("", self._message(feed_pb2.FeedBody(revision=revision, previous=revision, heartbeat=beat)))
+
+    def tell(self, changes: Changes, reload_node: Callable[[str], tuple[Enrollee | None, list[Entry]]]) -> None:
+        """Publish what a committed group changed. `reload_node` gives an enrollee and all entries anew."""
+        if changes.touches_domain:
+            self._tell_domain(changes)
+        for node in [str(spiffe_id) for spiffe_id in changes.enrollees]:
+            if node in self._nodes:
+                self._publish(node, self.open_node(node, *reload_node(node)))
+        if changes.entries:
+            self._tell_nodes(changes)
+
+    def _tell_domain(self, changes: Changes) -> None:
+        self._snapshot = None
+        update = feed_pb2.DomainUpdate(
+            revocations=[rule_to_wire(rule) for rule in changes.rules],
+            dropped=changes.dropped,
+            revocation_seq=self._core.revocations.seq,
+        )
+        if changes.authorities:
+            update.authorities.extend(self._authorities())
+        if changes.roots:
+            update.roots.extend(self._core.bundle.ders())
+        revision = self._core.domain_revision
+        self._publish("", self._message(feed_pb2.FeedBody(revision=revision, previous=revision - 1, domain=update)))
+
+    def _tell_nodes(self, changes: Changes) -> None:
+        revision = self._core.entry_revision
+        for node, feed in self._nodes.items():
+            update = feed_pb2.NodeUpdate()
+            for before, after in changes.entries:
+                had = before is not None and feed.enrollee is not None and before.node.matches(feed.enrollee)
+                has = after is not None and feed.enrollee is not None and after.node.matches(feed.enrollee)
+                if has and after is not None:
+                    update.entries.append(feed_entry(after))
+                elif had and before is not None:
+                    update.removed.append(before.id)
+            if update.entries or update.removed:
+                body = feed_pb2.FeedBody(node=node, revision=revision, previous=feed.revision, node_update=update)
+                feed.revision = revision
+                self._publish(node, self._message(body))
+
+    def _authorities(self) -> list[feed_pb2.AuthorityState]:
+        return [
+            feed_pb2.AuthorityState(
+                certificate=certificate_der(authority.certificate), state=_STATES[authority.state], crl=authority.crl
+            )
+            for authority in self._core.authorities
+        ]
+
+    def _message(self, body: feed_pb2.FeedBody) -> feed_pb2.FeedMessage:
+        body.trust_domain = self._core.trust_domain.name
+        body.log_id = self._core.log_id
+        body.made_at_ms = int(self._core.clock().timestamp() * 1000)
+        octets = body.SerializeToString()
+        return feed_pb2.FeedMessage(
+            body=octets, signature=sign_octets(self._key, FEED_CONTEXT, octets), log_chain=self._chain
+        )

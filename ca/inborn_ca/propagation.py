@@ -1,0 +1,91 @@
+"""Who has applied what: the acknowledgements of connected agents and daemons, and whoever waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inborn_proto import admin_pb2, ca_pb2
+
+__all__ = ["Propagation"]
+
+MAX_WAIT = 30.0  # seconds; whoever wants to wait longer asks again
+
+
+@dataclass(slots=True)
+class _Peer:
+    domain_revision: int = 0
+    revocation_seq: int = 0
+    laggards: tuple[str, ...] = ()
+    heard_at: dt.datetime | None = None
+
+
+class Propagation:
+    """Connected peers by SPIFFE ID. All on the event loop's thread."""
+
+    def __init__(self, clock: Callable[[], dt.datetime]) -> None:
+        self._clock = clock
+        self._peers: dict[str, _Peer] = {}
+        self._changed = asyncio.Event()
+
+    def connected(self, peer: str) -> None:
+        self._peers[peer] = _Peer()
+
+    def disconnected(self, peer: str) -> None:
+        self._peers.pop(peer, None)
+        self._wake()
+
+    def all_disconnected(self) -> None:
+        self._peers.clear()
+        self._wake()
+
+    def acknowledged(self, peer: str, ack: ca_pb2.WatchAck) -> None:
+        """Take an acknowledgement; one of somebody who is not connected says nothing."""
+        if peer in self._peers:
+            self._peers[peer] = _Peer(
+                domain_revision=ack.domain_revision,
+                revocation_seq=ack.revocation_seq,
+                laggards=tuple(text[:300] for text in ack.laggards[:100]),
+                heard_at=self._clock(),
+            )
+            self._wake()
+
+    def has_revision(self, revision: int) -> bool:
+        """Whether every connected peer has applied this revision of the domain feed."""
+        return all(peer.domain_revision >= revision for peer in self._peers.values())
+
+    def state(self, peer: str) -> tuple[int, tuple[str, ...]] | None:
+        """A connected peer's acknowledged revocation_seq and its laggards."""
+        known = self._peers.get(peer)
+        return None if known is None else (known.revocation_seq, known.laggards)
+
+    async def wait(self, revocation_seq: int, wait_ms: int) -> admin_pb2.PropagationResponse:
+        """Answer when every connected peer has applied the revocation, or after the time."""
+        deadline = asyncio.get_running_loop().time() + min(max(wait_ms, 0) / 1000, MAX_WAIT)
+        while True:
+            response = self._response(revocation_seq)
+            left = deadline - asyncio.get_running_loop().time()
+            if not response.laggards or left <= 0:
+                return response
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                return self._response(revocation_seq)
+
+    def _response(self, revocation_seq: int) -> admin_pb2.PropagationResponse:
+        response = admin_pb2.PropagationResponse(peers=len(self._peers))
+        for name, peer in sorted(self._peers.items()):
+            if peer.revocation_seq >= revocation_seq:
+                response.applied += 1
+            elif peer.laggards:
+                response.laggards.extend(f"{laggard} on {name}" for laggard in peer.laggards)
+            else:
+                response.laggards.append(name)
+        return response
+
+    def _wake(self) -> None:
+        self._changed.set()

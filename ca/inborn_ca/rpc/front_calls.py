@@ -1,0 +1,136 @@
+"""What the front may ask of the signer. It is believed in nothing but what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from inborn.errors import RequestError
+from inborn.spiffeid import SpiffeId, parse_spiffe_id
+from inborn_proto import ca_pb2, feed_pb2, signer_pb2
+
+from inborn_ca.changes import Changes
+from inborn_ca.core import Core, certificate_der
+from inborn_ca.entry import Entry
+from inborn_ca.feeds import Feeds
+from inborn_ca.issuance import read_csr
+from inborn_ca.ports import Reader, Transaction
+from inborn_ca.propagation import Propagation
+from inborn_ca.queue import Command, Finish, Refusal
+from inborn_ca.records import AuditRow, CertificateKind, Enrollee, EnrolleeKind
+from inborn_ca.rpc.calls import Call, Direct, Queued
+from inborn_ca.services import audit
+from inborn_ca.services.enrolment import Enrolment
+from inborn_ca.services.issuing import Issuing
+
+__all__ = ["FrontCalls"]
+
+_SERVICE = "/inborn.signer.v1.Signing/"
+
+
+class FrontCalls:
+    """The front's table of calls."""
+
+    def __init__(self, core: Core, reader: Reader, feeds: Feeds, propagation: Propagation) -> None:
+        self._core = core
+        self._reader = reader
+        self._feeds = feeds
+        self._propagation = propagation
+        self._enrolment = Enrolment(core)
+        self._issuing = Issuing(core)
+        self.bootstrap_address = ""
+        self.api_address = ""
+
+    def table(self) -> Mapping[str, Call]:
+        return {
+            _SERVICE + "Attach": Direct(self._attach),
+            _SERVICE + "Enroll": Queued(
+                lambda m, _: self._enrolment.enroll(m), lambda m, _: self._refusal("enroll", m.origin)
+            ),
+            _SERVICE + "Issue": Queued(
+                lambda m, _: self._issuing.issue(m), lambda m, _: self._refusal("svid.issue", m.origin)
+            ),
+            _SERVICE + "Renew": Queued(
+                lambda m, _: self._enrolment.renew(m), lambda m, _: self._refusal("renew", m.origin)
+            ),
+            _SERVICE + "CertifyFront": Queued(lambda m, _: self._certify_front(m)),
+            _SERVICE + "DomainSnapshot": Direct(lambda m, _: self._feeds.domain_snapshot()),
+            _SERVICE + "OpenNodeFeed": Direct(self._open_node),
+            _SERVICE + "CloseNodeFeed": Direct(self._close_node),
+            _SERVICE + "Acknowledge": Direct(self._acknowledge),
+            _SERVICE + "ReportDenial": Queued(lambda m, _: self._report_denial(m)),
+        }
+
+    def _refusal(self, action: str, origin: str) -> Refusal:
+        return audit.denial(self._core.clock(), action, origin=origin[:200])
+
+    def _attach(self, message: signer_pb2.AttachRequest, _: str) -> signer_pb2.AttachResponse:
+        self.bootstrap_address, self.api_address = message.bootstrap_address, message.api_address
+        return signer_pb2.AttachResponse(
+            trust_domain=self._core.trust_domain.name, log_id=self._core.log_id, roots=self._core.bundle.ders()
+        )
+
+    def _certify_front(self, message: signer_pb2.CertifyFrontRequest) -> Command:
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            pending = self._core.certify(
+                tx,
+                kind=CertificateKind.FRONT,
+                spiffe_id=self._core.ca_name("front"),
+                public_key=read_csr(message.csr),
+                ttl=self._core.lifetimes.front,
+            )
+            return lambda: signer_pb2.CertifyFrontResponse(
+                chain=[pending.sign(), certificate_der(pending.issuer.certificate)]
+            )
+
+        return command
+
+    def node_state(self, node: str) -> tuple[Enrollee | None, list[Entry]]:
+        """An agent and all entries, for its node feed; a daemon has none."""
+        enrollee = self._reader.enrollee(_id(node))
+        if enrollee is None or enrollee.kind is not EnrolleeKind.AGENT or enrollee.banned_at is not None:
+            return None, []
+        return enrollee, self._reader.entries()
+
+    def _open_node(self, message: signer_pb2.NodeFeedRequest, _: str) -> feed_pb2.FeedMessage:
+        node = str(_id(message.spiffe_id))
+        self._propagation.connected(node)
+        return self._feeds.open_node(node, *self.node_state(node))
+
+    def _close_node(self, message: signer_pb2.NodeFeedRequest, _: str) -> signer_pb2.Done:
+        self._feeds.close_node(message.spiffe_id)
+        self._propagation.disconnected(message.spiffe_id)
+        return signer_pb2.Done()
+
+    def _acknowledge(self, message: signer_pb2.Acknowledgement, _: str) -> signer_pb2.Done:
+        ack: ca_pb2.WatchAck = message.ack
+        if ack.log_id == self._core.log_id:
+            self._propagation.acknowledged(message.spiffe_id, ack)
+        return signer_pb2.Done()
+
+    def _report_denial(self, message: signer_pb2.DenialReport) -> Command:
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            tx.add_denial(
+                AuditRow(
+                    at=self._core.clock(),
+                    actor=message.spiffe_id[:2048] or "unknown",
+                    action="rpc.denied",
+                    subject=message.method[:200],
+                    detail={"kind": message.kind[:100], "message": message.message[:1000]},
+                    origin=message.origin[:200],
+                )
+            )
+            changes.audited = True
+            return lambda: signer_pb2.Done()
+
+        return command
+
+    def front_gone(self) -> None:
+        """The link to the front has ended, and all streams with it."""
+        self._feeds.close_all()
+        self._propagation.all_disconnected()
+
+
+def _id(text: str) -> SpiffeId:
+    if not text:
+        raise RequestError("node feed without a SPIFFE ID")
+    return parse_spiffe_id(text)

@@ -1,0 +1,207 @@
+"""The CA's own authorities: made at the first start, prepared, activated and retired in time, their CRLs kept current.
+
+Everything that has been decided stands in the database before it is said, so that a crash at any point loses nothing:
+an authority's key is on disk before its row, and its row is committed before anybody hears of it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from inborn.errors import InternalError
+
+from inborn_ca.authority import Step, StepKind, make_issuing, make_root, plan
+from inborn_ca.changes import Changes
+from inborn_ca.core import Core
+from inborn_ca.crl import build_crl, next_this_update
+from inborn_ca.ports import Transaction
+from inborn_ca.queue import Finish
+from inborn_ca.records import AuthorityRecord, AuthorityState
+from inborn_ca.services import audit
+
+__all__ = ["Authorities", "RevokedEntry"]
+
+PATIENCE = dt.timedelta(seconds=30)  # what an agent that is there takes at most to apply a message of the feed
+
+RevokedEntry = tuple[bytes, dt.datetime, int]
+"""Serial, when, RFC 5280 reason."""
+
+
+class Authorities:
+    """Commands that keep roots and issuing authorities as they should be."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._prepared_at_revision: dict[bytes, int] = {}
+        self._activation_due_since: dict[bytes, dt.datetime] = {}
+
+    # -- the first start ---------------------------------------------------------------------------------------------
+
+    def create(self) -> Callable[[Transaction, Changes], Finish]:
+        """The command of the very first start: root, issuing authority and their CRLs. Nothing to do afterwards."""
+
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            if not any(a.state is AuthorityState.ROOT for a in tx.authorities()):
+                now = self._core.clock()
+                root_id, root_key = self._core.keys.create()
+                root = make_root(
+                    trust_domain=self._core.trust_domain, key=root_key, now=now, life=self._core.lifetimes.root
+                )
+                record = AuthorityRecord(key_id=root_id, state=AuthorityState.ROOT, certificate=root, created_at=now)
+                tx.add_authority(self._with_crl(record, (), now) or record)
+                changes.roots = True
+                tx.add_audit(audit.row(now, "signer", "authority.root", root_id.hex()))
+            return lambda: None
+
+        return command
+
+    def replace_issuing(self, *, activate: bool) -> Callable[[Transaction, Changes], Finish]:
+        """Make a new issuing authority; with `activate` it signs at once (the first start, a restored database)."""
+
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            now = self._core.clock()
+            record = self._make_issuing(now)
+            if activate:
+                self._retire_active(tx, now)
+                record = replace(record, state=AuthorityState.ACTIVE, activated_at=now)
+            tx.add_authority(record)
+            changes.authorities = True
+            self._prepared_at_revision[record.key_id] = self._core.domain_revision + 1
+            action = "authority.activate" if activate else "authority.prepare"
+            tx.add_audit(audit.row(now, "signer", action, record.key_id.hex()))
+            return lambda: None
+
+        return command
+
+    # -- in time -----------------------------------------------------------------------------------------------------
+
+    def due(self, *, heard_by_all: Callable[[int], bool]) -> list[Callable[[Transaction, Changes], Finish]]:
+        """The commands that are due now, apart from CRLs.
+
+        `heard_by_all(revision)` says whether every connected agent has applied that revision of the domain feed: an
+        authority is activated when they have its CRL, or when they have had `PATIENCE` to fetch it.
+        """
+        commands: list[Callable[[Transaction, Changes], Finish]] = []
+        steps = self._plan()
+        for step in steps:
+            if step.kind is StepKind.PREPARE:
+                commands.append(self.replace_issuing(activate=not self._has_active()))
+            elif step.kind is StepKind.ACTIVATE and self._may_activate(step.key_id, heard_by_all):
+                commands.append(self._activate(step.key_id))
+        return commands
+
+    def _may_activate(self, key_id: bytes, heard_by_all: Callable[[int], bool]) -> bool:
+        if not self._has_active() or heard_by_all(self._prepared_at_revision.get(key_id, 0)):
+            return True
+        now = self._core.clock()
+        return now >= self._activation_due_since.setdefault(key_id, now) + PATIENCE
+
+    def _has_active(self) -> bool:
+        return any(a.state is AuthorityState.ACTIVE for a in self._core.authorities)
+
+    def _plan(self) -> list[Step]:
+        lifetimes = self._core.lifetimes
+        return plan(
+            self._core.authorities,
+            now=self._core.clock(),
+            lifetimes=lifetimes,
+            longest_svid=lifetimes.longest_svid,
+        )
+
+    def _activate(self, key_id: bytes) -> Callable[[Transaction, Changes], Finish]:
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            now = self._core.clock()
+            self._retire_active(tx, now)
+            prepared = next(a for a in tx.authorities() if a.key_id == key_id)
+            tx.update_authority(replace(prepared, state=AuthorityState.ACTIVE, activated_at=now))
+            changes.authorities = True
+            tx.add_audit(audit.row(now, "signer", "authority.activate", key_id.hex()))
+            return lambda: None
+
+        return command
+
+    def _retire_active(self, tx: Transaction, now: dt.datetime) -> None:
+        for authority in tx.authorities():
+            if authority.state is AuthorityState.ACTIVE:
+                tx.update_authority(replace(authority, state=AuthorityState.RETIRED))
+                tx.add_audit(audit.row(now, "signer", "authority.retire", authority.key_id.hex()))
+
+    def _make_issuing(self, now: dt.datetime) -> AuthorityRecord:
+        root = self._root()
+        key_id, key = self._core.keys.create()
+        certificate = make_issuing(
+            trust_domain=self._core.trust_domain,
+            root=root.certificate,
+            root_key=self._core.signing_key(root.key_id),
+            key=key,
+            now=now,
+            life=self._core.lifetimes.issuing,
+        )
+        record = AuthorityRecord(key_id=key_id, state=AuthorityState.PREPARED, certificate=certificate, created_at=now)
+        with_crl = self._with_crl(record, (), now)
+        if with_crl is None:
+            raise InternalError("a new authority's first CRL could not be made")
+        return with_crl
+
+    def _root(self) -> AuthorityRecord:
+        roots = self._core.roots
+        if not roots:
+            raise InternalError("there is no root authority")
+        return roots[-1]
+
+    # -- CRLs --------------------------------------------------------------------------------------------------------
+
+    def renew_crls(
+        self, key_ids: Sequence[bytes], revoked: Callable[[bytes], Sequence[RevokedEntry]]
+    ) -> Callable[[Transaction, Changes], Finish]:
+        """Make the CRLs of these authorities anew; `revoked(key_id)` gives an authority's dead certificates.
+
+        Finishes with the list of those for which it is too early (a CRL a second): try again in a second.
+        """
+
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            now = self._core.clock()
+            early: list[bytes] = []
+            for authority in tx.authorities():
+                if authority.key_id not in key_ids:
+                    continue
+                renewed = self._with_crl(authority, revoked(authority.key_id), now)
+                if renewed is None:
+                    early.append(authority.key_id)
+                else:
+                    tx.update_authority(renewed)
+                    changes.authorities = True
+            return lambda: early
+
+        return command
+
+    def crls_due(self) -> list[bytes]:
+        """Authorities whose CRL is missing or due to be made again."""
+        missing = [a.key_id for a in self._core.authorities if a.crl_this_update is None]
+        return missing + [s.key_id for s in self._plan() if s.kind is StepKind.RENEW_CRL and s.key_id not in missing]
+
+    def _with_crl(
+        self, authority: AuthorityRecord, revoked: Sequence[RevokedEntry], now: dt.datetime
+    ) -> AuthorityRecord | None:
+        lifetimes = self._core.lifetimes
+        this_update = next_this_update(authority.crl_this_update, now, lifetimes.crl_backdate)
+        if this_update is None:
+            return None
+        life = lifetimes.crl_root if authority.state is AuthorityState.ROOT else lifetimes.crl_issuing
+        crl = build_crl(
+            issuer=authority.certificate,
+            key=self._core.signing_key(authority.key_id),
+            number=authority.crl_number + 1,
+            this_update=this_update,
+            next_update=now + life,
+            revoked=revoked,
+        )
+        return replace(
+            authority,
+            crl=crl,
+            crl_number=authority.crl_number + 1,
+            crl_this_update=this_update,
+            crl_next_update=now + life,
+        )

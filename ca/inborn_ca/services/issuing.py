@@ -1,0 +1,128 @@
+"""Certificates for workloads, asked for by their agent: authorise, record, sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
+from inborn.errors import DeniedError, InbornError, RequestError
+from inborn.selector import Selector, parse_selector
+from inborn_proto import ca_pb2, signed_pb2, signer_pb2
+
+from inborn_ca.askers import Asker, believe, used_up
+from inborn_ca.changes import Changes
+from inborn_ca.core import Core, Pending, certificate_der
+from inborn_ca.entry import decide
+from inborn_ca.issuance import read_csr
+from inborn_ca.ports import Transaction
+from inborn_ca.queue import Finish
+from inborn_ca.records import CertificateKind, EnrolleeKind
+from inborn_ca.services import audit
+
+__all__ = ["ISSUE_METHOD", "MAX_ITEMS", "NotAnAgent", "Issuing"]
+
+ISSUE_METHOD = "/inborn.v1.Authority/Issue"
+MAX_ITEMS = 500  # a request: 40 ms of work, so that nobody waits longer for his turn
+MAX_SELECTORS = 256  # an item: a process has a dozen; a container with many labels and variables has a hundred
+
+
+class NotAnAgent(DeniedError):
+    """Only agents ask for workloads' certificates."""
+
+
+class Issuing:
+    """The command behind `Authority.Issue`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def issue(self, forwarded: signer_pb2.ForwardedRequest) -> Callable[[Transaction, Changes], Finish]:
+        """The command for a signed `IssueRequest`; finishes with an `IssueResponse`, each item with its own outcome."""
+
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            asker = believe(self._core, tx, forwarded.request, method=ISSUE_METHOD)
+            try:
+                request = self._read(asker)
+            except InbornError as e:
+                e.facts.setdefault("consequence", used_up(asker))
+                e.facts.setdefault("actor", asker.actor)
+                raise
+            outcomes: list[Pending | InbornError] = []
+            for item in request.items:
+                try:
+                    with tx.savepoint():
+                        outcomes.append(self._item(tx, asker, item))
+                except (RequestError, DeniedError) as e:
+                    outcomes.append(e)
+                    self._keep_denial(tx, asker, item, e, forwarded.origin, changes)
+            return lambda: self._response(outcomes)
+
+        return command
+
+    def _read(self, asker: Asker) -> ca_pb2.IssueRequest:
+        if asker.enrollee.kind is not EnrolleeKind.AGENT:
+            raise NotAnAgent(f"{asker.enrollee.spiffe_id} is not an agent and cannot ask for workloads")
+        request = ca_pb2.IssueRequest()
+        try:
+            request.ParseFromString(asker.payload)
+        except DecodeError as e:
+            raise RequestError("issue request cannot be read") from e
+        if not 1 <= len(request.items) <= MAX_ITEMS:
+            raise RequestError(f"issue request has {len(request.items)} items, must have 1 to {MAX_ITEMS}")
+        return request
+
+    def _item(self, tx: Transaction, asker: Asker, item: ca_pb2.IssueItem) -> Pending:
+        public_key = read_csr(item.csr)
+        selectors = _read_selectors(list(item.selectors))
+        grant = decide(tx.entry(item.entry_id), agent=asker.enrollee, selectors=frozenset(selectors))
+        return self._core.certify(
+            tx,
+            kind=CertificateKind.WORKLOAD,
+            spiffe_id=grant.spiffe_id,
+            public_key=public_key,
+            ttl=grant.ttl,
+            dns_names=grant.dns_names,
+            common_name=grant.common_name,
+            entry_id=grant.entry_id,
+            node=asker.enrollee.spiffe_id,
+            selectors=selectors,
+        )
+
+    def _keep_denial(
+        self,
+        tx: Transaction,
+        asker: Asker,
+        item: ca_pb2.IssueItem,
+        error: InbornError,
+        origin: str,
+        changes: Changes,
+    ) -> None:
+        refusal = audit.denial(
+            self._core.clock(), "svid.issue", origin=origin, actor=asker.actor, subject=f"entry:{item.entry_id[:64]}"
+        )
+        row = refusal.audit(error)
+        if row is not None:
+            tx.add_denial(row)
+            changes.audited = True
+
+    def _response(self, outcomes: list[Pending | InbornError]) -> ca_pb2.IssueResponse:
+        response = ca_pb2.IssueResponse()
+        for outcome in outcomes:
+            if isinstance(outcome, Pending):
+                response.results.add(leaf=outcome.sign())
+                response.issuer = certificate_der(outcome.issuer.certificate)
+                self._core.issued_count += 1
+            else:
+                response.results.add(error=to_wire(outcome))
+        return response
+
+
+def _read_selectors(texts: list[str]) -> tuple[Selector, ...]:
+    if len(texts) > MAX_SELECTORS:
+        raise RequestError(f"item has {len(texts)} selectors, at most {MAX_SELECTORS}")
+    return tuple(sorted({parse_selector(text) for text in texts}))
+
+
+def to_wire(error: InbornError) -> signed_pb2.Error:
+    """An error as it travels."""
+    return signed_pb2.Error(kind=error.kind, message=error.message, hint=error.hint, status=error.status)

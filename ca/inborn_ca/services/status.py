@@ -1,0 +1,62 @@
+"""What runs, since when, and what runs out when."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from importlib.metadata import version
+
+from inborn_proto import admin_pb2
+
+from inborn_ca.authority import activate_at, prepare_at
+from inborn_ca.core import Core
+from inborn_ca.ports import Reader
+from inborn_ca.records import AuthorityState, EnrolleeKind
+from inborn_ca.services.ledger import alarm_message
+
+__all__ = ["Status"]
+
+
+class Status:
+    """`inborn status`, the CA's part."""
+
+    def __init__(self, core: Core, *, addresses: Callable[[], tuple[str, str]], connected: Callable[[], int]) -> None:
+        self._core = core
+        self._addresses = addresses
+        self._connected = connected
+        self.data_dir = ""
+
+    def get(self, reader: Reader) -> admin_pb2.StatusResponse:
+        bootstrap, api = self._addresses()
+        agents = [e for e in reader.enrollees() if e.kind is EnrolleeKind.AGENT]
+        response = admin_pb2.StatusResponse(
+            trust_domain=self._core.trust_domain.name,
+            log_id=self._core.log_id.hex(),
+            bootstrap_address=bootstrap,
+            api_address=api,
+            agents_connected=self._connected(),
+            agents=len(agents),
+            entries=len(reader.entries()),
+            certificates_issued=self._core.issued_count,
+            revocation_seq=self._core.revocations.seq,
+            alarms=[alarm_message(alarm) for alarm in reader.alarms()],
+            data_dir=self.data_dir,
+            version=version("inborn"),
+        )
+        response.started_at.FromDatetime(self._core.started_at)
+        for authority in self._core.authorities:
+            is_root = authority.state is AuthorityState.ROOT
+            row = response.authorities.add(
+                id=authority.key_id.hex(), kind="root" if is_root else "issuing", state=str(authority.state)
+            )
+            row.not_after.FromDatetime(authority.certificate.not_valid_after_utc)
+            if authority.crl_next_update is not None:
+                row.crl_next_update.FromDatetime(authority.crl_next_update)
+            if authority.state is AuthorityState.ACTIVE:
+                row.prepare_at.FromDatetime(_utc(prepare_at(authority, self._core.lifetimes.longest_svid)))
+                row.activate_at.FromDatetime(_utc(activate_at(authority, self._core.lifetimes.longest_svid)))
+        return response
+
+
+def _utc(at: dt.datetime) -> dt.datetime:
+    return at.astimezone(dt.UTC)
