@@ -5,9 +5,11 @@ serial that it touches, or all. Serials of one CA rise strictly, so "issued befo
 serials and no clock plays a part. A rule is for ever; only the CA's word drops it, when nothing that it could touch
 is alive any more.
 
-Theory of operation. A `RevocationSet` belongs to one `log_id`. Deltas are applied in order; a gap raises and changes
+Theory of operation. A `RevocationSet` follows one `log_id`. Deltas are applied in order; a gap raises and changes
 nothing. When the CA comes with another log_id (a restored backup), the rules known so far are kept beside the new
-ones: a denial is never lost because somebody says so.
+ones, by log_id and seq: a denial is never lost because somebody says so, and going back and forth between two logs
+adds nothing. A rule of a former log goes only when a rule of the current one touches all that it touches: from then on
+the CA can drop it.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from inborn.errors import DeniedError, UnauthenticatedError
-from inborn.spiffeid import SpiffeId, parse_spiffe_id
+from inborn.errors import DeniedError, RequestError, UnauthenticatedError
+from inborn.spiffeid import InvalidSpiffeId, SpiffeId, parse_spiffe_id
 from inborn.svid import CertificateFacts
 
 __all__ = [
     "CertificateRevoked",
+    "InvalidRule",
     "RevocationGap",
     "RevocationRule",
     "RevocationSet",
@@ -38,6 +41,10 @@ class RevocationGap(DeniedError):
     """Rules are missing between what is known and what arrived; nothing was applied."""
 
 
+class InvalidRule(RequestError):
+    """A revocation has a target that no certificate can have, and would never match."""
+
+
 class RuleKind(Enum):
     """What a rule matches. The numbers are those of the wire."""
 
@@ -48,9 +55,17 @@ class RuleKind(Enum):
     AUTHORITY = 5
 
 
+# Octets of a target: a serial (RFC 5280 4.1.2.2), SHA-256, a key identifier (SHA-1 has 20, SHA-512 has 64).
+_VALUE_SIZES = {RuleKind.SERIAL: range(1, 21), RuleKind.KEY: range(32, 33), RuleKind.AUTHORITY: range(1, 65)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationRule:
-    """One revocation. `value` is octets as on the wire (serial, SHA-256, ID in UTF-8, key identifier)."""
+    """One revocation: valid if it exists.
+
+    `value` is octets as on the wire (serial without leading zeros, SHA-256, ID in UTF-8, key identifier). Raises
+    `InvalidRule`: a rule that can never match must not look like a denial.
+    """
 
     seq: int
     kind: RuleKind
@@ -60,6 +75,19 @@ class RevocationRule:
     reason: int = 0
     blocks: bool = False
     revoked_at: dt.datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.seq < 1:
+            raise InvalidRule(f"revocation's seq is not positive: {self.seq}")
+        if self.kind in (RuleKind.SPIFFE_ID, RuleKind.ID_PREFIX):
+            try:
+                parse_spiffe_id(self.value.decode())
+            except (UnicodeDecodeError, InvalidSpiffeId) as e:
+                raise InvalidRule(f"revocation {self.seq} names no SPIFFE ID") from e
+        elif len(self.value) not in _VALUE_SIZES[self.kind]:
+            raise InvalidRule(f"revocation {self.seq} has a {self.kind.name.lower()} of {len(self.value)} octets")
+        elif self.kind is RuleKind.SERIAL and self.value[0] == 0:
+            raise InvalidRule(f"revocation {self.seq} has a serial with leading zeros: {self.value.hex()}")
 
     def touches(self, facts: CertificateFacts) -> bool:
         """Whether the certificate lies at or below the cut-off; the target is not looked at."""
@@ -89,6 +117,17 @@ class RevocationRule:
                 hit = self.value == facts.authority
         return hit and self.touches(facts)
 
+    def covers(self, other: RevocationRule) -> bool:
+        """Whether every certificate that `other` matches is matched by this rule of the same target as well."""
+        return (
+            (self.kind, self.value) == (other.kind, other.value)
+            and (self.blocks or not other.blocks)
+            and all(
+                authority in self.cut_offs and _reaches(self.cut_offs[authority], limit)
+                for authority, limit in other.cut_offs.items()
+            )
+        )
+
     @property
     def target(self) -> str:
         """The target as people read and type it: `serial:HEX`, `key:HEX`, `id:spiffe://...`."""
@@ -105,24 +144,41 @@ class RevocationRule:
 class RevocationSet:
     """Rules by what they match, so that a look-up costs the same however many there are.
 
-    Not safe for use from several threads at once without a lock of the owner's.
+    One thread may apply while others look up: a look-up sees the rules from before or after, and never fewer than
+    before. Two threads that apply need a lock of the owner's.
     """
 
     log_id: bytes = b""
     seq: int = 0
     """Length of the revocation log that has been applied."""
     _rules: dict[int, RevocationRule] = field(default_factory=dict)
-    _kept: list[RevocationRule] = field(default_factory=list)
+    _former: dict[bytes, tuple[int, dict[int, RevocationRule]]] = field(default_factory=dict)
+    """log_id -> its length and rules, the oldest log first; only logs that have a rule."""
     _index: dict[tuple[RuleKind, bytes], list[RevocationRule]] = field(default_factory=dict)
     _prefix_rules: int = 0
 
     def __len__(self) -> int:
-        return len(self._rules) + len(self._kept)
+        return len(self._rules) + sum(len(rules) for _, rules in self._former.values())
 
     def rules(self) -> Iterator[RevocationRule]:
         """All rules by rising seq, those of former log_ids first."""
-        yield from self._kept
-        yield from (self._rules[seq] for seq in sorted(self._rules))
+        for _, _, rules in self.logs():
+            yield from rules
+
+    def former_rules(self) -> Iterator[RevocationRule]:
+        """The rules of former log_ids alone. Their seqs are those of their logs, and may repeat."""
+        for log_id, _, rules in self.logs():
+            if log_id != self.log_id:
+                yield from rules
+
+    def logs(self) -> Iterator[tuple[bytes, int, tuple[RevocationRule, ...]]]:
+        """Each log with its length and rules, the current one last.
+
+        To hand a set on, or to store it, is to hand on its logs: `apply_snapshot` of each in this order makes it anew.
+        """
+        for log_id, (seq, rules) in self._former.items():
+            yield log_id, seq, _by_seq(rules)
+        yield self.log_id, self.seq, _by_seq(self._rules)
 
     def find(self, facts: CertificateFacts) -> RevocationRule | None:
         """The rule that this certificate falls under, if there is one."""
@@ -152,21 +208,31 @@ class RevocationSet:
     def apply_snapshot(self, log_id: bytes, seq: int, rules: Iterable[RevocationRule]) -> list[RevocationRule]:
         """Replace what is known of this log_id; what was known of another one is kept beside it.
 
-        Returns the rules that are new. Raises `RevocationGap`, and changes nothing, when the snapshot of the same log
-        is shorter than what is known (somebody shows an old state), or has a seq beyond its own length.
+        Returns the rules that are new. Of a log that was left and is come back to, nothing is given up. Raises
+        `RevocationGap`, and changes nothing, when the snapshot of a known log is shorter than what is known (somebody
+        shows an old state), has a seq twice or beyond its own length, or when log_id is empty.
         """
-        new = {rule.seq: rule for rule in rules}
-        if log_id == self.log_id and seq < self.seq:
-            raise RevocationGap(f"revocation log went backwards: known {self.seq}, shown {seq}")
+        if not log_id:
+            raise RevocationGap("revocation log has no id")
+        new: dict[int, RevocationRule] = {}
+        for rule in rules:
+            if rule.seq in new:
+                raise RevocationGap(f"revocation snapshot has two rules of seq {rule.seq}")
+            new[rule.seq] = rule
+        is_current = log_id == self.log_id
+        known_seq, known = (self.seq, self._rules) if is_current else self._former.get(log_id, (0, {}))
+        if seq < known_seq:
+            raise RevocationGap(f"revocation log went backwards: known {known_seq}, shown {seq}")
         if new and max(new) > seq:
             raise RevocationGap(f"revocation snapshot has rule {max(new)} beyond its length {seq}")
-        if self.log_id and log_id != self.log_id:
-            self._kept.extend(self._rules[s] for s in sorted(self._rules))
-            known: dict[int, RevocationRule] = {}
-        else:
-            known = self._rules
         added = [rule for s, rule in sorted(new.items()) if s not in known]
+        if not is_current:
+            self._former.pop(log_id, None)
+            if self._rules:
+                self._former[self.log_id] = (self.seq, self._rules)
+            new = known | new
         self.log_id, self.seq, self._rules = log_id, seq, new
+        self._forget_covered()
         self._reindex()
         return added
 
@@ -178,8 +244,8 @@ class RevocationSet:
         `seq` is the length of the log afterwards. Raises `RevocationGap`, and changes nothing, when rules between are
         missing or log_id is another one.
         """
-        if log_id != self.log_id:
-            raise RevocationGap(f"revocations of log {log_id.hex()} do not follow on log {self.log_id.hex()}")
+        if not log_id or log_id != self.log_id:
+            raise RevocationGap(f"revocations of log {log_id.hex()!r} do not follow on log {self.log_id.hex()!r}")
         new = sorted((rule for rule in rules if rule.seq > self.seq), key=lambda rule: rule.seq)
         if [rule.seq for rule in new] != list(range(self.seq + 1, seq + 1)):
             raise RevocationGap(
@@ -188,16 +254,56 @@ class RevocationSet:
         for rule in new:
             self._rules[rule.seq] = rule
             self._add_to_index(rule)
-        gone = [s for s in dropped if self._rules.pop(s, None) is not None]
-        if gone:
+        if new and self._forget_covered():
             self._reindex()
+        for s in dropped:
+            gone = self._rules.pop(s, None)
+            if gone is not None:
+                self._remove_from_index(gone)
         self.seq = max(self.seq, seq)
         return new
 
+    def _forget_covered(self) -> bool:
+        """Forget rules of former logs that a rule of the current log covers. Says whether there were any."""
+        if not self._former:
+            return False
+        by_target: dict[tuple[RuleKind, bytes], list[RevocationRule]] = {}
+        for rule in self._rules.values():
+            by_target.setdefault((rule.kind, rule.value), []).append(rule)
+        before = len(self)
+        left = {
+            log_id: (
+                seq,
+                {
+                    s: rule
+                    for s, rule in rules.items()
+                    if not any(current.covers(rule) for current in by_target.get((rule.kind, rule.value), ()))
+                },
+            )
+            for log_id, (seq, rules) in self._former.items()
+        }
+        self._former = {log_id: (seq, rules) for log_id, (seq, rules) in left.items() if rules}
+        return len(self) < before
+
     def _reindex(self) -> None:
-        self._index, self._prefix_rules = {}, 0
+        """Build the index aside and put it in place at once: whoever looks up meanwhile must not find it half full."""
+        index: dict[tuple[RuleKind, bytes], list[RevocationRule]] = {}
+        prefix_rules = 0
         for rule in self.rules():
-            self._add_to_index(rule)
+            index.setdefault((rule.kind, rule.value), []).append(rule)
+            prefix_rules += rule.kind is RuleKind.ID_PREFIX
+        self._prefix_rules = max(prefix_rules, self._prefix_rules)
+        self._index = index
+        self._prefix_rules = prefix_rules
+
+    def _remove_from_index(self, rule: RevocationRule) -> None:
+        key = (rule.kind, rule.value)
+        others = [other for other in self._index[key] if other is not rule]
+        if others:
+            self._index[key] = others
+        else:
+            del self._index[key]
+        self._prefix_rules -= rule.kind is RuleKind.ID_PREFIX
 
     def _add_to_index(self, rule: RevocationRule) -> None:
         self._index.setdefault((rule.kind, rule.value), []).append(rule)
@@ -212,6 +318,15 @@ def _prefixes(spiffe_id: SpiffeId) -> Iterator[bytes]:
         yield text.encode()
         text = text[: text.rindex("/")]
     yield text.encode()
+
+
+def _by_seq(rules: Mapping[int, RevocationRule]) -> tuple[RevocationRule, ...]:
+    return tuple(rules[seq] for seq in sorted(rules))
+
+
+def _reaches(limit: bytes | None, other: bytes | None) -> bool:
+    """Whether a cut-off touches all that another one touches."""
+    return limit is None or (other is not None and _number(other) <= _number(limit))
 
 
 def _number(octets: bytes) -> int:
