@@ -38,6 +38,7 @@ from inborn.wire import MAX_MESSAGE_SIZE, datetime_from_ms, rule_from_wire
 from inborn_proto import feed_pb2
 
 __all__ = [
+    "LOG_ID_SIZE",
     "Authority",
     "AuthorityState",
     "DomainUpdate",
@@ -53,7 +54,7 @@ __all__ = [
     "is_log_id",
 ]
 
-_LOG_ID_SIZE = 16
+LOG_ID_SIZE = 16  # octets
 _MAX_AUTHORITIES = 256  # issuing authorities and roots of one trust domain: a few for each of its CAs
 _MAX_CRL_SIZE = 8 * 1024 * 1024  # octets: 200,000 revoked certificates
 
@@ -214,8 +215,8 @@ class FeedVerifier:
 
     def _place(self, body: feed_pb2.FeedBody, node: SpiffeId | None) -> FeedUpdate:
         """Where the message stands in its feed. Raises `FeedGap`, `FeedRollback`, `InvalidFeed`."""
-        if len(body.log_id) != _LOG_ID_SIZE:
-            raise InvalidFeed(f"log_id has {len(body.log_id)} octets, not {_LOG_ID_SIZE}")
+        if len(body.log_id) != LOG_ID_SIZE:
+            raise InvalidFeed(f"log_id has {len(body.log_id)} octets, not {LOG_ID_SIZE}")
         content = _content(body, self.trust_domain, is_node_feed=node is not None)
         known = self.domain_revision if node is None else self.node_revision
         made_at = datetime_from_ms(body.made_at_ms)

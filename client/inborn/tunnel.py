@@ -93,8 +93,11 @@ class Tunnel:
         try:
             while True:
                 inner, _ = await loop.sock_accept(self._listener)
-                if not _is_ours(inner) or (self._only_one and self._used):
+                if not _is_ours(inner):
                     log.warning("tunnel refused a stranger on its inner socket")
+                    inner.close()
+                    continue
+                if self._only_one and self._used:
                     inner.close()
                     continue
                 self._used = True
