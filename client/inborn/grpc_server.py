@@ -1,0 +1,378 @@
+"""gRPC servers that follow a source: credentials, and an interceptor that knows who calls.
+
+    server = grpc.server(pool, interceptors=[grpc_server_interceptor(source, authorize)])
+    server.add_secure_port("0.0.0.0:8443", grpc_server_credentials(source))
+
+Both are needed. gRPC's own TLS believes every bundle for every trust domain and knows no revocation; the interceptor
+verifies the caller of each call against the bundle of its *own* trust domain, the revocations and the authorizer, and
+ends the open calls of a caller that is revoked or expires. `peer_identity(context)` says who it is.
+
+For `grpc.aio` servers there is `grpc_aio_server_interceptor`. A server of Inborn's own passes an authorizer of its own
+that says yes to `/inborn/...`; the ready-made ones do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import datetime as dt
+import logging
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+from cryptography import x509
+
+from inborn.background import background_loop
+from inborn.bundle import X509Bundle
+from inborn.connections import Connection, Connections
+from inborn.errors import InbornError, UnauthenticatedError
+from inborn.identity import IdentitySource
+from inborn.rpc import abort, abort_aio
+from inborn.svid import MAX_CHAIN_LENGTH, CertificateFacts
+from inborn.verify import Authorizer, NotAuthorized, verify_current
+
+__all__ = [
+    "AioIdentityInterceptor",
+    "IdentityInterceptor",
+    "grpc_aio_server_interceptor",
+    "grpc_server_credentials",
+    "grpc_server_interceptor",
+    "peer_identity",
+]
+
+log = logging.getLogger(__name__)
+
+_CACHED_PEERS = 4096  # verified chains that are remembered, of about 5 KiB each
+_CANCEL_AFTER = 0.02  # seconds that a synchronous handler has to notice by itself that its caller was refused
+
+_aio_peer: contextvars.ContextVar[CertificateFacts | None] = contextvars.ContextVar("inborn_peer", default=None)
+_sync_peers: weakref.WeakKeyDictionary[object, CertificateFacts] = weakref.WeakKeyDictionary()
+
+
+def grpc_server_credentials(source: IdentitySource) -> grpc.ServerCredentials:
+    """Credentials that present the source's newest identity and demand a certificate of every client.
+
+    Every handshake has a configuration of its own, so that a change is seen by the next one and no session can be
+    resumed. Raises `NoIdentity` if the source has none yet; when it loses its identity later, handshakes go on with the
+    last one, and the interceptor refuses the calls.
+    """
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        try:
+            return _configuration(source)
+        except Exception as e:
+            log.warning("no identity to present reason=%s", e)
+            return None  # keeps the one before
+
+    fetcher: Any = fetch  # gRPC's documentation allows None, its type does not
+    return grpc.dynamic_ssl_server_credentials(_configuration(source), fetcher, require_client_authentication=True)
+
+
+def grpc_server_interceptor(source: IdentitySource, authorize: Authorizer) -> IdentityInterceptor:
+    """The interceptor for a `grpc.server`."""
+    return IdentityInterceptor(source, authorize)
+
+
+def grpc_aio_server_interceptor(source: IdentitySource, authorize: Authorizer) -> AioIdentityInterceptor:
+    """The interceptor for a `grpc.aio.server`."""
+    return AioIdentityInterceptor(source, authorize)
+
+
+def peer_identity(context: Any) -> CertificateFacts:
+    """Who calls, inside a method of a server with an interceptor of this module: `.spiffe_id`, `.serial` and so on.
+
+    Raises `UnauthenticatedError` where no interceptor has verified the caller.
+    """
+    peer = _aio_peer.get()
+    if peer is None:
+        try:
+            peer = _sync_peers.get(context)
+        except TypeError:
+            peer = None
+    if peer is None:
+        raise UnauthenticatedError("caller was not verified: the server lacks the interceptor")
+    return peer
+
+
+def _configuration(source: IdentitySource) -> grpc.ServerCertificateConfiguration:
+    snapshot = source.snapshot()
+    svid = snapshot.svid(dt.datetime.now(dt.UTC))
+    roots = b"".join(bundle.pem() for bundle in snapshot.bundles.values())
+    return grpc.ssl_server_certificate_configuration([(svid.key_pem(), svid.chain_pem())], roots)
+
+
+class _Callers:
+    """Verifies the caller of each call, and looks after the calls that are open."""
+
+    def __init__(self, source: IdentitySource, authorize: Authorizer) -> None:
+        self._source = source
+        self._authorize = authorize
+        self._connections = Connections(source, authorize)
+        self._lock = threading.Lock()
+        self._verified: OrderedDict[bytes, tuple[tuple[x509.Certificate, ...], CertificateFacts, X509Bundle]] = (
+            OrderedDict()
+        )
+
+    def enter(self, auth_context: Any, close: Callable[[InbornError], None]) -> Connection:
+        """Verify the caller and look after the call from now on. Raises errors of `inborn.errors`."""
+        self._source.snapshot().svid(dt.datetime.now(dt.UTC))  # without an identity of its own a server serves nobody
+        chain, facts, bundle = self._verify(auth_context)
+        connection = Connection(facts=facts, chain=chain, bundle=bundle, close=close)
+        self._connections.add(connection)
+        return connection
+
+    def leave(self, connection: Connection) -> None:
+        self._connections.remove(connection)
+
+    def _verify(self, auth_context: Any) -> tuple[tuple[x509.Certificate, ...], CertificateFacts, X509Bundle]:
+        pem = _first(auth_context, "x509_pem_cert") + _first(auth_context, "x509_pem_cert_chain")
+        if not pem:
+            raise UnauthenticatedError("caller presented no certificate")
+        with self._lock:
+            known = self._verified.get(pem)
+            if known is not None:
+                self._verified.move_to_end(pem)
+        snapshot = self._source.snapshot()
+        if known is not None:
+            chain, facts, bundle = known
+            held = snapshot.bundles.get(facts.spiffe_id.trust_domain)
+            if held is not None and (held is bundle or held == bundle):
+                verify_current(facts, revocations=snapshot.revocations, now=dt.datetime.now(dt.UTC))
+                if not self._authorize(facts.spiffe_id):
+                    raise NotAuthorized(f"peer {facts.spiffe_id} is not authorized")
+                return known
+        chain = _parse(auth_context)
+        facts, bundle = self._connections.verify(chain)
+        with self._lock:
+            self._verified[pem] = (chain, facts, bundle)
+            while len(self._verified) > _CACHED_PEERS:
+                self._verified.popitem(last=False)
+        return chain, facts, bundle
+
+
+def _first(auth_context: Any, key: str) -> bytes:
+    values = list(auth_context.get(key) or ())
+    return bytes(values[0]) if values else b""
+
+
+def _parse(auth_context: Any) -> tuple[x509.Certificate, ...]:
+    """The caller's chain as gRPC gives it; the leaf comes first, whether or not the chain names it."""
+    try:
+        leaf = x509.load_pem_x509_certificate(_first(auth_context, "x509_pem_cert"))
+        rest = x509.load_pem_x509_certificates(_first(auth_context, "x509_pem_cert_chain"))
+    except ValueError as e:
+        raise UnauthenticatedError("caller's certificate cannot be read") from e
+    chain = (leaf, *(certificate for certificate in rest if certificate != leaf))
+    if len(chain) > MAX_CHAIN_LENGTH:
+        raise UnauthenticatedError(f"caller's chain is longer than {MAX_CHAIN_LENGTH} certificates: {len(chain)}")
+    return chain
+
+
+# -- synchronous -------------------------------------------------------------------------------------------------------
+
+
+class IdentityInterceptor(grpc.ServerInterceptor):
+    """See `grpc_server_interceptor`."""
+
+    def __init__(self, source: IdentitySource, authorize: Authorizer) -> None:
+        self._callers = _Callers(source, authorize)
+
+    def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
+        handler = continuation(handler_call_details)
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            guarded: Any = self._streaming(behaviour, handler.request_streaming)
+        else:
+            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            guarded = self._unary(behaviour, handler.request_streaming)
+        return _like(handler, guarded)
+
+    def _unary(self, behaviour: Any, has_stream: bool) -> Callable[[Any, grpc.ServicerContext], Any]:
+        def guarded(request: Any, context: grpc.ServicerContext) -> Any:
+            call = _SyncCall(self._callers, context)
+            try:
+                response = behaviour(call.watched(request) if has_stream else request, context)
+            except _CallerRefused:
+                response = None
+            finally:
+                call.leave()
+            call.check()
+            return response
+
+        return guarded
+
+    def _streaming(self, behaviour: Any, has_stream: bool) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
+        def guarded(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            call = _SyncCall(self._callers, context)
+            try:
+                for response in behaviour(call.watched(request) if has_stream else request, context):
+                    call.check()
+                    yield response
+            except _CallerRefused:
+                pass
+            finally:
+                call.leave()
+            call.check()
+
+        return guarded
+
+
+class _CallerRefused(Exception):
+    """Leaves a handler that waits for requests of a caller that was refused meanwhile."""
+
+
+class _SyncCall:
+    """One call of a synchronous server. A refused caller's call is aborted by its own thread where that runs, and
+    cancelled shortly after where it waits: then the client sees CANCELLED, as only that thread may set a status."""
+
+    def __init__(self, callers: _Callers, context: grpc.ServicerContext) -> None:
+        self._callers = callers
+        self._context = context
+        self._refusal: InbornError | None = None
+        self._is_over = False
+        try:
+            self._connection = callers.enter(context.auth_context(), self._refuse)
+        except InbornError as e:
+            log.warning("call refused reason=%s", e)
+            abort(context, e)
+        _sync_peers[context] = self._connection.facts
+
+    def _refuse(self, reason: InbornError) -> None:
+        self._refusal = reason
+        loop = background_loop()
+        loop.call_soon_threadsafe(loop.call_later, _CANCEL_AFTER, self._cancel)
+
+    def _cancel(self) -> None:
+        if not self._is_over:
+            self._context.cancel()
+
+    def check(self) -> None:
+        """Abort the call if its caller was refused."""
+        if self._refusal is not None:
+            self._is_over = True
+            abort(self._context, self._refusal)
+
+    def watched(self, requests: Iterator[Any]) -> Iterator[Any]:
+        """The requests, as long as their sender may be listened to."""
+        for request in requests:
+            if self._refusal is not None:
+                raise _CallerRefused
+            yield request
+
+    def leave(self) -> None:
+        self._callers.leave(self._connection)
+        self._is_over = self._refusal is None
+
+
+# -- asyncio -----------------------------------------------------------------------------------------------------------
+
+
+class AioIdentityInterceptor(grpc.aio.ServerInterceptor):
+    """See `grpc_aio_server_interceptor`."""
+
+    def __init__(self, source: IdentitySource, authorize: Authorizer) -> None:
+        self._callers = _Callers(source, authorize)
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            guarded: Any = self._streaming(behaviour)
+        else:
+            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            guarded = self._unary(behaviour)
+        return _like(handler, guarded)
+
+    def _unary(self, behaviour: Any) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def guarded(request: Any, context: Any) -> Any:
+            call = await self._enter(context)
+            try:
+                return await behaviour(request, context)
+            finally:
+                call.leave()
+
+        return guarded
+
+    def _streaming(self, behaviour: Any) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
+            call = await self._enter(context)
+            try:
+                responses = behaviour(request, context)
+                if hasattr(responses, "__aiter__"):
+                    async for response in responses:
+                        yield response
+                else:
+                    await responses  # a handler that writes by itself
+            finally:
+                call.leave()
+
+        return guarded
+
+    async def _enter(self, context: Any) -> _AioCall:
+        call = _AioCall(self._callers, context)
+        try:
+            call.enter()
+        except InbornError as e:
+            log.warning("call refused reason=%s", e)
+            await abort_aio(context, e)
+        return call
+
+
+class _AioCall:
+    """One call of an aio server. A refused caller's call gets its status first and only then its task is cancelled: a
+    task that is cancelled alone sends no status, and the client would wait."""
+
+    def __init__(self, callers: _Callers, context: Any) -> None:
+        self._callers = callers
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._ending: asyncio.Task[None] | None = None
+        self._connection: Connection | None = None
+
+    def enter(self) -> None:
+        self._connection = self._callers.enter(self._context.auth_context(), self._refuse)
+        _aio_peer.set(self._connection.facts)
+
+    def leave(self) -> None:
+        if self._connection is not None:
+            self._callers.leave(self._connection)
+            self._connection = None
+
+    def _refuse(self, reason: InbornError) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._begin_end, reason)
+        except RuntimeError:
+            pass  # the loop was closed, and every call with it
+
+    def _begin_end(self, reason: InbornError) -> None:
+        if self._connection is not None:
+            self._ending = self._loop.create_task(self._end(reason))
+
+    async def _end(self, reason: InbornError) -> None:
+        try:
+            await abort_aio(self._context, reason)
+        except grpc.aio.BaseError:
+            pass  # how abort leaves; or the call has its status already
+        if self._task is not None and self._connection is not None:
+            self._task.cancel()
+
+
+def _like(handler: Any, behaviour: Any) -> Any:
+    """A handler of the same shape with another behaviour."""
+    kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
+    make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
+    return make(
+        behaviour,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
