@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError, Message
 from inborn.errors import ExhaustedError, InbornError, InternalError, RequestError, UnavailableError
 from inborn.frames import MAX_FRAME_SIZE, FrameReader, FrameTooLarge, encode_frame
 from inborn.rpc_methods import UnknownMethod, find_method
-from inborn.wire_error import error_from_message, error_to_message
+from inborn.wire import error_from_message, error_to_message
 from inborn_proto import signer_pb2
 
 __all__ = ["Handler", "Incoming", "Link", "LinkClosed", "LinkTimeout", "MalformedFrame", "dispatch"]

@@ -21,7 +21,7 @@ from inborn import paths
 from inborn.errors import DeniedError, InternalError, RequestError, UnavailableError
 from inborn.frames import FrameReader, FrameTooLarge, encode_frame
 from inborn.rpc_methods import find_method
-from inborn.wire_error import error_from_message
+from inborn.wire import error_from_message
 from inborn_proto import signer_pb2
 
 __all__ = ["AdminClient", "CaNotRunning", "default_admin_socket"]
