@@ -1,0 +1,124 @@
+"""The front's own certificate: key in memory, certified by the signer, renewed at half of its life.
+
+Every handshake is given a configuration of its own. gRPC's servers hand out session tickets and there is no switch
+for that; a ticket dies with the configuration it was made under, so none is ever of use. Otherwise a client whose
+certificate has expired would be let in by a resumed session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import random
+from collections.abc import Callable
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from inborn.errors import InbornError, InternalError
+from inborn.log import get_logger
+from inborn.rotation import Schedule
+from inborn.spiffeid import SpiffeId
+from inborn.svid import X509Svid
+from inborn.verify import verify_chain
+from inborn_ca.known_domain import KnownDomain
+from inborn_ca.link import Link
+from inborn_proto import signer_pb2
+
+__all__ = ["FrontIdentity"]
+
+log = get_logger("ca.identity")
+
+_LONGEST_SLEEP = 60.0  # seconds: a clock that was set is noticed within this time
+
+
+class FrontIdentity:
+    """`obtain` once, then `keep_fresh` for ever; `credentials` follow by themselves."""
+
+    def __init__(self, link: Link, domain: KnownDomain, clock: Callable[[], dt.datetime]) -> None:
+        self._link = link
+        self._domain = domain
+        self._clock = clock
+        self._svid: X509Svid | None = None
+        self._schedule: Schedule | None = None
+        self._wakeup = asyncio.Event()
+
+    @property
+    def svid(self) -> X509Svid:
+        """Raises `InternalError` before `obtain`."""
+        if self._svid is None:
+            raise InternalError("front has no certificate yet")
+        return self._svid
+
+    async def obtain(self) -> None:
+        """Make a key, have it certified, and verify the outcome against our own bundle before it is used."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+        response = await self._link.call(
+            "/inborn.signer.v1.Signing/CertifyFront",
+            signer_pb2.CertifyFrontRequest(csr=csr.public_bytes(serialization.Encoding.DER)),
+            signer_pb2.CertifyFrontResponse,
+        )
+        now = self._clock()
+        pkcs8 = key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        svid = X509Svid.parse(b"".join(response.chain), pkcs8, issued_at=now)
+        facts = verify_chain(
+            svid.chain,
+            bundles={self._domain.trust_domain: self._domain.bundle},
+            revocations=self._domain.revocations,
+            authorize=_is_ca,
+            now=now,
+        )
+        self._svid = svid
+        self._schedule = Schedule.after_issue(now, facts.not_after, spread=random.random())
+        log.event("front.certified", spiffe_id=facts.spiffe_id, not_after=facts.not_after)
+
+    async def keep_fresh(self) -> None:
+        """Renew for ever. After a failure it is tried again, faster as the end comes near."""
+        while True:
+            schedule = self._schedule
+            if schedule is None:
+                raise InternalError("front has no certificate yet")
+            wait = (schedule.next_attempt - self._clock()).total_seconds()
+            if wait > 0:
+                try:
+                    async with asyncio.timeout(min(wait, _LONGEST_SLEEP)):
+                        await self._wakeup.wait()
+                except TimeoutError:
+                    pass
+                self._wakeup.clear()
+                continue
+            try:
+                await self.obtain()
+            except InbornError as e:
+                log.warning("front.not_renewed", error=e.message)
+                schedule.failed(self._clock(), spread=random.random())
+
+    def reconsider(self) -> None:
+        """The domain has changed: renew at once if our certificate or its authority is dead now."""
+        if self._svid is None or self._schedule is None:
+            return
+        dead = self._domain.dead_authorities
+        issuers = {c.public_bytes(serialization.Encoding.DER) for c in self._svid.chain[1:]}
+        if dead & issuers or self._domain.revocations.find(self._svid.facts) is not None:
+            self._schedule.hurry(self._clock())
+            self._wakeup.set()
+
+    def credentials(self, *, is_mutual: bool) -> grpc.ServerCredentials:
+        """Server credentials that follow certificate and bundle: each handshake gets what holds now."""
+
+        def configuration() -> grpc.ServerCertificateConfiguration:
+            roots = self._domain.bundle.pem() if is_mutual else None
+            return grpc.ssl_server_certificate_configuration([(self.svid.key_pem(), self.svid.chain_pem())], roots)
+
+        return grpc.dynamic_ssl_server_credentials(
+            configuration(), configuration, require_client_authentication=is_mutual
+        )
+
+
+def _is_ca(spiffe_id: SpiffeId) -> bool:
+    return spiffe_id.path.startswith("/inborn/ca/")

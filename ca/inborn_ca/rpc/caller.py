@@ -1,0 +1,130 @@
+"""Who is on the other end of a gRPC call, from the certificate of its connection.
+
+gRPC has checked the chain in the handshake, and only there: a resumed session and a connection that is open for days
+are never looked at again, and the trust domain of the ID is not tied to the bundle. So each call is checked here, by
+the same `verify` as everywhere; the costly part (path and shape) once for each chain, expiry and revocation each time.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from cryptography import x509
+
+from inborn.access import CallerClass
+from inborn.bundle import X509Bundle
+from inborn.errors import UnauthenticatedError
+from inborn.revocation import RevocationSet
+from inborn.spiffeid import SpiffeId
+from inborn.svid import MAX_CERTIFICATE_SIZE, MAX_CHAIN_LENGTH, CertificateFacts
+from inborn.verify import verify_chain, verify_current
+
+__all__ = ["Caller", "CallerReader", "NoCertificate", "origin_of"]
+
+MAX_KNOWN_CHAINS = 20_000  # as many as streams may be open; each is a hash and the facts, about 1 kB
+_MAX_PEM = 2 * MAX_CHAIN_LENGTH * MAX_CERTIFICATE_SIZE  # octets: PEM is DER and a third
+
+Clock = Callable[[], dt.datetime]
+
+
+class NoCertificate(UnauthenticatedError):
+    """The connection has no client certificate, or one that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """What was proven of a caller. `origin` is its address and proves nothing."""
+
+    kind: CallerClass
+    origin: str
+    facts: CertificateFacts | None = None
+
+    @property
+    def spiffe_id(self) -> SpiffeId | None:
+        return self.facts.spiffe_id if self.facts is not None else None
+
+    @property
+    def is_agent(self) -> bool:
+        return self.kind is CallerClass.AGENT
+
+
+class CallerReader:
+    """Reads callers of the API port. `bundle` and `revocations` are asked for at each call."""
+
+    def __init__(
+        self, *, bundle: Callable[[], X509Bundle], revocations: Callable[[], RevocationSet], clock: Clock
+    ) -> None:
+        self._bundle = bundle
+        self._revocations = revocations
+        self._clock = clock
+        self._known: OrderedDict[bytes, CertificateFacts] = OrderedDict()
+        self._known_for: X509Bundle | None = None
+
+    def read(self, auth_context: Mapping[str, object], peer: str) -> Caller:
+        """The caller behind a connection.
+
+        Raises `NoCertificate` and what `verify_chain` raises. Not decided here: an enrolled daemon and a workload have
+        certificates alike, and only the signer's ledger knows which is which, so both are DAEMON.
+        """
+        now = self._clock()
+        pem = _chain_pem(auth_context)
+        digest = hashlib.sha256(pem).digest()
+        bundle = self._bundle()
+        if bundle is not self._known_for:
+            self._known.clear()
+            self._known_for = bundle
+        facts = self._known.get(digest)
+        if facts is None:
+            facts = self._verify(pem, bundle, now)
+            self._known[digest] = facts
+            if len(self._known) > MAX_KNOWN_CHAINS:
+                self._known.popitem(last=False)
+        else:
+            self.check_current(facts, now)
+        return Caller(kind=_class_of(facts.spiffe_id), origin=origin_of(peer), facts=facts)
+
+    def check_current(self, facts: CertificateFacts, now: dt.datetime | None = None) -> None:
+        """Look at expiry and revocation again. Raises `CertificateExpired`, `CertificateRevoked`."""
+        verify_current(facts, revocations=self._revocations(), now=now or self._clock())
+
+    def _verify(self, pem: bytes, bundle: X509Bundle, now: dt.datetime) -> CertificateFacts:
+        try:
+            chain = x509.load_pem_x509_certificates(pem)
+        except ValueError as e:
+            raise NoCertificate("client certificate cannot be read") from e
+        return verify_chain(
+            chain[:MAX_CHAIN_LENGTH],
+            bundles={bundle.trust_domain: bundle},
+            revocations=self._revocations(),
+            authorize=lambda spiffe_id: spiffe_id.trust_domain == bundle.trust_domain,
+            now=now,
+        )
+
+
+def origin_of(peer: str) -> str:
+    """The address in gRPC's `context.peer()`: "ipv4:127.0.0.1:4711", "ipv6:%5B::1%5D:4711"."""
+    scheme, _, address = peer.partition(":")
+    return unquote(address if scheme in ("ipv4", "ipv6") else peer)[:200]
+
+
+def _class_of(spiffe_id: SpiffeId) -> CallerClass:
+    if spiffe_id.path.startswith("/inborn/agent/"):
+        return CallerClass.AGENT
+    if spiffe_id.is_reserved:
+        return CallerClass.ANONYMOUS  # the CA's own: it calls nothing here
+    return CallerClass.DAEMON
+
+
+def _chain_pem(auth_context: Mapping[str, object]) -> bytes:
+    for name in ("x509_pem_cert_chain", "x509_pem_cert"):
+        values = auth_context.get(name)
+        if isinstance(values, list | tuple) and values and isinstance(values[0], bytes):
+            if len(values[0]) > _MAX_PEM:
+                raise NoCertificate(f"client certificate chain is larger than {_MAX_PEM} octets: {len(values[0])}")
+            return values[0]
+    raise NoCertificate("connection has no client certificate")
