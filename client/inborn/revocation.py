@@ -178,7 +178,8 @@ class RevocationSet:
         """
         for log_id, (seq, rules) in self._former.items():
             yield log_id, seq, _by_seq(rules)
-        yield self.log_id, self.seq, _by_seq(self._rules)
+        if self.log_id:
+            yield self.log_id, self.seq, _by_seq(self._rules)
 
     def find(self, facts: CertificateFacts) -> RevocationRule | None:
         """The rule that this certificate falls under, if there is one."""
@@ -201,7 +202,8 @@ class RevocationSet:
         rule = self.find(facts)
         if rule is not None:
             raise CertificateRevoked(
-                f"certificate {facts.serial.hex()} of {facts.spiffe_id} is revoked by {rule.target} (revocation {rule.seq})",
+                f"certificate {facts.serial.hex()} of {facts.spiffe_id} is revoked by {rule.target}"
+                f" (revocation {rule.seq})",
                 seq=rule.seq,
             )
 
@@ -247,7 +249,7 @@ class RevocationSet:
         if not log_id or log_id != self.log_id:
             raise RevocationGap(f"revocations of log {log_id.hex()!r} do not follow on log {self.log_id.hex()!r}")
         new = sorted((rule for rule in rules if rule.seq > self.seq), key=lambda rule: rule.seq)
-        if [rule.seq for rule in new] != list(range(self.seq + 1, seq + 1)):
+        if len(new) != max(0, seq - self.seq) or any(rule.seq != self.seq + i for i, rule in enumerate(new, 1)):
             raise RevocationGap(
                 f"revocations are missing: known up to {self.seq}, got {[r.seq for r in new][:5]}, length {seq}"
             )
