@@ -78,6 +78,10 @@ class KeyStore:
             raise InternalError(f"key {key_id.hex()} is not Ed25519")
         return key
 
+    def has(self, key_id: bytes) -> bool:
+        """Whether a file is there for this key; what stands in it is not looked at."""
+        return self._path(key_id).exists()
+
     def list(self) -> list[bytes]:
         """Identifiers of the keys that are there."""
         names = [path.name.removesuffix(_SUFFIX) for path in self._directory.glob(f"*{_SUFFIX}")]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Protocol
 
 from inborn.spiffeid import SpiffeId
-
 from inborn_ca.entry import Entry
 from inborn_ca.records import (
     Alarm,
@@ -29,7 +28,7 @@ from inborn_ca.records import (
     Token,
 )
 
-__all__ = ["CertificateFilter", "Reader", "Store", "Transaction"]
+__all__ = ["CertificateFilter", "ReadHandle", "Reader", "Store", "Transaction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +73,12 @@ class Reader(Protocol):
     def alarms(self, *, acknowledged: bool = False) -> list[Alarm]: ...
 
 
+class ReadHandle(Reader, Protocol):
+    """A reader that somebody owns."""
+
+    def close(self) -> None: ...
+
+
 class Transaction(Reader, Protocol):
     """Reads its own writes. Nothing of it is there before `commit`, all of it after."""
 
@@ -84,6 +89,9 @@ class Transaction(Reader, Protocol):
     def set_meta(self, key: str, value: str) -> None: ...
     def add_authority(self, authority: AuthorityRecord) -> None: ...
     def update_authority(self, authority: AuthorityRecord) -> None: ...
+    def remove_authority(self, key_id: bytes) -> None:
+        """Forget it; what it issued keeps its name in the ledger."""
+        ...
 
     def add_token(self, token: Token) -> None: ...
     def withdraw_token(self, token_id: bytes, at: dt.datetime) -> None: ...
@@ -118,7 +126,10 @@ class Transaction(Reader, Protocol):
         """Open an alarm, or count an open one of the same kind and subject up; writes its audit row as well."""
         ...
 
-    def acknowledge_alarm(self, alarm_id: int, by: str, at: dt.datetime) -> Alarm | None: ...
+    def acknowledge_alarm(self, alarm_id: int, by: str, at: dt.datetime) -> Alarm | None:
+        """Close an open alarm and write the audit row. None: no alarm of this number is open."""
+        ...
+
     def prune(self, *, issued_expired_before: dt.datetime, audit_before: dt.datetime, limit: int) -> int:
         """Delete at most `limit` rows of the ledger, of the audit trail, and of askers, tokens and selector sets
         that nothing names any more; returns how many. 0: nothing is left to delete."""
@@ -130,7 +141,7 @@ class Store(Protocol):
         """Begin; commit durably (full sync) at the end, roll back if the block raises."""
         ...
 
-    def reader(self) -> Reader:
+    def reader(self) -> ReadHandle:
         """A read-only handle of its own, for use in one other thread at a time."""
         ...
 

@@ -1,0 +1,24 @@
+"""The store of a CA on one machine: SQLite behind the ports."""
+
+from inborn_ca.store.backup import read_backup_keys
+from inborn_ca.store.errors import (
+    BackupNotRestored,
+    ConstraintBroken,
+    DatabaseDamaged,
+    DatabaseUnavailable,
+    ForeignDatabase,
+    StoreVersionError,
+)
+from inborn_ca.store.sqlite_store import SqliteStore, open_store
+
+__all__ = [
+    "BackupNotRestored",
+    "ConstraintBroken",
+    "DatabaseDamaged",
+    "DatabaseUnavailable",
+    "ForeignDatabase",
+    "SqliteStore",
+    "StoreVersionError",
+    "open_store",
+    "read_backup_keys",
+]

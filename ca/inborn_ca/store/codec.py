@@ -1,0 +1,394 @@
+"""Rows and values: how each record lies in its table. No statement is run here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from inborn.revocation import RuleKind
+from inborn.selector import Selector, parse_selector
+from inborn.spiffeid import SpiffeId, parse_spiffe_id
+from inborn_ca.entry import Entry, NodeKind, NodeMatch
+from inborn_ca.records import (
+    Alarm,
+    AskerKey,
+    AuditRow,
+    AuthorityRecord,
+    AuthorityState,
+    Block,
+    BlockKind,
+    CertificateKind,
+    Enrollee,
+    EnrolleeKind,
+    RevocationRecord,
+    Token,
+)
+
+__all__ = [
+    "ALARM_COLUMNS",
+    "ASKER_COLUMNS",
+    "AUDIT_COLUMNS",
+    "AUTHORITY_COLUMNS",
+    "BLOCK_COLUMNS",
+    "ENROLLEE_COLUMNS",
+    "ENTRY_COLUMNS",
+    "KINDS",
+    "KIND_NUMBERS",
+    "REVOCATION_COLUMNS",
+    "TOKEN_COLUMNS",
+    "Row",
+    "alarm",
+    "alike",
+    "asker",
+    "asker_row",
+    "audit",
+    "audit_row",
+    "authority",
+    "authority_row",
+    "block",
+    "block_row",
+    "enrollee",
+    "enrollee_row",
+    "entry",
+    "entry_row",
+    "from_micros",
+    "id_or_none",
+    "revocation",
+    "revocation_row",
+    "selectors",
+    "selectors_text",
+    "to_micros",
+    "token",
+    "token_row",
+]
+
+Row = tuple[Any, ...]
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICRO = dt.timedelta(microseconds=1)
+_MINUTE = 60_000_000
+
+KIND_NUMBERS = {
+    CertificateKind.WORKLOAD: 1,
+    CertificateKind.AGENT: 2,
+    CertificateKind.DAEMON: 3,
+    CertificateKind.FRONT: 4,
+    CertificateKind.LOG: 5,
+    CertificateKind.HEALTH: 6,
+}
+"""As they lie in the ledger; a number is never used anew."""
+KINDS = {number: kind for kind, number in KIND_NUMBERS.items()}
+
+
+def to_micros(time: dt.datetime) -> int:
+    return (time - _EPOCH) // _MICRO
+
+
+def from_micros(micros: int) -> dt.datetime:
+    return _EPOCH + dt.timedelta(microseconds=micros)
+
+
+def _micros(time: dt.datetime | None) -> int | None:
+    return None if time is None else to_micros(time)
+
+
+def _time(micros: int | None) -> dt.datetime | None:
+    return None if micros is None else from_micros(micros)
+
+
+def id_or_none(text: str | None) -> SpiffeId | None:
+    return None if text is None else parse_spiffe_id(text)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def selectors_text(values: Sequence[Selector]) -> str:
+    return _json([str(value) for value in values])
+
+
+def selectors(text: str) -> tuple[Selector, ...]:
+    return tuple(parse_selector(value) for value in json.loads(text))
+
+
+AUTHORITY_COLUMNS = (
+    "key_id, state, certificate, created_at, activated_at, crl, crl_number, crl_this_update, crl_next_update"
+)
+
+
+def authority_row(record: AuthorityRecord) -> Row:
+    return (
+        record.key_id,
+        str(record.state),
+        record.certificate.public_bytes(Encoding.DER),
+        to_micros(record.created_at),
+        _micros(record.activated_at),
+        record.crl,
+        record.crl_number,
+        _micros(record.crl_this_update),
+        _micros(record.crl_next_update),
+    )
+
+
+def authority(row: Row) -> AuthorityRecord:
+    key_id, state, certificate, created_at, activated_at, crl, number, this_update, next_update = row
+    return AuthorityRecord(
+        key_id=key_id,
+        state=AuthorityState(state),
+        certificate=x509.load_der_x509_certificate(certificate),
+        created_at=from_micros(created_at),
+        activated_at=_time(activated_at),
+        crl=crl,
+        crl_number=number,
+        crl_this_update=_time(this_update),
+        crl_next_update=_time(next_update),
+    )
+
+
+TOKEN_COLUMNS = "id, public_key, kind, uses, created_at, expires_at, created_by, spiffe_id, name, groups, withdrawn_at"  # noqa: S105
+
+
+def token_row(record: Token) -> Row:
+    return (
+        record.id,
+        record.public_key,
+        str(record.kind),
+        record.uses,
+        to_micros(record.created_at),
+        to_micros(record.expires_at),
+        record.created_by,
+        None if record.spiffe_id is None else str(record.spiffe_id),
+        record.name,
+        _json(record.groups),
+        _micros(record.withdrawn_at),
+    )
+
+
+def token(row: Row) -> Token:
+    id_, public_key, kind, uses, created_at, expires_at, created_by, spiffe_id, name, groups, withdrawn_at = row
+    return Token(
+        id=id_,
+        public_key=public_key,
+        kind=EnrolleeKind(kind),
+        uses=uses,
+        created_at=from_micros(created_at),
+        expires_at=from_micros(expires_at),
+        created_by=created_by,
+        spiffe_id=id_or_none(spiffe_id),
+        name=name,
+        groups=tuple(json.loads(groups)),
+        withdrawn_at=_time(withdrawn_at),
+    )
+
+
+ENROLLEE_COLUMNS = "spiffe_id, kind, enrolled_at, token_id, name, groups, banned_at, stopped_at"
+
+
+def enrollee_row(record: Enrollee) -> Row:
+    return (
+        str(record.spiffe_id),
+        str(record.kind),
+        to_micros(record.enrolled_at),
+        record.token_id,
+        record.name,
+        _json(record.groups),
+        _micros(record.banned_at),
+        _micros(record.stopped_at),
+    )
+
+
+def enrollee(row: Row) -> Enrollee:
+    spiffe_id, kind, enrolled_at, token_id, name, groups, banned_at, stopped_at = row
+    return Enrollee(
+        spiffe_id=parse_spiffe_id(spiffe_id),
+        kind=EnrolleeKind(kind),
+        enrolled_at=from_micros(enrolled_at),
+        token_id=token_id,
+        name=name,
+        groups=tuple(json.loads(groups)),
+        banned_at=_time(banned_at),
+        stopped_at=_time(stopped_at),
+    )
+
+
+ASKER_COLUMNS = "key_hash, spki, spiffe_id, last_number, successor"
+
+
+def asker_row(record: AskerKey) -> Row:
+    return (record.key_hash, record.spki, str(record.spiffe_id), record.last_number, record.successor)
+
+
+def asker(row: Row) -> AskerKey:
+    key_hash, spki, spiffe_id, last_number, successor = row
+    return AskerKey(
+        key_hash=key_hash,
+        spki=spki,
+        spiffe_id=parse_spiffe_id(spiffe_id),
+        last_number=last_number,
+        successor=successor,
+    )
+
+
+ENTRY_COLUMNS = (
+    "id, spiffe_id, selectors, node_kind, node_value, ttl, dns_names, common_name, hint, admin, revision, "
+    "created_at, updated_at"
+)
+
+
+def entry_row(record: Entry) -> Row:
+    return (
+        record.id,
+        str(record.spiffe_id),
+        selectors_text(sorted(record.selectors)),
+        str(record.node.kind),
+        record.node.value,
+        record.ttl // _MICRO,
+        _json(record.dns_names),
+        record.common_name,
+        record.hint,
+        int(record.admin),
+        record.revision,
+        to_micros(record.created_at),
+        to_micros(record.updated_at),
+    )
+
+
+def entry(row: Row) -> Entry:
+    (
+        id_, spiffe_id, selector_text, node_kind, node_value, ttl, dns_names, common_name, hint, admin, revision,
+        created_at, updated_at,
+    ) = row  # fmt: skip
+    return Entry(
+        id=id_,
+        spiffe_id=parse_spiffe_id(spiffe_id),
+        selectors=frozenset(selectors(selector_text)),
+        node=NodeMatch(kind=NodeKind(node_kind), value=node_value),
+        ttl=dt.timedelta(microseconds=ttl),
+        dns_names=tuple(json.loads(dns_names)),
+        common_name=common_name,
+        hint=hint,
+        admin=bool(admin),
+        revision=revision,
+        created_at=from_micros(created_at),
+        updated_at=from_micros(updated_at),
+    )
+
+
+REVOCATION_COLUMNS = "seq, kind, value, cut_offs, reason, blocks, actor, note, revoked_at, alive_until, dropped_at"
+
+
+def revocation_row(record: RevocationRecord) -> Row:
+    cut_offs = {key.hex(): None if serial is None else serial.hex() for key, serial in record.cut_offs.items()}
+    return (
+        record.seq,
+        record.kind.value,
+        record.value,
+        _json(cut_offs),
+        record.reason,
+        int(record.blocks),
+        record.actor,
+        record.note,
+        to_micros(record.revoked_at),
+        to_micros(record.alive_until),
+        _micros(record.dropped_at),
+    )
+
+
+def revocation(row: Row) -> RevocationRecord:
+    seq, kind, value, cut_offs, reason, blocks, actor, note, revoked_at, alive_until, dropped_at = row
+    return RevocationRecord(
+        seq=seq,
+        kind=RuleKind(kind),
+        value=value,
+        cut_offs={
+            bytes.fromhex(key): None if serial is None else bytes.fromhex(serial)
+            for key, serial in json.loads(cut_offs).items()
+        },
+        reason=reason,
+        blocks=bool(blocks),
+        actor=actor,
+        note=note,
+        revoked_at=from_micros(revoked_at),
+        alive_until=from_micros(alive_until),
+        dropped_at=_time(dropped_at),
+    )
+
+
+BLOCK_COLUMNS = "kind, value, since, actor, revocation_seq"
+
+
+def block_row(record: Block) -> Row:
+    return (str(record.kind), record.value, to_micros(record.since), record.actor, record.revocation_seq)
+
+
+def block(row: Row) -> Block:
+    kind, value, since, actor, revocation_seq = row
+    return Block(
+        kind=BlockKind(kind), value=value, since=from_micros(since), actor=actor, revocation_seq=revocation_seq
+    )
+
+
+AUDIT_COLUMNS = "id, at, actor, action, subject, detail, origin, count"
+
+
+def audit_row(record: AuditRow) -> Row:
+    """Without the id, which the table gives."""
+    return (
+        to_micros(record.at),
+        record.actor,
+        record.action,
+        record.subject,
+        _json(dict(record.detail)),
+        record.origin,
+        record.count,
+    )
+
+
+def audit(row: Row) -> AuditRow:
+    id_, at, actor, action, subject, detail, origin, count = row
+    return AuditRow(
+        id=id_,
+        at=from_micros(at),
+        actor=actor,
+        action=action,
+        subject=subject,
+        detail=json.loads(detail),
+        origin=origin,
+        count=count,
+    )
+
+
+def alike(record: AuditRow) -> bytes:
+    """What rows of one minute have in common that become one row with a count."""
+    parts = (
+        record.actor,
+        record.action,
+        record.subject,
+        str(record.detail.get("kind", "")),
+        to_micros(record.at) // _MINUTE,
+    )
+    return hashlib.sha256(_json(parts).encode()).digest()[:16]
+
+
+ALARM_COLUMNS = "id, kind, subject, message, opened_at, count, acknowledged_at, acknowledged_by"
+
+
+def alarm(row: Row) -> Alarm:
+    id_, kind, subject, message, opened_at, count, acknowledged_at, acknowledged_by = row
+    return Alarm(
+        id=id_,
+        kind=kind,
+        subject=subject,
+        message=message,
+        opened_at=from_micros(opened_at),
+        count=count,
+        acknowledged_at=_time(acknowledged_at),
+        acknowledged_by=acknowledged_by,
+    )
