@@ -7,11 +7,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from inborn.spiffeid import TrustDomain
 from inborn.svid import InvalidSvid, load_certificate, split_der
@@ -43,7 +45,8 @@ class X509Bundle:
     @classmethod
     def parse(cls, trust_domain: TrustDomain, data: bytes | Iterable[bytes]) -> Self:
         """Take concatenated DER or a list of DER certificates. Raises `InvalidBundle`, `InvalidSvid`."""
-        parts = split_der(data, limit=MAX_ROOTS + 1) if isinstance(data, bytes) else list(data)
+        one_more = MAX_ROOTS + 1  # enough to be refused
+        parts = split_der(data, limit=one_more) if isinstance(data, bytes) else list(islice(data, one_more))
         return cls(trust_domain=trust_domain, roots=tuple(load_certificate(part) for part in parts))
 
     def ders(self) -> list[bytes]:
@@ -61,7 +64,10 @@ class X509Bundle:
         return bundle_digest(self.ders())
 
     def spiffe_json(self, *, sequence: int, refresh_hint_seconds: int = 300) -> str:
-        """The bundle in SPIFFE's own format, a JWK Set (SPIFFE Trust Domain and Bundle 4, X509-SVID 6.2)."""
+        """The bundle in SPIFFE's own format, a JWK Set (SPIFFE Trust Domain and Bundle 4, X509-SVID 6.2).
+
+        Raises `InvalidBundle` for a root with a key that no JWK of it could name.
+        """
         keys = [_jwk(root) for root in self.roots]
         document = {"keys": keys, "spiffe_sequence": sequence, "spiffe_refresh_hint": refresh_hint_seconds}
         return json.dumps(document, indent=2)
@@ -76,25 +82,45 @@ def bundle_digest(roots: Iterable[bytes]) -> bytes:
 def _check_root(root: x509.Certificate) -> None:
     try:
         is_ca = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError) as e:
+    except x509.ExtensionNotFound as e:
         raise InvalidBundle("bundle has a certificate without basic constraints") from e
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as e:
+        raise InvalidBundle("bundle has a certificate with an extension that cannot be read") from e
     if not is_ca:
         raise InvalidBundle("bundle has a certificate that is no CA's")
 
 
+_CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}  # RFC 7518 6.2.1.1
+
+
 def _jwk(root: x509.Certificate) -> dict[str, object]:
     x5c = base64.b64encode(root.public_bytes(serialization.Encoding.DER)).decode()
-    jwk: dict[str, object] = {"use": "x509-svid", "x5c": [x5c]}
-    key = root.public_key()
+    return {"use": "x509-svid", **_key_parameters(root), "x5c": [x5c]}
+
+
+def _key_parameters(root: x509.Certificate) -> dict[str, object]:
+    try:
+        key = root.public_key()
+    except (ValueError, UnsupportedAlgorithm) as e:
+        raise InvalidBundle("bundle has a root with a key that cannot be read") from e
     if isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in _CURVES:
+            raise InvalidBundle(f"bundle has a root on a curve that no JWK names: {key.curve.name}")
         numbers, size = key.public_numbers(), (key.curve.key_size + 7) // 8
-        curve = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}[key.curve.name]
-        jwk |= {"kty": "EC", "crv": curve, "x": _b64url(numbers.x, size), "y": _b64url(numbers.y, size)}
-    elif isinstance(key, rsa.RSAPublicKey):
-        rsa_numbers, size = key.public_numbers(), (key.key_size + 7) // 8
-        jwk |= {"kty": "RSA", "n": _b64url(rsa_numbers.n, size), "e": _b64url(rsa_numbers.e, 3)}
-    return jwk
+        x, y = numbers.x.to_bytes(size, "big"), numbers.y.to_bytes(size, "big")
+        return {"kty": "EC", "crv": _CURVES[key.curve.name], "x": _b64url(x), "y": _b64url(y)}
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return {"kty": "OKP", "crv": "Ed25519", "x": _b64url(key.public_bytes_raw())}  # RFC 8037 2
+    if isinstance(key, rsa.RSAPublicKey):
+        rsa_numbers = key.public_numbers()
+        return {"kty": "RSA", "n": _b64url(_shortest(rsa_numbers.n)), "e": _b64url(_shortest(rsa_numbers.e))}
+    raise InvalidBundle(f"bundle has a root with a key of type {type(key).__name__}")
 
 
-def _b64url(number: int, size: int) -> str:
-    return base64.urlsafe_b64encode(number.to_bytes(size, "big")).decode().rstrip("=")
+def _shortest(number: int) -> bytes:
+    """Big-endian, without leading zeros (RFC 7518 2, Base64urlUInt)."""
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _b64url(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).decode().rstrip("=")
