@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from inborn.errors import RequestError
-from inborn.spiffeid import TrustDomain
+from inborn.spiffeid import InvalidSpiffeId, TrustDomain
 
 __all__ = ["InvalidToken", "JoinToken", "parse_join_token", "token_id"]
 
@@ -57,8 +57,7 @@ class JoinToken:
     def encode(self) -> str:
         """The one string. It is a secret."""
         body = self.bundle_digest + self.seed
-        text = base64.b32encode(body + _checksum(body, self.trust_domain.name)).decode().rstrip("=").lower()
-        return f"{_PREFIX}{text}-{self.trust_domain.name}"
+        return f"{_PREFIX}{_base32(body + _checksum(body, self.trust_domain.name))}-{self.trust_domain.name}"
 
 
 def token_id(public_key: bytes) -> bytes:
@@ -67,7 +66,10 @@ def token_id(public_key: bytes) -> bytes:
 
 
 def parse_join_token(text: str) -> JoinToken:
-    """Parse the string. Raises `InvalidToken`, which says whether it is cut off; blanks around it are dropped."""
+    """Parse the string, which has one spelling; blanks around it are dropped.
+
+    Raises `InvalidToken`, which says whether it is cut off. Not checked: whether any CA knows the token.
+    """
     text = text.strip()
     if not text:
         raise InvalidToken("join token is empty")
@@ -81,9 +83,17 @@ def parse_join_token(text: str) -> JoinToken:
     except (binascii.Error, ValueError) as e:
         raise InvalidToken("join token is cut off or altered") from e
     body, checksum = octets[:64], octets[64:]
-    if encoded != encoded.lower() or not hmac.compare_digest(checksum, _checksum(body, name)):
+    if not hmac.compare_digest(checksum, _checksum(body, name)) or not hmac.compare_digest(encoded, _base32(octets)):
         raise InvalidToken("join token is cut off or altered")
-    return JoinToken(trust_domain=TrustDomain(name), bundle_digest=body[:32], seed=body[32:])
+    try:
+        trust_domain = TrustDomain(name)
+    except InvalidSpiffeId as e:
+        raise InvalidToken(f"join token's {e.message}") from e
+    return JoinToken(trust_domain=trust_domain, bundle_digest=body[:32], seed=body[32:])
+
+
+def _base32(octets: bytes) -> str:
+    return base64.b32encode(octets).decode().rstrip("=").lower()
 
 
 def _checksum(body: bytes, trust_domain: str) -> bytes:
