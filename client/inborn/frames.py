@@ -36,21 +36,21 @@ class FrameReader:
         self._limit = limit
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Add octets and yield each frame that is whole now. Raises `FrameTooLarge`."""
+        """Add octets, at once, and yield each frame that is whole. Yielding raises `FrameTooLarge`."""
         self._buffer += data
-        at = 0
-        try:
-            while len(self._buffer) - at >= 4:
-                length = int.from_bytes(self._buffer[at : at + 4], "big")
-                if length > self._limit:
-                    raise FrameTooLarge(f"frame is larger than {self._limit} octets: {length}")
-                if len(self._buffer) - at - 4 < length:
-                    break
-                frame = bytes(self._buffer[at + 4 : at + 4 + length])
-                at += 4 + length
-                yield frame
-        finally:
-            del self._buffer[:at]
+        return self._whole_frames()
+
+    def _whole_frames(self) -> Iterator[bytes]:
+        while len(self._buffer) >= 4:
+            length = int.from_bytes(self._buffer[:4], "big")
+            if length > self._limit:
+                raise FrameTooLarge(f"frame is larger than {self._limit} octets: {length}")
+            end = 4 + length
+            if len(self._buffer) < end:
+                return
+            frame = bytes(self._buffer[4:end])
+            del self._buffer[:end]  # moves no octets: a bytearray gives up its beginning cheaply
+            yield frame
 
     @property
     def is_empty(self) -> bool:
