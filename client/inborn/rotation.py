@@ -1,8 +1,9 @@
 """When to renew: a machine without input or output.
 
 Renewal is due at half of a certificate's life, counted from the moment at which it was issued and not from the
-backdated notBefore, spread by ten per cent either way so that what started together does not renew together. After a
-failure it is tried again with growing pauses, faster as the end comes near, and never later than the end.
+backdated notBefore, spread by ten per cent of that half either way so that what started together does not renew
+together. After a failure it is tried again with growing pauses, faster as the end comes near, until the pauses cannot
+get shorter; and it goes on after the end.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def retry_delay(failures: int, *, remaining: dt.timedelta, spread: float) -> dt.
 
 @dataclass(slots=True)
 class Schedule:
-    """One certificate's plan: `next_attempt` says when to ask, `failed` and `renewed` what came of it."""
+    """One certificate's plan: `next_attempt` says when to ask; after a success, `after_issue` makes the next plan."""
 
     issued_at: dt.datetime
     not_after: dt.datetime
