@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from inborn.errors import DeniedError, UnavailableError
+from inborn.errors import DeniedError, InbornError, UnavailableError
 
 __all__ = [
     "FactUnreadable",
@@ -26,6 +26,9 @@ __all__ = [
 # The longest file read of a process whose length its owner can choose: `status`, where 65,536 supplementary groups
 # (NGROUPS_MAX) take 11 bytes each.
 MAX_FACT_BYTES = 1 << 20
+
+
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class PeerUnsupported(UnavailableError):
@@ -161,7 +164,9 @@ class PinnedProcess:
             os.close(self._pidfd)
             os.close(self._dirfd)
 
-    def _unreadable(self, name: str, error: OSError) -> DeniedError:
+    def _unreadable(self, name: str, error: OSError) -> InbornError:
+        if error.errno in _OUT_OF_RESOURCES:
+            return UnavailableError(f"/proc/{self.pid}/{name} cannot be read now: {error.strerror}")
         if error.errno == errno.ESRCH or not self.is_alive():
             return ProcessGone(f"process {self.pid} ended while {name} was read")
         return FactUnreadable(f"/proc/{self.pid}/{name}: {error.strerror}", errno=error.errno)

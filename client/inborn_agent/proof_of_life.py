@@ -53,45 +53,56 @@ async def prove_life(sock: socket.socket, process: PinnedProcess) -> bytes:
     """
     ask_for_writers(sock, process.mode)
     proof = Http2Proof(secrets.token_bytes(8))
+    pidfd = process.duplicate_pidfd()
     try:
         sock.send(proof.greeting)  # a fresh socket's buffer takes it whole
         while not proof.is_complete:
-            proof.feed(await _receive(sock, process))
+            proof.feed(await _receive(sock, process, pidfd))
     except OSError as error:
         raise ProcessGone(f"the caller hung up: {error.strerror}") from error
+    finally:
+        os.close(pidfd)
     if not process.is_alive():
         raise ProcessGone(f"process {process.pid} ended while it was asked")
     ask_for_writers(sock, process.mode, on=False)
     return proof.to_forward()
 
 
-async def _receive(sock: socket.socket, process: PinnedProcess) -> bytes:
-    while True:
+async def _receive(sock: socket.socket, process: PinnedProcess, pidfd: int) -> bytes:
+    while process.is_alive():
         try:
             data, ancillary, flags, _ = sock.recvmsg(_CHUNK, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
-            await _readable(sock)
+            await _readable(sock, pidfd)
             continue
-        _require_written_by(process, ancillary, is_cut=bool(flags & socket.MSG_CTRUNC))
+        writer = _writer(process, ancillary, is_cut=bool(flags & socket.MSG_CTRUNC))
         if not data:
             raise ProcessGone("the caller hung up before it answered")
+        _require_pinned(process, writer)
         return data
+    raise ProcessGone(f"process {process.pid} ended before it answered")
 
 
-async def _readable(sock: socket.socket) -> None:
+async def _readable(sock: socket.socket, pidfd: int) -> None:
+    """Wait until there is something to read, or the process has ended (somebody else may hold its connection)."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(sock, ready.set)
+    loop.add_reader(pidfd, ready.set)
     try:
         await ready.wait()
     finally:
         loop.remove_reader(sock)
+        loop.remove_reader(pidfd)
 
 
-def _require_written_by(process: PinnedProcess, ancillary: list[tuple[int, int, bytes]], *, is_cut: bool) -> None:
-    """Check what the kernel says about the writer, and close every descriptor that came along."""
+def _writer(process: PinnedProcess, ancillary: list[tuple[int, int, bytes]], *, is_cut: bool) -> int | None:
+    """Give the number of whoever wrote, by what the kernel says; close every descriptor that came along.
+
+    It is counted as `_require_pinned` compares it; -1 for a process that has ended, None where nothing was said.
+    """
     number = writer = None
-    has_foreign_descriptors = False
+    has_descriptors = False
     for level, kind, value in ancillary:
         if level != socket.SOL_SOCKET:
             continue
@@ -106,15 +117,19 @@ def _require_written_by(process: PinnedProcess, ancillary: list[tuple[int, int, 
                 finally:
                     os.close(pidfd)
         elif kind == socket.SCM_RIGHTS:
-            has_foreign_descriptors = True
+            has_descriptors = True
             for (descriptor,) in _INT.iter_unpack(value[: len(value) - len(value) % _INT.size]):
                 os.close(descriptor)
-    if has_foreign_descriptors or is_cut:
+    if has_descriptors or is_cut:
         raise ForeignBytes("the caller sends descriptors along, which nobody asked for")
-    if process.mode is PinMode.PEER_PIDFD:
-        expected, found = process.pid, writer
-    else:
-        expected, found = process.peer_pid, number
-    if found != expected:
-        who = "a process that has ended" if found == -1 else f"process {found}"
-        raise ForeignBytes(f"the connection was opened by process {expected} and written on by {who}")
+    return writer if process.mode is PinMode.PEER_PIDFD else number
+
+
+def _require_pinned(process: PinnedProcess, writer: int | None) -> None:
+    pinned = process.pid if process.mode is PinMode.PEER_PIDFD else process.peer_pid
+    if writer == pinned:
+        return
+    if writer == -1 and not process.is_alive():
+        raise ProcessGone(f"process {pinned} ended before its bytes were read")
+    who = "a process that has ended" if writer == -1 else f"process {writer}"
+    raise ForeignBytes(f"the connection was opened by process {pinned} and written on by {who}")

@@ -84,8 +84,8 @@ class Relay:
         self._inner_directory = os.path.dirname(self._inner_path)
         self._attestor = attestor
         self._limits = limits or RelayLimits()
-        self._on_connection = on_connection
-        self._on_denied = on_denied
+        self.on_connection = on_connection
+        self.on_denied = on_denied
         self._proc = proc
         self.mode = mode or supported_pin_mode()
         self.denials = DenialLog()
@@ -176,6 +176,8 @@ class Relay:
             await self._relay(client, connection, first_bytes)
         except InbornError as error:
             self._deny(error, process.uid, process.pid)
+        except OSError as error:
+            self._deny(UnavailableError(f"out of resources: {error.strerror}"), process.uid, process.pid)
         except Exception:
             _log.exception("connection of process %d ended by an error of ours", process.pid)
         finally:
@@ -188,8 +190,8 @@ class Relay:
         connection.name = name
         self._connections[name] = connection
         try:
-            if self._on_connection is not None:
-                self._on_connection(connection)
+            if self.on_connection is not None:
+                self.on_connection(connection)
             # The caller's end of stream alone ends nothing: the server's answer may be under way.
             async with _cancelled_at_exit(_pump(client, inner, first_bytes)):
                 await _first_of(wait_exit(connection.process), connection.closing.wait(), _pump(inner, client))
@@ -232,8 +234,8 @@ class Relay:
         denial = Denial(kind=error.kind, message=error.message, uid=uid, pid=pid)
         if (line := self.denials.record(denial, datetime.now(UTC))) is not None:
             _log.info("%s", line)
-        if self._on_denied is not None:
-            self._on_denied(denial)
+        if self.on_denied is not None:
+            self.on_denied(denial)
 
 
 async def _pump(source: socket.socket, sink: socket.socket, first_bytes: bytes = b"") -> None:

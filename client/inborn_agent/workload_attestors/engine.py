@@ -61,9 +61,12 @@ class EngineClient:
     That check is what makes the answers worth anything: any user can serve a socket that speaks the engine's API.
     """
 
-    def __init__(self, socket_path: str = "/var/run/docker.sock", *, owner_uid: int = 0) -> None:
+    def __init__(
+        self, socket_path: str = "/var/run/docker.sock", *, owner_uid: int = 0, timeout: float = TIMEOUT
+    ) -> None:
         self.socket_path = socket_path
         self.owner_uid = owner_uid
+        self._timeout = timeout
 
     def container(self, id_: str) -> Container | None:
         """Inspect one container; None if the engine does not know it or it does not run.
@@ -83,8 +86,8 @@ class EngineClient:
         return container
 
     def _get(self, path: str) -> tuple[int, bytes]:
-        deadline = time.monotonic() + TIMEOUT
-        connection = _Connection(self.socket_path, self.owner_uid)
+        deadline = time.monotonic() + self._timeout
+        connection = _Connection(self.socket_path, self.owner_uid, self._timeout)
         try:
             connection.request("GET", path, headers={"Accept": "application/json"})
             response = connection.getresponse()
@@ -95,7 +98,7 @@ class EngineClient:
                 if len(body) > MAX_REPLY_BYTES:
                     raise EngineError(f"the engine's answer is longer than {MAX_REPLY_BYTES} bytes")
                 if time.monotonic() > deadline:
-                    raise EngineError(f"the engine's answer took longer than {TIMEOUT:g} s")
+                    raise EngineError(f"the engine's answer took longer than {self._timeout:g} s")
             return response.status, bytes(body)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -105,15 +108,15 @@ class EngineClient:
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: str, owner_uid: int) -> None:
-        super().__init__("engine", timeout=TIMEOUT)
+    def __init__(self, path: str, owner_uid: int, timeout: float) -> None:
+        super().__init__("engine", timeout=timeout)
         self._path = path
         self._owner_uid = owner_uid
 
     def connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.settimeout(TIMEOUT)
+            sock.settimeout(self.timeout)
             sock.connect(self._path)
             # Of the process that called listen(): who owns the path could change between looking and connecting.
             uid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, 12))[1] & 0xFFFFFFFF
