@@ -8,6 +8,7 @@ from inborn.admin import AdminClient
 from inborn.cli.options import admin_options, example, json_option
 from inborn.cli.output import as_document, print_document, print_table_or_json, time_or_none, time_text
 from inborn.cli.talk import say
+from inborn.cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["ban", "list_agents"]
@@ -48,4 +49,5 @@ def ban(ca: AdminClient, agent: str, reason: str, is_json: bool) -> None:
     if is_json:
         print_document(as_document(answer))
     else:
-        say(f"agent {agent} is banned: {answer.certificates} certificates killed, revocation {answer.revocation_seq}")
+        killed = count_of(answer.certificates, "certificate")
+        say(f"agent {agent} is banned: {killed} killed, revocation {answer.revocation_seq}")

@@ -11,6 +11,7 @@ from inborn.admin import AdminClient
 from inborn.cli.options import admin_options, example, json_option
 from inborn.cli.output import as_document, print_data, print_document
 from inborn.cli.talk import say
+from inborn.cli.typed_values import count_of
 from inborn.errors import RequestError
 from inborn_proto import admin_pb2 as pb
 
@@ -44,7 +45,7 @@ def backup(ca: AdminClient, file: Path, passphrase_file: IO[bytes] | None, is_js
         return
     print_data(answer.path)
     keys = "with the keys, encrypted" if answer.with_keys else "without keys"
-    say(f"{answer.octets} octets, {keys}")
+    say(f"{count_of(answer.octets, 'octet')}, {keys}")
 
 
 def _read_passphrase(octets: bytes) -> bytes:

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from inborn.admin import AdminClient
-from inborn.cli.options import DURATION, SPIFFE_ID, admin_options, example, json_option, whole_seconds
+from inborn.cli.options import DURATION, LIFE, SPIFFE_ID, admin_options, example, json_option, whole_seconds
 from inborn.cli.output import (
     as_document,
     print_data,
@@ -35,7 +35,7 @@ __all__ = ["create", "delete", "list_entries", "show", "update"]
 @click.option("--id", "spiffe_id", type=SPIFFE_ID, required=True, help="The ID that it gives.")
 @click.option("--selector", "selectors", multiple=True, required=True, help="TYPE:VALUE; all given must be there.")
 @click.option("--node", help="An agent's ID or name, group:NAME, or any (default: the agent of 'inborn up').")
-@click.option("--ttl", type=DURATION, help="Life of its certificates (default: 1h).")
+@click.option("--ttl", type=LIFE, help="Life of its certificates (default: 1h).")
 @click.option("--dns", "dns_names", multiple=True, help="DNS name in its certificates; may be given again.")
 @click.option("--cn", "common_name", help="Common name in its certificates, for software that asks for one.")
 @click.option("--hint", help="A word for the workload: what this identity is for.")

@@ -12,13 +12,15 @@ import click
 
 from inborn import paths
 from inborn.admin import AdminClient
-from inborn.cli.typed_values import parse_duration, parse_moment, parse_serial
+from inborn.cli.typed_values import InvalidValue, parse_duration, parse_moment, parse_reason, parse_serial
 from inborn.errors import InbornError
 from inborn.spiffeid import from_operator_input
 
 __all__ = [
     "DURATION",
+    "LIFE",
     "MOMENT",
+    "REASON",
     "SERIAL",
     "SPIFFE_ID",
     "admin_options",
@@ -58,7 +60,16 @@ class _Parsed(_ParamType):
             raise click.BadParameter(error.message, ctx=ctx, param=param) from error
 
 
+def _parse_life(text: str) -> dt.timedelta:
+    span = parse_duration(text)
+    if not span:
+        raise InvalidValue("it must not be zero")
+    return span
+
+
 DURATION = _Parsed("duration", parse_duration)
+LIFE = _Parsed("duration", _parse_life)
+REASON = _Parsed("reason", parse_reason)
 MOMENT = _Parsed("time", lambda text: parse_moment(text, now=dt.datetime.now(dt.UTC)))
 SERIAL = _Parsed("hex", parse_serial)
 SPIFFE_ID = _Parsed("spiffe-id", lambda text: str(from_operator_input(text)))

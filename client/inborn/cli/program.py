@@ -116,14 +116,17 @@ def _print_version(ctx: click.Context, option: click.Parameter, is_wanted: bool)
 
 def run(arguments: Sequence[str] | None) -> int:
     """Run one command line and give its exit status. Every error is caught here and nowhere else."""
+    program = _program()
+    if "_INBORN_COMPLETE" in os.environ:  # a shell that asks what could follow; click knows the answer
+        program.main(prog_name="inborn")
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _program().main(
-            args=None if arguments is None else list(arguments),
-            prog_name="inborn",
-            standalone_mode=False,
-            auto_envvar_prefix="INBORN",
-        )
+        # Not main(): it prints an empty line on Ctrl-C, and makes of a broken pipe what it will.
+        with program.make_context("inborn", words, auto_envvar_prefix="INBORN") as context:
+            program.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.UsageError as error:
         _say_usage(error)
         return 2
@@ -145,7 +148,7 @@ def run(arguments: Sequence[str] | None) -> int:
     except Exception as error:
         _say_bug(error)
         return 1
-    return status if isinstance(status, int) else 0
+    return 0
 
 
 def _say_usage(error: click.UsageError) -> None:

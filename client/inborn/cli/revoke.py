@@ -9,7 +9,7 @@ import time
 import click
 
 from inborn.admin import AdminClient
-from inborn.cli.options import DURATION, SERIAL, SPIFFE_ID, admin_options, example, json_option
+from inborn.cli.options import DURATION, REASON, SERIAL, SPIFFE_ID, admin_options, example, json_option
 from inborn.cli.output import (
     as_document,
     print_data,
@@ -24,15 +24,6 @@ from inborn_proto import admin_pb2 as pb
 
 __all__ = ["list_revocations", "revoke", "unblock"]
 
-# RFC 5280 5.3.1, those that fit a leaf. Not certificateHold: a revocation is for ever.
-_REASONS = [
-    "unspecified",
-    "keyCompromise",
-    "affiliationChanged",
-    "superseded",
-    "cessationOfOperation",
-    "privilegeWithdrawn",
-]
 _DEFAULT_WAIT = "10s"
 # On a terminal somebody looks at the count; elsewhere the CA may hold the call as long as it will.
 _TERMINAL_STEP = dt.timedelta(milliseconds=250)
@@ -47,9 +38,7 @@ _QUIET_STEP = dt.timedelta(seconds=30)
 )
 @click.option("--serial", type=SERIAL, help="The one certificate with this serial.")
 @click.option("--id", "spiffe_id", type=SPIFFE_ID, help="All certificates of this ID.")
-@click.option(
-    "--reason", type=click.Choice(_REASONS, case_sensitive=False), default="unspecified", help="As in RFC 5280."
-)
+@click.option("--reason", type=REASON, default="unspecified", show_default=True, help="As in RFC 5280.")
 @click.option("--reissue", is_flag=True, help="Do not block.")
 @click.option("--note", default="", help="For the audit trail.")
 @click.option(
@@ -98,7 +87,7 @@ def revoke(
         say_error(f"applied by {spread.applied} of {spread.peers} peers; not yet by {missing}")
         click.get_current_context().exit(1)
     if not is_json:
-        say(f"applied by all {spread.peers} peers")
+        say(f"applied by every peer ({spread.peers})")
 
 
 def _print_revoked(target: str, answer: pb.RevokeResponse) -> None:
@@ -111,8 +100,8 @@ def _print_revoked(target: str, answer: pb.RevokeResponse) -> None:
         ]
     )
     if answer.token:
-        say("it was enrolled by token; to enrol the same ID again:")
         print_data(answer.token)
+        say("the last line is a join token for the same ID, shown once")
 
 
 def _wait(ca: AdminClient, seq: int, patience: dt.timedelta) -> pb.PropagationResponse:

@@ -8,9 +8,10 @@ from ipaddress import ip_address
 import click
 
 from inborn.admin import AdminClient
-from inborn.cli.options import DURATION, SPIFFE_ID, admin_options, example, json_option, whole_seconds
+from inborn.cli.options import LIFE, SPIFFE_ID, admin_options, example, json_option, whole_seconds
 from inborn.cli.output import as_document, print_data, print_document, print_table_or_json, time_or_none, time_text
 from inborn.cli.talk import say, say_warning
+from inborn.cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["create", "list_tokens", "revoke"]
@@ -21,7 +22,7 @@ __all__ = ["create", "list_tokens", "revoke"]
     "By itself it lets one new agent in; with --agent the same agent anew; with --id one daemon without an agent, "
     "under that very ID.\n\n" + example("inborn token create --name web1 --group web --ttl 10m")
 )
-@click.option("--ttl", type=DURATION, help="How long it can be used (default: 10m).")
+@click.option("--ttl", type=LIFE, help="How long it can be used (default: 10m).")
 @click.option("--uses", type=click.IntRange(1, 2**32 - 1), help="How many keys can enrol with it (default: 1).")
 @click.option("--id", "spiffe_id", type=SPIFFE_ID, help="Enrol a daemon without an agent, under this ID.")
 @click.option("--agent", help="Enrol this agent anew: its ID or its name.")
@@ -109,4 +110,4 @@ def revoke(ca: AdminClient, token_id: str, is_json: bool) -> None:
     if is_json:
         print_document(as_document(answer.token))
     else:
-        say(f"token {answer.token.id} is withdrawn; it was used {answer.token.used} times")
+        say(f"token {answer.token.id} is withdrawn; it was used {count_of(answer.token.used, 'time')}")

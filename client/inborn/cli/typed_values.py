@@ -8,11 +8,14 @@ import re
 from inborn.errors import RequestError
 
 __all__ = [
+    "REASONS",
     "InvalidValue",
+    "count_of",
     "format_duration",
     "format_duration_seconds",
     "parse_duration",
     "parse_moment",
+    "parse_reason",
     "parse_serial",
 ]
 
@@ -101,3 +104,27 @@ def parse_serial(text: str) -> str:
     if not octets or len(octets) > _MAX_SERIAL:
         raise InvalidValue(f"serial must have 1 to {_MAX_SERIAL} octets and not be zero: {text[:_MAX_TEXT]!a}")
     return octets.hex()
+
+
+# RFC 5280 5.3.1, those that fit a leaf. Not certificateHold: a revocation is for ever.
+REASONS = (
+    "unspecified",
+    "keyCompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "privilegeWithdrawn",
+)
+
+
+def parse_reason(text: str) -> str:
+    """Parse the name of a reason, in capitals or not."""
+    for reason in REASONS:
+        if reason.lower() == text.strip().lower():
+            return reason
+    raise InvalidValue(f"not a reason: {text[:_MAX_TEXT]!a}", hint=f"one of {', '.join(REASONS)}")
+
+
+def count_of(number: int, noun: str) -> str:
+    """`1 octet`, `2 octets`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,41 @@
+"""`inborn doctor`: whether this host can keep what Inborn promises, and what it cannot stop."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from inborn.cli.connection import workload_endpoint
+from inborn.cli.findings import Finding, Verdict, check_host
+from inborn.cli.options import example, json_option, socket_option
+from inborn.cli.output import print_data, print_document
+from inborn.cli.talk import clean
+
+__all__ = ["doctor"]
+
+
+@click.command(
+    help="Check this host: how processes are told apart, where keys lie, the clock, the agent. Each finding says what "
+    "it cannot stop. Exits 1 if one of them has failed.\n\n" + example("inborn doctor --json")
+)
+@json_option
+@socket_option
+def doctor(is_json: bool, socket: str | None, data_dir: Path | None) -> None:
+    findings = list(check_host(workload_endpoint(socket, data_dir)))
+    if is_json:
+        print_document([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            _print(finding)
+    if any(finding.verdict is Verdict.FAILED for finding in findings):
+        click.get_current_context().exit(1)
+
+
+def _print(finding: Finding) -> None:
+    print_data(clean(f"{finding.verdict:<8} {finding.name:<8} {finding.found}"))
+    if finding.cannot_stop:
+        print_data(clean(f"{'':17} cannot stop {finding.cannot_stop}"))
+    if finding.hint:
+        print_data(clean(f"{'':17} hint: {finding.hint}"))

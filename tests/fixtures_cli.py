@@ -1,0 +1,355 @@
+"""A CA for tests of the command: it answers the Admin service over a real UNIX socket, frame by frame, with what it was
+told to know. It signs nothing and keeps nothing; what it was asked stands in `requests`."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import shlex
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from inborn.cli import main
+from inborn.errors import InbornError, NotFoundError, PreconditionError, RequestError
+from inborn.frames import FrameReader, encode_frame
+from inborn.rpc_methods import find_method
+from inborn.wire import error_to_message
+from inborn_proto import admin_pb2 as pb
+from inborn_proto import signer_pb2
+
+NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+WEB = "spiffe://example.org/web"
+AGENT = "spiffe://example.org/inborn/agent/a1"
+ENTRY_ID = "0b7f4a4e-63e6-4b9c-8d58-2d5f0a1f5a51"
+TOKEN_ID = "5d41402abc4b2a76b9719d911017c592"
+
+
+def stamp(**after: float) -> Timestamp:
+    """Noon of the fake's day, and so much later."""
+    made = Timestamp()
+    made.FromDatetime(NOON + dt.timedelta(**after))
+    return made
+
+
+class FakeCa:
+    """Answers on `path` until it is closed. A method that has an entry in `answers` is answered by it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.requests: list[tuple[str, Message]] = []
+        self.answers: dict[str, Callable[[Message], Message]] = {}
+        self.entries = {ENTRY_ID: web_entry()}
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._connections: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for sock in (self._listener, *self._connections):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        reader = FrameReader()
+        with contextlib.suppress(OSError):
+            while data := connection.recv(65536):
+                for payload in reader.feed(data):
+                    connection.sendall(encode_frame(self._answer(signer_pb2.Frame.FromString(payload))))
+
+    def _answer(self, frame: signer_pb2.Frame) -> bytes:
+        request = find_method(frame.method).request.FromString(frame.body)
+        name = frame.method.rpartition("/")[2]
+        self.requests.append((name, request))
+        answer = signer_pb2.Frame(id=frame.id)
+        try:
+            respond = self.answers.get(name) or getattr(self, name)
+            answer.body = respond(request).SerializeToString()
+        except InbornError as error:
+            answer.error.CopyFrom(error_to_message(error))
+        return answer.SerializeToString()
+
+    def CreateToken(self, request: pb.CreateTokenRequest) -> pb.CreateTokenResponse:
+        info = pb.Token(
+            id=TOKEN_ID,
+            kind="daemon" if request.spiffe_id else "agent",
+            spiffe_id=request.spiffe_id,
+            name=request.name,
+            groups=request.groups,
+            uses=request.uses or 1,
+            created_at=stamp(),
+            expires_at=stamp(seconds=request.ttl_seconds or 600),
+            created_by="uid:0",
+        )
+        return pb.CreateTokenResponse(
+            token="inborn1-secret-example.org", info=info, bootstrap_address="ca.example.org:8443"
+        )
+
+    def ListTokens(self, request: pb.ListTokensRequest) -> pb.ListTokensResponse:
+        tokens = [
+            pb.Token(
+                id=TOKEN_ID,
+                kind="agent",
+                name="web1",
+                groups=["web"],
+                uses=1,
+                created_at=stamp(),
+                expires_at=stamp(minutes=10),
+                created_by="uid:0",
+            )
+        ]
+        if request.all:
+            tokens.append(pb.Token(id="ab" * 16, kind="daemon", spiffe_id=WEB, uses=2, used=2, withdrawn_at=stamp()))
+        return pb.ListTokensResponse(tokens=tokens)
+
+    def RevokeToken(self, request: pb.RevokeTokenRequest) -> pb.RevokeTokenResponse:
+        if request.id != TOKEN_ID:
+            raise NotFoundError(f"no such token: {request.id}", hint="inborn token list --all")
+        return pb.RevokeTokenResponse(token=pb.Token(id=TOKEN_ID, kind="agent", used=1, withdrawn_at=stamp()))
+
+    def CreateEntry(self, request: pb.CreateEntryRequest) -> pb.EntryResponse:
+        entry = web_entry()
+        del entry.selectors[:]
+        entry.selectors.extend(request.selectors)
+        warnings = [] if any("uid" in s for s in request.selectors) else ["entry rests on unix:path alone"]
+        return pb.EntryResponse(entry=entry, warnings=warnings)
+
+    def ListEntries(self, request: pb.ListEntriesRequest) -> pb.ListEntriesResponse:
+        return pb.ListEntriesResponse(entries=self.entries.values())
+
+    def GetEntry(self, request: pb.EntryRequest) -> pb.EntryResponse:
+        if request.id not in self.entries:
+            raise NotFoundError(f"no such entry: {request.id}")
+        return pb.EntryResponse(entry=self.entries[request.id])
+
+    def UpdateEntry(self, request: pb.UpdateEntryRequest) -> pb.EntryResponse:
+        return pb.EntryResponse(entry=self.entries[request.id])
+
+    def DeleteEntry(self, request: pb.EntryRequest) -> pb.EntryResponse:
+        return self.GetEntry(request)
+
+    def ListCertificates(self, request: pb.ListCertificatesRequest) -> pb.ListCertificatesResponse:
+        known = [certificate(number) for number in range(1, 6)]
+        after = [c for c in known if c.serial > request.after_serial]
+        limit = request.limit or 1000
+        return pb.ListCertificatesResponse(certificates=after[:limit], more=len(after) > limit)
+
+    def GetCertificate(self, request: pb.GetCertificateRequest) -> pb.Certificate:
+        return certificate(1)
+
+    def ListAgents(self, request: pb.ListAgentsRequest) -> pb.ListAgentsResponse:
+        agent = pb.Agent(
+            spiffe_id=AGENT,
+            name="web1",
+            groups=["web"],
+            state="active",
+            connected=True,
+            enrolled_at=stamp(),
+            svid_expires_at=stamp(days=7),
+            revocation_seq=17,
+        )
+        return pb.ListAgentsResponse(agents=[agent])
+
+    def BanAgent(self, request: pb.BanAgentRequest) -> pb.RevokeResponse:
+        return pb.RevokeResponse(revocation_seq=18, log_id=b"\x01" * 16, certificates=1, blocked=True)
+
+    def Revoke(self, request: pb.RevokeRequest) -> pb.RevokeResponse:
+        if request.spiffe_id.startswith("spiffe://example.org/inborn/"):
+            raise RequestError("id is reserved", hint="inborn agent ban")
+        return pb.RevokeResponse(
+            revocation_seq=18,
+            log_id=b"\x01" * 16,
+            certificates=3,
+            blocked=bool(request.spiffe_id) and not request.reissue,
+            token="inborn1-again-example.org" if request.reissue else "",
+        )
+
+    def GetPropagation(self, request: pb.PropagationRequest) -> pb.PropagationResponse:
+        return pb.PropagationResponse(peers=2, applied=2)
+
+    def Unblock(self, request: pb.UnblockRequest) -> pb.UnblockResponse:
+        if request.target != f"id:{WEB}":
+            raise NotFoundError(f"not blocked: {request.target}", hint="inborn revocations list")
+        return pb.UnblockResponse(blocks=[pb.Block(target=request.target, since=stamp(), actor="uid:0")])
+
+    def ListRevocations(self, request: pb.ListRevocationsRequest) -> pb.ListRevocationsResponse:
+        revocation = pb.Revocation(
+            seq=17,
+            target=f"id:{WEB}",
+            reason="keyCompromise",
+            blocks=True,
+            actor="uid:0",
+            note="a note\x1b[2J",
+            revoked_at=stamp(),
+            alive_until=stamp(hours=1),
+        )
+        block = pb.Block(target=f"id:{WEB}", since=stamp(), actor="uid:0", revocation_seq=17)
+        return pb.ListRevocationsResponse(revocations=[revocation], blocks=[block], revocation_seq=17)
+
+    def CheckHealth(self, request: pb.CheckHealthRequest) -> pb.CheckHealthResponse:
+        check = pb.Check(name="issue", healthy=True, detail="signed and verified", milliseconds=3.25)
+        return pb.CheckHealthResponse(healthy=True, checks=[check])
+
+    def GetStatus(self, request: pb.StatusRequest) -> pb.StatusResponse:
+        return pb.StatusResponse(
+            trust_domain="example.org",
+            log_id="01" * 16,
+            started_at=stamp(),
+            bootstrap_address="127.0.0.1:8443",
+            api_address="127.0.0.1:8444",
+            authorities=[
+                pb.AuthorityStatus(id="aa" * 20, kind="root", state="root", not_after=stamp(days=36000)),
+                pb.AuthorityStatus(id="bb" * 20, kind="issuing", state="active", not_after=stamp(days=36000)),
+            ],
+            agents_connected=1,
+            agents=1,
+            entries=1,
+            certificates_issued=5,
+            revocation_seq=17,
+            data_dir="/var/lib/inborn",
+            version="0.1.0",
+        )
+
+    def ListAudit(self, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
+        rows = [
+            pb.AuditRow(
+                id=1,
+                at=stamp(),
+                actor="uid:0",
+                action="entry.create",
+                subject=ENTRY_ID,
+                detail='{"node":"any"}',
+                origin="unix",
+                count=1,
+            ),
+            pb.AuditRow(
+                id=2,
+                at=stamp(seconds=1),
+                actor=f"agent:{AGENT}",
+                action="issue.denied",
+                subject=WEB,
+                detail="{}",
+                origin="192.0.2.7:4711",
+                count=12,
+            ),
+        ]
+        return pb.ListAuditResponse(rows=[row for row in rows if row.id > request.after_id][: request.limit or 1000])
+
+    def ListAlarms(self, request: pb.ListAlarmsRequest) -> pb.ListAlarmsResponse:
+        return pb.ListAlarmsResponse(alarms=[two_holders()])
+
+    def AcknowledgeAlarm(self, request: pb.AcknowledgeAlarmRequest) -> pb.Alarm:
+        if request.id != 3:
+            raise NotFoundError(f"no such alarm: {request.id}")
+        alarm = two_holders()
+        alarm.acknowledged_at.CopyFrom(stamp(minutes=1))
+        alarm.acknowledged_by = "uid:0"
+        return alarm
+
+    def Backup(self, request: pb.BackupRequest) -> pb.BackupResponse:
+        if request.path == "/there/already":
+            raise PreconditionError("file exists: /there/already")
+        return pb.BackupResponse(path=request.path, octets=4096, with_keys=bool(request.passphrase))
+
+
+def web_entry() -> pb.Entry:
+    return pb.Entry(
+        id=ENTRY_ID,
+        spiffe_id=WEB,
+        selectors=["unix:path:/opt/web", "unix:uid:1000"],
+        node="name:web1",
+        ttl_seconds=3600,
+        dns_names=["web.example.org"],
+        revision=4,
+        created_at=stamp(),
+        updated_at=stamp(),
+    )
+
+
+def certificate(number: int) -> pb.Certificate:
+    return pb.Certificate(
+        serial=f"0199{number:034x}",
+        spiffe_id=WEB,
+        kind="workload",
+        entry_id=ENTRY_ID,
+        node=AGENT,
+        key_sha256="cc" * 32,
+        authority="bb" * 20,
+        issued_at=stamp(minutes=number),
+        not_after=stamp(minutes=number + 60),
+        selectors=["unix:uid:1000"],
+        revoked_by=17 if number == 2 else 0,
+    )
+
+
+def two_holders() -> pb.Alarm:
+    return pb.Alarm(
+        id=3,
+        kind="renewal.two_holders",
+        subject=AGENT,
+        message="two parties hold the key of this agent",
+        opened_at=stamp(),
+        count=1,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What one command line did."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ran]
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A directory whose path is short enough for sockets in it."""
+    made = tempfile.mkdtemp(prefix="inborn-")
+    yield Path(made)
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def fake_ca(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCa]:
+    """A fake CA that every command of this test talks to."""
+    ca = FakeCa(short_dir / "signer.sock")
+    monkeypatch.setenv("INBORN_ADMIN_SOCKET", str(ca.path))
+    yield ca
+    ca.close()
+
+
+@pytest.fixture
+def inborn(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command line, given as one string or word by word, in this process."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*words: str) -> Ran:
+        capfd.readouterr()
+        status = main(shlex.split(words[0]) if len(words) == 1 else list(words))
+        captured = capfd.readouterr()
+        return Ran(status=status, out=captured.out, err=captured.err)
+
+    return run
