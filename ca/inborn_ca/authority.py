@@ -26,7 +26,17 @@ from inborn_ca.lint import lint_authority
 from inborn_ca.profile import AUTHORITY_KEY_USAGE, Lifetimes
 from inborn_ca.records import AuthorityRecord, AuthorityState
 
-__all__ = ["Step", "StepKind", "key_id", "make_issuing", "make_root", "next_due", "plan"]
+__all__ = [
+    "Step",
+    "StepKind",
+    "activate_at",
+    "key_id",
+    "make_issuing",
+    "make_root",
+    "next_due",
+    "plan",
+    "prepare_at",
+]
 
 AUTHORITY_BACKDATE = dt.timedelta(minutes=5)
 """An authority begins this long before it is made: what it signs is backdated, and never begins before its signer."""
@@ -51,8 +61,6 @@ class Step:
     """Something that is due. `key_id` is empty for PREPARE: the authority does not exist yet."""
 
     kind: StepKind
-    latest: dt.datetime
-    """When it must be done, whatever it still waits for."""
     key_id: bytes = b""
 
 
@@ -151,31 +159,27 @@ def plan(
     The next authority is prepared at half of the active one's life and activated at five sixths, or as soon as the
     active one could cut the longest SVID short (`longest_svid`, or what `lifetimes` say). With no active one, a
     prepared one is activated at once. A prepared authority must have a CRL that has reached the agents before it is
-    activated: the CRL's step comes first here; whether the agents have it is for the caller to look at, who may wait
-    until the step's `latest`, a twelfth of the active one's life after it is due. A CRL of a root is made again at a
-    third of its life, of an issuing authority at half, in whatever state, until the certificate has expired. A day
-    after that the authority is removed.
+    activated: the CRL's step comes first here; whether the agents have it is for the caller to look at. A CRL of a
+    root is made again at a third of its life, of an issuing authority at half, in whatever state, until the
+    certificate has expired. A day after that the authority is removed.
 
     The root is not replaced here; an issuing authority that ends with it has no successor. Not checked: that the keys
     are there.
     """
-    longest = longest_svid or lifetimes.longest
+    longest = longest_svid or lifetimes.longest_svid
     crls = _crls(authorities, now, lifetimes)
-    steps = [Step(kind=StepKind.RENEW_CRL, key_id=record.key_id, latest=due) for record, due in crls if due <= now]
+    steps = [Step(kind=StepKind.RENEW_CRL, key_id=record.key_id) for record, due in crls if due <= now]
     current, others = _current(authorities)
     successor = _successor(authorities, current, now)
-    prepare_at = _prepare_at(authorities, current, now, longest)
-    if successor is None and prepare_at <= now:
-        steps.append(Step(kind=StepKind.PREPARE, latest=prepare_at))
-    if successor is not None and current is None:
-        steps.append(Step(kind=StepKind.ACTIVATE, key_id=successor.key_id, latest=now))
-    elif successor is not None and current is not None and _activate_at(current, longest) <= now:
-        latest = _activate_at(current, longest) + _life(current) / 12
-        steps.append(Step(kind=StepKind.ACTIVATE, key_id=successor.key_id, latest=latest))
-        steps.append(Step(kind=StepKind.RETIRE, key_id=current.key_id, latest=latest))
-    steps += [Step(kind=StepKind.RETIRE, key_id=record.key_id, latest=now) for record in others]
+    if successor is None and _next_prepared_at(authorities, current, now, longest) <= now:
+        steps.append(Step(kind=StepKind.PREPARE))
+    if successor is not None and (current is None or activate_at(current, longest) <= now):
+        steps.append(Step(kind=StepKind.ACTIVATE, key_id=successor.key_id))
+        if current is not None:
+            steps.append(Step(kind=StepKind.RETIRE, key_id=current.key_id))
+    steps += [Step(kind=StepKind.RETIRE, key_id=record.key_id) for record in others]
     removals = _removals(authorities)
-    return steps + [Step(kind=StepKind.REMOVE, key_id=r.key_id, latest=due) for r, due in removals if due <= now]
+    return steps + [Step(kind=StepKind.REMOVE, key_id=r.key_id) for r, due in removals if due <= now]
 
 
 def next_due(
@@ -188,13 +192,13 @@ def next_due(
     """When `plan` will next have a step; `now` if it has one already. Never before `now`."""
     if plan(authorities, now=now, lifetimes=lifetimes, longest_svid=longest_svid):
         return now
-    longest = longest_svid or lifetimes.longest
+    longest = longest_svid or lifetimes.longest_svid
     times = [due for _, due in (*_crls(authorities, now, lifetimes), *_removals(authorities))]
     current, _ = _current(authorities)
     if current is not None and _successor(authorities, current, now) is not None:
-        times.append(_activate_at(current, longest))
+        times.append(activate_at(current, longest))
     else:
-        times.append(_prepare_at(authorities, current, now, longest))
+        times.append(_next_prepared_at(authorities, current, now, longest))
     return max(now, min(times))
 
 
@@ -222,8 +226,9 @@ def _crls(
             longest, share = lifetimes.crl_root, 3
         else:
             longest, share = lifetimes.crl_issuing, 2
+        # Counted from the end: its beginning is backdated, by more than the whole life where that is seconds.
         life = min(longest, record.crl_next_update - record.crl_this_update)
-        due.append((record, record.crl_this_update + life / share))
+        due.append((record, record.crl_next_update - life * (share - 1) / share))
     return due
 
 
@@ -249,22 +254,29 @@ def _successor(
     return min(prepared, key=lambda record: record.created_at, default=None)
 
 
-def _prepare_at(
+def _next_prepared_at(
     authorities: Sequence[AuthorityRecord],
     current: AuthorityRecord | None,
     now: dt.datetime,
     longest_svid: dt.timedelta,
 ) -> dt.datetime:
-    """Half of the current one's life, counted from when it was made and not from the backdated start."""
+    """When the one after the current one must be there; never, if the root ends no later than the current one."""
     roots = [record.certificate.not_valid_after_utc for record in authorities if record.state is AuthorityState.ROOT]
     if roots and max(roots) <= (now if current is None else max(now, current.certificate.not_valid_after_utc)):
-        return _NEVER  # what it would make ends no later
-    if current is None:
-        return now
-    return min(current.created_at + _life(current) / 2, _activate_at(current, longest_svid))
+        return _NEVER
+    return now if current is None else prepare_at(current, longest_svid)
 
 
-def _activate_at(record: AuthorityRecord, longest_svid: dt.timedelta) -> dt.datetime:
+def prepare_at(record: AuthorityRecord, longest_svid: dt.timedelta) -> dt.datetime:
+    """When the successor of an active authority is prepared: half of its life.
+
+    A life is counted from when it was made, and not from the backdated start.
+    """
+    return min(record.created_at + _life(record) / 2, activate_at(record, longest_svid))
+
+
+def activate_at(record: AuthorityRecord, longest_svid: dt.timedelta) -> dt.datetime:
+    """When the successor of an active authority is activated: five sixths of its life, and before it cuts any short."""
     return min(record.created_at + _life(record) * 5 / 6, record.certificate.not_valid_after_utc - longest_svid)
 
 

@@ -120,14 +120,14 @@ class Lifetimes:
             raise InvalidLifetimes(f"life of a daemon's SVID {self.daemon} is above its maximum {self.daemon_max}")
         if self.agent_renewal >= self.agent:
             raise InvalidLifetimes(f"an agent renews after {self.agent_renewal}, its SVID lives {self.agent}")
-        if self.issuing < ISSUING_LIFE_FACTOR * self.longest:
+        if self.issuing < ISSUING_LIFE_FACTOR * self.longest_svid:
             raise InvalidLifetimes(
                 f"an issuing authority lives {self.issuing}, less than {ISSUING_LIFE_FACTOR} times the longest SVID, "
-                f"{self.longest}"
+                f"{self.longest_svid}"
             )
         if self.root < self.issuing:
             raise InvalidLifetimes(f"the root lives {self.root}, less than an issuing authority, {self.issuing}")
 
     @property
-    def longest(self) -> dt.timedelta:
+    def longest_svid(self) -> dt.timedelta:
         return max(self.workload_max, self.agent, self.daemon_max, self.front, self.log, self.health)
