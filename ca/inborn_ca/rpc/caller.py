@@ -121,10 +121,16 @@ def _class_of(spiffe_id: SpiffeId) -> CallerClass:
 
 
 def _chain_pem(auth_context: Mapping[str, object]) -> bytes:
-    for name in ("x509_pem_cert_chain", "x509_pem_cert"):
-        values = auth_context.get(name)
-        if isinstance(values, list | tuple) and values and isinstance(values[0], bytes):
-            if len(values[0]) > _MAX_PEM:
-                raise NoCertificate(f"client certificate chain is larger than {_MAX_PEM} octets: {len(values[0])}")
-            return values[0]
-    raise NoCertificate("connection has no client certificate")
+    """Leaf first. What gRPC calls the chain is, on the server's side, the chain without its leaf (as in OpenSSL)."""
+    leaf, issuers = _first(auth_context, "x509_pem_cert"), _first(auth_context, "x509_pem_cert_chain")
+    if not leaf:
+        raise NoCertificate("connection has no client certificate")
+    pem = issuers if issuers.startswith(leaf) else leaf + issuers
+    if len(pem) > _MAX_PEM:
+        raise NoCertificate(f"client certificate chain is larger than {_MAX_PEM} octets: {len(pem)}")
+    return pem
+
+
+def _first(auth_context: Mapping[str, object], name: str) -> bytes:
+    values = auth_context.get(name)
+    return values[0] if isinstance(values, list | tuple) and values and isinstance(values[0], bytes) else b""

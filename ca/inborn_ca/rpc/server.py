@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc.aio
@@ -54,6 +54,7 @@ _PROBE = "/inborn.signer.v1.Fronting/Probe"
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
+    ("grpc.max_concurrent_streams", 20_000),  # what a client sends beyond it before it knows is reset as well
     ("grpc.so_reuseport", 0),  # two fronts on one port would share its callers in silence
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.keepalive_time_ms", 30_000),  # a dead connection is gone within 40 s
@@ -64,7 +65,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 _API_OPTIONS: tuple[tuple[str, int], ...] = (
     *_OPTIONS,
-    ("grpc.max_concurrent_streams", 20_000),
     ("grpc.max_receive_message_length", MAX_BODY_SIZE + 64 * 1024),
     ("grpc.max_send_message_length", MAX_MESSAGE_SIZE + 64 * 1024),
     ("grpc.max_connection_age_ms", 6 * 3600 * 1000),  # a handshake every so often, also for who never leaves
@@ -72,11 +72,14 @@ _API_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 _BOOTSTRAP_OPTIONS: tuple[tuple[str, int], ...] = (
     *_OPTIONS,
-    ("grpc.max_concurrent_streams", 100),
     ("grpc.max_receive_message_length", MAX_BODY_SIZE),
     ("grpc.max_connection_age_ms", 120_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
 )
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 class PortTaken(UnavailableError):
@@ -97,9 +100,10 @@ class FrontSettings:
 class Front(Observer):
     """One front. `start`, then `run` until it returns, with `stop` to make it return."""
 
-    def __init__(self, link: Link, settings: FrontSettings) -> None:
+    def __init__(self, link: Link, settings: FrontSettings, clock: Callable[[], dt.datetime] = utc_now) -> None:
         self._link = link
         self._settings = settings
+        self._clock = clock
         self._stopping: asyncio.Event = asyncio.Event()
         self._metrics = Metrics()
         self._admission = Admission()
@@ -129,13 +133,13 @@ class Front(Observer):
             _SIGNING + "DomainSnapshot", signer_pb2.DomainSnapshotRequest(), feed_pb2.FeedMessage, SNAPSHOT_TIMEOUT
         )
         domain.restore(snapshot)
-        callers = CallerReader(bundle=lambda: domain.bundle, revocations=lambda: domain.revocations, clock=_now)
+        callers = CallerReader(bundle=lambda: domain.bundle, revocations=lambda: domain.revocations, clock=self._clock)
         hub = FeedHub(self._link, domain, callers)
         self._domain, self._hub = domain, hub
         for publication in self._early:
             hub.publish(publication)
         self._early.clear()
-        identity = FrontIdentity(self._link, domain, _now)
+        identity = FrontIdentity(self._link, domain, self._clock)
         await identity.obtain()
         self._identity = identity
         await self._open_ports(domain, hub, identity, callers)
@@ -327,7 +331,3 @@ class Front(Observer):
 
 def _positive(lags: Sequence[int]) -> int:
     return sum(1 for lag in lags if lag > 0)
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
