@@ -80,21 +80,22 @@ def test_reader_never_sees_a_mixture_or_nothing(tmp_path: Path) -> None:
                     faults.append("torn")
                 seen.add((tmp_path / "svid.pem").read_bytes().split()[1])
             except FileNotFoundError as error:
-                # Two changes went by while four files were read: the reader is to begin again.
-                if "..data" in str(error.filename) or error.filename == "svid.pem":
+                # Two changes may go by while four files are read: such a reader has to begin again. A path, though,
+                # always leads to something.
+                if str(error.filename).startswith(str(tmp_path)):
                     faults.append(str(error))
 
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    for generation in range(1, 150):
+    for generation in range(1, 80):
         files.write(files_of(generation))
     is_over.set()
     for reader in readers:
         reader.join()
     assert not faults
     assert len(seen) > 1
-    assert (tmp_path / "key.pem").read_bytes() == files_of(149)["key.pem"]
+    assert (tmp_path / "key.pem").read_bytes() == files_of(79)["key.pem"]
 
 
 def test_only_the_newest_and_the_one_before_remain(tmp_path: Path) -> None:

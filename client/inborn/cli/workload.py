@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from inborn.errors import UnavailableError
 from inborn.identity import IdentitySource, NoIdentity, Snapshot
