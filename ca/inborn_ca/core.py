@@ -134,13 +134,16 @@ class Core(GroupHooks):
         return self._signing_keys[key_id]
 
     def facts(self, row: Issued) -> CertificateFacts:
-        """A ledger row as the facts that rules are held against."""
+        """A ledger row as the facts that rules and the clock are held against.
+
+        It has no start: the signer knows what it has issued, and a clock that was set back must not lock agents out.
+        """
         return CertificateFacts(
             spiffe_id=row.spiffe_id,
             serial=row.serial,
             key_hash=row.key_hash,
             authority=row.authority,
-            not_before=row.issued_at,
+            not_before=dt.datetime.min.replace(tzinfo=dt.UTC),
             not_after=row.not_after,
         )
 

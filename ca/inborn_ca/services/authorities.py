@@ -90,6 +90,8 @@ class Authorities:
                 commands.append(self.replace_issuing(activate=not self._has_active()))
             elif step.kind is StepKind.ACTIVATE and self._may_activate(step.key_id, heard_by_all):
                 commands.append(self._activate(step.key_id))
+            elif step.kind is StepKind.REMOVE:
+                commands.append(self._remove(step.key_id))
         return commands
 
     def _may_activate(self, key_id: bytes, heard_by_all: Callable[[int], bool]) -> bool:
@@ -119,6 +121,17 @@ class Authorities:
             changes.authorities = True
             tx.add_audit(audit.row(now, "signer", "authority.activate", key_id.hex()))
             return lambda: None
+
+        return command
+
+    def _remove(self, key_id: bytes) -> Callable[[Transaction, Changes], Finish]:
+        """An authority whose life is over leaves, and its key is destroyed."""
+
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            tx.remove_authority(key_id)
+            changes.authorities = True
+            tx.add_audit(audit.row(self._core.clock(), "signer", "authority.remove", key_id.hex()))
+            return lambda: self._core.keys.delete(key_id)
 
         return command
 

@@ -159,8 +159,9 @@ class Enrolment:
             if before.banned_at is not None:
                 raise DeniedError(f"{spiffe_id} is banned since {before.banned_at:%Y-%m-%dT%H:%M:%SZ}")
             name, groups = name or before.name, groups or before.groups
-            if before.kind is EnrolleeKind.AGENT:
-                # Enrolled anew: what the same agent had before ends here.
+            if before.kind is EnrolleeKind.AGENT or before.stopped_at is not None:
+                # Enrolled anew: what the same agent had ends here, and what two holders of one key had. A daemon may
+                # have several instances of one ID, each with a token of its own.
                 revoke_certificates_of(
                     self._core, tx, changes, before.spiffe_id, actor=f"token:{token.id.hex()}", reason="superseded"
                 )

@@ -1,0 +1,164 @@
+"""Write the reference pages that follow from the code: commands, settings, errors, RPCs, selectors, metrics.
+
+`python docs/generate.py` writes them, `--check` fails when one of them is not what the code says.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from inborn.access import ACCESS
+from inborn.cli import VERBS
+from inborn.cli.program import _load
+from inborn.errors import InbornError
+from inborn.rpc_methods import rpc_methods
+from inborn.selector import parse_selector, trust_class
+
+REFERENCE = Path(__file__).parent / "reference"
+GENERATED = "<!-- Generated from the code by docs/generate.py: change the code, not this page. -->\n\n"
+
+STATUS_NAMES = {
+    3: "INVALID_ARGUMENT",
+    5: "NOT_FOUND",
+    6: "ALREADY_EXISTS",
+    7: "PERMISSION_DENIED",
+    8: "RESOURCE_EXHAUSTED",
+    9: "FAILED_PRECONDITION",
+    12: "UNIMPLEMENTED",
+    13: "INTERNAL",
+    14: "UNAVAILABLE",
+    16: "UNAUTHENTICATED",
+}
+
+# Each selector that an attestor gives, with an example, what it says and who could forge it.
+SELECTORS = (
+    ("unix:uid:1000", "effective user of the process", "nobody but root"),
+    ("unix:user:web", "name of that user on the agent's host", "nobody but root"),
+    ("unix:gid:1000", "effective group", "nobody but root"),
+    ("unix:group:web", "name of that group", "nobody but root"),
+    ("unix:supplementary_gid:27", "one of the process's further groups", "nobody but root"),
+    ("unix:supplementary_group:sudo", "name of such a group", "nobody but root"),
+    ("unix:path:/usr/bin/web", "the executable's path", "every process of the same user: LD_PRELOAD, an interpreter, ptrace"),
+    ("unix:sha256:DIGEST", "the executable's digest (up to 64 MiB)", "every process of the same user, as with the path"),
+    ("docker:label:app:web", "a label of the container", "whoever may start containers"),
+    ("docker:env:APP_ENV=prod", "a variable that the container was started with", "whoever may start containers"),
+    ("docker:image_id:web:1", "the image's name, a tag that can be moved", "whoever may tag images or start containers"),
+    ("docker:image_config_digest:sha256:DIGEST", "digest of the image's configuration, as the engine computed it", "the engine alone"),
+)  # fmt: skip
+
+
+def pages() -> dict[str, str]:
+    """Every generated page by its file name."""
+    return {
+        "commands.md": _commands(),
+        "settings.md": _settings(),
+        "errors.md": _errors(),
+        "rpcs.md": _rpcs(),
+        "selectors.md": _selectors(),
+    }
+
+
+def _verbs() -> Iterator[tuple[str, click.Command]]:
+    for verb in VERBS:
+        yield verb.path, _load(verb, verb.path.split()[-1])
+
+
+def _commands() -> str:
+    lines = ["# Commands\n\n", GENERATED]
+    lines.append("Standard output is data, standard error is talk. Exit status: 0 done, 1 refused or failed, 2 usage.\n")
+    for path, command in _verbs():
+        context = click.Context(command, info_name=f"inborn {path}", max_content_width=100)
+        lines.append(f"\n## inborn {path}\n\n```text\n{command.get_help(context)}\n```\n")
+    return "".join(lines)
+
+
+def _settings() -> str:
+    rows: dict[str, set[str]] = {}
+    for path, command in _verbs():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.envvar:
+                names = [parameter.envvar] if isinstance(parameter.envvar, str) else list(parameter.envvar)
+                flag = max(parameter.opts, key=len)
+                for name in names:
+                    rows.setdefault(f"| `{name}` | `{flag}` | {(parameter.help or '').strip()} |", set()).add(path)
+    lines = ["# Settings\n\n", GENERATED, "Every flag below can be set in the environment; the flag wins.\n\n"]
+    lines += ["| variable | flag | meaning | commands |\n", "| --- | --- | --- | --- |\n"]
+    lines += [f"{row} {', '.join(sorted(paths))} |\n" for row, paths in sorted(rows.items())]
+    return "".join(lines)
+
+
+def _errors() -> str:
+    for package in ("inborn", "inborn_agent", "inborn_ca"):
+        root = importlib.import_module(package)
+        for module in pkgutil.walk_packages(root.__path__, f"{package}."):
+            if not module.name.endswith("__main__") and ".demo" not in module.name:
+                importlib.import_module(module.name)
+    lines = ["# Errors\n\n", GENERATED]
+    lines.append(
+        "The family says who must act: `RequestError` the caller (what was sent cannot be right), `DeniedError` the "
+        "admin (understood and refused), `UnavailableError` nobody (it may work later), `InternalError` us. An error "
+        "keeps its type across the wire, in the trailing metadata `inborn-error-bin`.\n\n"
+    )
+    lines += ["| error | family | gRPC status | meaning |\n", "| --- | --- | --- | --- |\n"]
+    for cls in sorted(set(_subclasses(InbornError)), key=lambda c: c.__name__):
+        if cls.__module__.startswith("inborn"):
+            summary = (cls.__doc__ or "").strip().splitlines()[0]
+            family = cls.__mro__[1].__name__
+            lines.append(f"| `{cls.__name__}` | `{family}` | {STATUS_NAMES[cls.status]} | {summary} |\n")
+    return "".join(lines)
+
+
+def _subclasses(cls: type[InbornError]) -> Iterator[type[InbornError]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _subclasses(sub)
+
+
+def _rpcs() -> str:
+    streaming = {m.name: (m.is_client_streaming, m.is_server_streaming) for m in rpc_methods()}
+    shapes = {(False, False): "one to one", (False, True): "one to many", (True, False): "many to one"}
+    lines = ["# RPCs and who may call them\n\n", GENERATED]
+    lines.append("What is not in this table is refused.\n\n")
+    lines += ["| method | shape | callers |\n", "| --- | --- | --- |\n"]
+    for method, callers in ACCESS.items():
+        shape = shapes.get(streaming.get(method, (False, True)), "many to many")
+        lines.append(f"| `{method}` | {shape} | {', '.join(sorted(callers))} |\n")
+    return "".join(lines)
+
+
+def _selectors() -> str:
+    lines = ["# Selectors\n\n", GENERATED]
+    lines.append(
+        "A selector is one fact about a process. Whose word it is decides what it proves: the **kernel**'s, that of the "
+        "**runtime** about something it made itself, or that of whoever **started** the container. One user of a machine "
+        "is one party: a path or a digest tells programs apart, never parties, and counts only beside a fact that "
+        "another user cannot have.\n\n"
+    )
+    lines += ["| selector | says | whose word | who could forge it |\n", "| --- | --- | --- | --- |\n"]
+    for example, says, forger in SELECTORS:
+        lines.append(f"| `{example}` | {says} | {trust_class(parse_selector(example)).value} | {forger} |\n")
+    return "".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    stale = []
+    for name, text in pages().items():
+        path = REFERENCE / name
+        if not path.exists() or path.read_text() != text:
+            stale.append(name)
+            if "--check" not in arguments:
+                path.write_text(text)
+    if stale and "--check" in arguments:
+        print(f"error: not what the code says: {', '.join(stale)}", file=sys.stderr)
+        print("hint: python docs/generate.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,223 @@
+"""A whole signer without its process: real store, real keys, real queue; only the clock is a fake."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from inborn.errors import InbornError
+from inborn.join_token import JoinToken, parse_join_token
+from inborn.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
+from inborn.svid import CertificateFacts, load_certificate, read_certificate, serial_octets
+from inborn_ca.core import Core
+from inborn_ca.feeds import Feeds
+from inborn_ca.profile import Lifetimes
+from inborn_ca.queue import Command, Job, Queue, Refusal
+from inborn_ca.services import audit
+from inborn_ca.services.authorities import Authorities
+from inborn_ca.services.enrolment import RENEW_METHOD, Enrolment
+from inborn_ca.services.entries import Entries
+from inborn_ca.services.issuing import ISSUE_METHOD, Issuing
+from inborn_ca.services.revocation import Revocations
+from inborn_ca.services.tokens import Tokens
+from inborn_ca.signer import open_core
+from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
+
+ADMIN = "uid:0"
+START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+
+
+class FakeClock:
+    def __init__(self, now: dt.datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        self.now += dt.timedelta(**by)
+
+
+def make_csr(key: Any, *extensions: x509.ExtensionType) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+@dataclass
+class Holder:
+    """An agent or a daemon as the CA sees it: a key, a chain and a number that rises."""
+
+    key: ec.EllipticCurvePrivateKey
+    response: ca_pb2.EnrollResponse
+    number: int = 0
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        return load_certificate(self.response.chain[0])
+
+    @property
+    def facts(self) -> CertificateFacts:
+        return read_certificate(self.leaf)
+
+    @property
+    def spiffe_id(self) -> str:
+        return self.response.spiffe_id
+
+    def sign(self, method: str, payload: bytes, /, **changed: Any) -> signed_pb2.SignedRequest:
+        self.number += 1
+        fields: dict[str, Any] = {
+            "trust_domain": self.facts.spiffe_id.trust_domain.name,
+            "method": method,
+            "log_id": self.response.log_id,
+            "number": self.number,
+            "serial": serial_octets(self.leaf.serial_number),
+            "payload": payload,
+        }
+        fields.update(changed)
+        body = signed_pb2.SignedBody(**fields).SerializeToString()
+        return signed_pb2.SignedRequest(body=body, signature=sign_octets(self.key, REQUEST_CONTEXT, body))
+
+
+@dataclass
+class CaBench:
+    """The signer's parts and short ways to use them."""
+
+    core: Core
+    clock: FakeClock
+    directory: Path
+    published: list[tuple[str, feed_pb2.FeedMessage]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.queue = Queue(self.core)
+        self.authorities = Authorities(self.core)
+        self.feeds = Feeds(self.core, lambda node, message: self.published.append((node, message)))
+        self.enrolment = Enrolment(self.core)
+        self.issuing = Issuing(self.core)
+        self.revocations = Revocations(self.core)
+        self.tokens = Tokens(self.core)
+        self.entries = Entries(self.core, min_ttl=self.core.lifetimes.workload_min)
+        self.reader = self.core.store.reader()
+        self.core.on_committed.append(lambda changes: self.feeds.tell(changes, self._node_state))
+        if not self.core.roots:
+            self.run(self.authorities.create())
+        self.run_due()
+        self.run(self.feeds.certify_log_key)
+
+    def _node_state(self, node: str) -> Any:
+        from inborn.spiffeid import parse_spiffe_id
+
+        return self.reader.enrollee(parse_spiffe_id(node)), self.reader.entries()
+
+    def run_due(self) -> None:
+        for command in self.authorities.due(heard_by_all=lambda revision: True):
+            self.run(command)
+
+    def job(self, command: Command, into: list[Any], action: str = "test") -> Job:
+        refusal: Refusal = audit.denial(self.clock(), action, origin="test")
+        return Job(command=command, answer=into.append, fail=into.append, refusal=refusal)
+
+    def run(self, command: Command) -> Any:
+        """Run one command as a group of its own; raise its error."""
+        return self.group(command)[0]
+
+    def group(self, *commands: Command, raising: bool = True) -> list[Any]:
+        """Run commands as one group; their results in order, errors raised or among them."""
+        slots: list[list[Any]] = [[] for _ in commands]
+        self.queue.process([self.job(c, slot) for c, slot in zip(commands, slots, strict=True)])
+        results = [slot[0] for slot in slots]
+        for result in results:
+            if raising and isinstance(result, InbornError):
+                raise result
+        return results
+
+    def create_token(self, **fields: Any) -> JoinToken:
+        response = self.run(self.tokens.create(admin_pb2.CreateTokenRequest(**fields), ADMIN, "localhost:1"))
+        return parse_join_token(response.token)
+
+    def enroll_request(self, token: JoinToken, key: Any, **changed: Any) -> signer_pb2.ForwardedEnroll:
+        fields: dict[str, Any] = {
+            "trust_domain": token.trust_domain.name,
+            "token_id": token.id,
+            "csr": make_csr(key),
+        }
+        fields.update(changed)
+        body = ca_pb2.EnrollBody(**fields).SerializeToString()
+        signature = sign_octets(token.private_key, ENROLL_CONTEXT, body)
+        return signer_pb2.ForwardedEnroll(
+            request=ca_pb2.EnrollRequest(body=body, signature=signature), origin="192.0.2.1:1"
+        )
+
+    def enroll(self, token: JoinToken | None = None, **fields: Any) -> Holder:
+        token = token or self.create_token(**fields)
+        key = ec.generate_private_key(ec.SECP256R1())
+        return Holder(key=key, response=self.run(self.enrolment.enroll(self.enroll_request(token, key))))
+
+    def renew(self, holder: Holder, key: Any = None, **changed: Any) -> Holder:
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        payload = ca_pb2.RenewRequest(csr=make_csr(key)).SerializeToString()
+        signed = holder.sign(RENEW_METHOD, payload, **changed)
+        response = self.run(self.enrolment.renew(signer_pb2.ForwardedRequest(request=signed, origin="192.0.2.1:1")))
+        return Holder(key=key, response=response)
+
+    def create_entry(self, path: str = "/web", **fields: Any) -> admin_pb2.Entry:
+        fields = {"selectors": ["unix:uid:1000"], "node": "any", "ttl_seconds": 300} | fields
+        fields.setdefault("spiffe_id", f"{self.core.trust_domain.id}{path}")
+        response = self.run(self.entries.create(admin_pb2.CreateEntryRequest(**fields), ADMIN))
+        entry: admin_pb2.Entry = response.entry
+        return entry
+
+    def issue_command(
+        self, agent: Holder, *items: tuple[str, Any, list[str]], **changed: Any
+    ) -> Callable[..., Any]:
+        request = ca_pb2.IssueRequest(
+            items=[ca_pb2.IssueItem(entry_id=e, csr=make_csr(k), selectors=s) for e, k, s in items]
+        )
+        signed = agent.sign(ISSUE_METHOD, request.SerializeToString(), **changed)
+        return self.issuing.issue(signer_pb2.ForwardedRequest(request=signed, origin="192.0.2.1:1"))
+
+    def issue(self, agent: Holder, entry_id: str, selectors: list[str] | None = None, key: Any = None) -> x509.Certificate:
+        """One SVID; raises the item's error."""
+        from inborn.wire import error_from_message
+
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        response = self.run(self.issue_command(agent, (entry_id, key, selectors or ["unix:uid:1000"])))
+        result = response.results[0]
+        if result.HasField("error"):
+            raise error_from_message(result.error)
+        return load_certificate(result.leaf)
+
+    def revoke(self, **fields: Any) -> admin_pb2.RevokeResponse:
+        response: admin_pb2.RevokeResponse = self.run(
+            self.revocations.revoke(admin_pb2.RevokeRequest(**fields), ADMIN)
+        )
+        return response
+
+    def unblock(self, target: str) -> admin_pb2.UnblockResponse:
+        response: admin_pb2.UnblockResponse = self.run(
+            self.revocations.unblock(admin_pb2.UnblockRequest(target=target), ADMIN)
+        )
+        return response
+
+    def is_revoked(self, certificate: x509.Certificate) -> bool:
+        return self.core.revocations.find(read_certificate(certificate)) is not None
+
+
+def open_bench(directory: Path, clock: FakeClock, **lifetimes: dt.timedelta) -> CaBench:
+    core = open_core(directory, trust_domain="example.org", lifetimes=Lifetimes(**lifetimes), clock=clock)
+    return CaBench(core=core, clock=clock, directory=directory)
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Iterator[CaBench]:
+    bench = open_bench(tmp_path / "ca", FakeClock())
+    yield bench
+    bench.core.store.close()

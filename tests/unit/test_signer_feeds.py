@@ -1,0 +1,165 @@
+"""What the signer pushes, read by the same verifier that agents use."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.fixtures_ca import ADMIN, CaBench, Holder
+from inborn.feed import DomainUpdate, FeedGap, FeedUpdate, FeedVerifier, Heartbeat, NodeUpdate
+from inborn.revocation import RevocationSet
+from inborn.signed_request import BadSignature
+from inborn.spiffeid import parse_spiffe_id
+from inborn_proto import admin_pb2, feed_pb2
+
+
+class Reader:
+    """An agent's place in the feeds."""
+
+    def __init__(self, ca: CaBench, agent: Holder) -> None:
+        self.ca = ca
+        self.node = parse_spiffe_id(agent.spiffe_id)
+        self.verifier = FeedVerifier(trust_domain=ca.core.trust_domain, node=self.node)
+        self.take(ca.feeds.domain_snapshot())
+        self.take(ca.feeds.open_node(agent.spiffe_id, ca.reader.enrollee(self.node), ca.reader.entries()))
+        ca.published.clear()
+
+    def take(self, message: feed_pb2.FeedMessage) -> FeedUpdate:
+        return self.verifier.receive(
+            message, bundle=self.ca.core.bundle, revocations=RevocationSet(), now=self.ca.clock()
+        )
+
+    def news(self) -> list[DomainUpdate | NodeUpdate | Heartbeat]:
+        mine = [m for node, m in self.ca.published if node in ("", str(self.node))]
+        self.ca.published.clear()
+        return [self.take(message).content for message in mine]
+
+
+@pytest.fixture
+def reader(ca: CaBench) -> Reader:
+    return Reader(ca, ca.enroll(name="edge"))
+
+
+def test_snapshot_has_the_bundle_and_a_crl_of_every_authority(ca: CaBench) -> None:
+    body = feed_pb2.FeedBody.FromString(ca.feeds.domain_snapshot().body)
+    assert list(body.domain.roots) == ca.core.bundle.ders()
+    assert len(body.domain.authorities) == 2 and all(a.crl for a in body.domain.authorities)
+
+
+def test_new_entry_is_told_to_its_node_alone(ca: CaBench, reader: Reader) -> None:
+    other = Reader(ca, ca.enroll(name="other"))
+    entry = ca.create_entry(node="edge")
+    published = list(ca.published)
+    (update,) = reader.news()
+    assert isinstance(update, NodeUpdate) and [e.id for e in update.entries] == [entry.id]
+    ca.published = published
+    assert other.news() == []
+
+
+def test_changed_entry_that_leaves_a_node_is_removed_there(ca: CaBench, reader: Reader) -> None:
+    ca.enroll(name="other")
+    entry = ca.create_entry(node="edge")
+    reader.news()
+    ca.run(ca.entries.update(admin_pb2.UpdateEntryRequest(id=entry.id, set=["node"], node="other"), ADMIN))
+    (update,) = reader.news()
+    assert isinstance(update, NodeUpdate) and update.removed == (entry.id,)
+
+
+def test_revocation_is_told_with_its_cut_off(ca: CaBench, reader: Reader) -> None:
+    agent, entry = ca.enroll(), ca.create_entry()
+    svid = ca.issue(agent, entry.id)
+    reader.news()
+    ca.revoke(spiffe_id="spiffe://example.org/web")
+    updates = [u for u in reader.news() if isinstance(u, DomainUpdate) and u.revocations]
+    assert len(updates) == 1 and updates[0].revocation_seq == 1
+    rules = RevocationSet()
+    rules.apply_snapshot(ca.core.log_id, 1, updates[0].revocations)
+    from inborn.svid import read_certificate
+
+    assert rules.find(read_certificate(svid)) is not None
+    ca.unblock("spiffe://example.org/web")
+    assert rules.find(read_certificate(ca.issue(agent, entry.id))) is None
+
+
+def test_missed_message_is_a_gap(ca: CaBench, reader: Reader) -> None:
+    ca.revoke(spiffe_id="spiffe://example.org/a")
+    ca.published.clear()
+    ca.revoke(spiffe_id="spiffe://example.org/b")
+    with pytest.raises(FeedGap):
+        reader.news()
+
+
+def test_heartbeat_shown_twice_is_not_fresh(ca: CaBench, reader: Reader) -> None:
+    ca.clock.advance(seconds=5)
+    ca.feeds.heartbeat()
+    ((_, beat),) = ca.published
+    assert reader.take(beat).is_fresh
+    assert not reader.take(beat).is_fresh
+
+
+def test_a_front_that_alters_a_message_is_noticed(ca: CaBench, reader: Reader) -> None:
+    ca.revoke(spiffe_id="spiffe://example.org/a")
+    message = next(m for node, m in ca.published if node == "")
+    body = feed_pb2.FeedBody.FromString(message.body)
+    del body.domain.revocations[:]
+    forged = feed_pb2.FeedMessage(
+        body=body.SerializeToString(), signature=message.signature, log_chain=message.log_chain
+    )
+    with pytest.raises(BadSignature):
+        reader.take(forged)
+    assert reader.take(message).is_new
+
+
+def test_a_front_that_signs_with_its_own_certificate_is_refused(ca: CaBench, reader: Reader) -> None:
+    from tests.fixtures_ca import make_csr
+    from inborn.errors import UnauthenticatedError
+    from inborn.signed_request import FEED_CONTEXT, sign_octets
+    from inborn.errors import DeniedError
+    from inborn_ca.propagation import Propagation
+    from inborn_ca.rpc.front_calls import FrontCalls
+    from inborn_proto import signer_pb2
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    import asyncio
+
+    async def certify() -> signer_pb2.CertifyFrontResponse:
+        calls = FrontCalls(ca.core, ca.reader, ca.feeds, Propagation(ca.clock))
+        call = calls.table()["/inborn.signer.v1.Signing/CertifyFront"]
+        return ca.run(call.command(signer_pb2.CertifyFrontRequest(csr=make_csr(key)), "front"))  # type: ignore[union-attr]
+
+    chain = asyncio.run(certify()).chain
+    body = ca.feeds.domain_snapshot().body
+    forged = feed_pb2.FeedMessage(body=body, signature=sign_octets(key, FEED_CONTEXT, body), log_chain=chain)
+    with pytest.raises((UnauthenticatedError, DeniedError)):
+        reader.take(forged)
+
+
+def test_crls_list_the_dead_and_their_times_rise(ca: CaBench) -> None:
+    from cryptography import x509
+
+    agent, entry = ca.enroll(), ca.create_entry()
+    svid = ca.issue(agent, entry.id)
+    ca.revoke(spiffe_id="spiffe://example.org/web")
+    active = ca.core.active
+    before = x509.load_der_x509_crl(active.crl)
+    ca.clock.advance(seconds=1)
+    dead = [(svid.serial_number.to_bytes(19, "big"), ca.clock(), 0)]
+    assert ca.run(ca.authorities.renew_crls([active.key_id], lambda key_id: dead)) == []
+    after = x509.load_der_x509_crl(ca.core.active.crl)
+    assert after.get_revoked_certificate_by_serial_number(svid.serial_number) is not None
+    assert after.last_update_utc > before.last_update_utc and after.last_update_utc <= ca.clock()
+    assert len({a.crl for a in ca.core.authorities}) == 2
+
+
+def test_issuing_authority_rotates_and_the_old_one_is_cut_off_whole(ca: CaBench) -> None:
+    agent, entry = ca.enroll(), ca.create_entry()
+    svid, old = ca.issue(agent, entry.id), ca.core.active
+    ca.clock.advance(days=31)
+    ca.run_due()
+    assert ca.core.active.key_id == old.key_id and len(ca.core.authorities) == 3
+    ca.clock.advance(days=20)
+    ca.run_due()
+    assert ca.core.active.key_id != old.key_id
+    ca.revoke(spiffe_id="spiffe://example.org/web", reissue=True)
+    (rule,) = ca.core.revocations.rules()
+    assert rule.cut_offs[old.key_id] is None and rule.cut_offs[ca.core.active.key_id] is not None
+    assert ca.is_revoked(svid)
