@@ -11,13 +11,12 @@ from inborn_proto import admin_pb2
 
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
+from inborn_ca.keys import MIN_PASSPHRASE
 from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.services import audit
 
 __all__ = ["Backups"]
-
-MIN_PASSPHRASE = 12  # octets: the file holds the keys of a trust domain
 
 
 class Backups:
