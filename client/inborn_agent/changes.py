@@ -1,0 +1,65 @@
+"""What the CA's feeds say, as values: changes of the domain and of this node. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from enum import Enum
+
+from cryptography import x509
+
+from inborn.bundle import X509Bundle
+from inborn.revocation import RevocationRule
+from inborn.spiffeid import SpiffeId
+from inborn_agent.entry import AgentEntry
+
+__all__ = ["Authority", "AuthorityState", "DomainChange", "NodeChange"]
+
+
+class AuthorityState(Enum):
+    """What the CA says of an authority. The numbers are those of the wire."""
+
+    ROOT = 1
+    PREPARED = 2
+    ACTIVE = 3
+    RETIRED = 4
+    TAINTED = 5
+    REVOKED = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """A root or issuing authority and its current CRL (DER)."""
+
+    certificate: x509.Certificate
+    key_id: bytes
+    state: AuthorityState
+    crl: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainChange:
+    """A message of the domain feed. `bundle` and `authorities` are None where they did not change."""
+
+    log_id: bytes
+    revision: int
+    is_snapshot: bool
+    bundle: X509Bundle | None
+    authorities: tuple[Authority, ...] | None
+    rules: tuple[RevocationRule, ...]
+    dropped: tuple[int, ...]
+    revocation_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeChange:
+    """A message of this node's feed."""
+
+    node: SpiffeId | None
+    log_id: bytes
+    revision: int
+    is_snapshot: bool
+    entries: tuple[AgentEntry, ...]
+    removed: tuple[str, ...]
+    rotate_before: dt.datetime | None = None
+    """Everything issued before this time is asked for anew."""
