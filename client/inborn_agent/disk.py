@@ -1,0 +1,132 @@
+"""Files that are whole or not there: written beside their place, synced and renamed; read back only if unaltered."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from inborn.errors import AlreadyExistsError, RequestError, UnavailableError
+
+__all__ = [
+    "CorruptFile",
+    "DirectoryInUse",
+    "DirectoryLock",
+    "private_directory",
+    "read_sealed",
+    "set_aside",
+    "write_file",
+    "write_sealed",
+]
+
+_SEAL = b"inborn sealed 1\n"
+_MAX_SIZE = 64 * 1024 * 1024  # octets: four times the largest message that a feed can bring
+
+
+class CorruptFile(RequestError):
+    """A file was not written by this program, or not to its end."""
+
+
+class DirectoryInUse(AlreadyExistsError):
+    """Another agent runs on the same data directory."""
+
+
+def write_file(path: Path, data: bytes, *, is_durable: bool = True) -> None:
+    """Replace the file with `data`, readable by its owner alone. `is_durable`: it survives a loss of power.
+
+    Raises `UnavailableError` (the disk is full, or no longer writable); the old file is there then.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if is_durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(fresh, path)
+        if is_durable:
+            _sync_directory(path.parent)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise UnavailableError(f"cannot write {path}: {error.strerror}", hint="is the disk full?") from error
+
+
+def write_sealed(path: Path, data: bytes, *, is_durable: bool = True) -> None:
+    """`write_file`, with a digest before the data. It guards against accidents, not against whoever may write here."""
+    write_file(path, _SEAL + hashlib.sha256(data).digest() + data, is_durable=is_durable)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """What `write_sealed` wrote; None if there is no such file. Raises `CorruptFile`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CorruptFile(f"{path} cannot be read: {error.strerror}") from error
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0) or found.st_size > _MAX_SIZE:
+            raise CorruptFile(f"{path} is no regular file of this user, or larger than {_MAX_SIZE} octets")
+        content = file.read(_MAX_SIZE)
+    head = len(_SEAL) + hashlib.sha256().digest_size
+    data = content[head:]
+    if content[: len(_SEAL)] != _SEAL or content[len(_SEAL) : head] != hashlib.sha256(data).digest():
+        raise CorruptFile(f"{path} is cut off or altered")
+    return data
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that cannot be used, so that somebody can look at it; the last one of its name stays."""
+    aside = path.with_name(path.name + ".corrupt")
+    os.replace(path, aside)
+    return aside
+
+
+def private_directory(path: Path) -> Path:
+    """Make the directory, or take one that is there if it is this user's and closed to all others.
+
+    Raises `RequestError` for one that belongs to somebody else, `UnavailableError` if it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise RequestError(f"{path} is not a directory of the user who runs the agent (uid {os.geteuid()})")
+        if found.st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise UnavailableError(f"cannot make {path}: {error.strerror}") from error
+    return path
+
+
+class DirectoryLock:
+    """Holds a directory for one process, until it ends. Raises `DirectoryInUse`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise DirectoryInUse(
+                f"another agent runs on {directory}", hint="stop it, or choose another directory with --data-dir"
+            ) from error
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,243 @@
+"""Between the feeds and the values that the cache takes: from verified messages, and from and to what lies on disk.
+
+Not checked here: signatures and the order of messages (`inborn.feed` does that before).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from inborn.bundle import X509Bundle
+from inborn.errors import InbornError
+from inborn.feed import DomainUpdate, FeedUpdate, NodeUpdate
+from inborn.revocation import RevocationRule
+from inborn.selector import Selector, parse_selector
+from inborn.spiffeid import SpiffeId, TrustDomain, parse_spiffe_id
+from inborn.svid import load_certificate
+from inborn.wire import InvalidMessage, datetime_from_ms, ms_from_datetime, rule_from_wire, rule_to_wire
+from inborn_agent.cache import Cache
+from inborn_agent.changes import Authority, AuthorityState, DomainChange, NodeChange
+from inborn_agent.entry import AgentEntry
+from inborn_proto import feed_pb2
+
+__all__ = [
+    "domain_change",
+    "domain_to_wire",
+    "former_to_wire",
+    "node_change",
+    "node_to_wire",
+    "read_domain",
+    "read_former",
+    "read_node",
+]
+
+# An entry's ID becomes the name of a file.
+_ENTRY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+_MAX_TTL = dt.timedelta(days=7)  # the longest certificate that a CA issues to a leaf
+_MAX_SELECTORS = 128  # of one entry: what an admin types; a process itself may have 512 of a kind
+_MAX_HINT = 1024  # octets, SPIFFE Workload API 5.2.1
+_MAX_AUTHORITIES = 1024  # a handful of CAs, each with a few alive
+
+
+def domain_change(update: FeedUpdate, content: DomainUpdate) -> DomainChange:
+    """What a verified message of the domain feed says. Raises `InvalidMessage`."""
+    return DomainChange(
+        log_id=update.log_id,
+        revision=update.revision,
+        is_snapshot=content.snapshot,
+        bundle=content.bundle,
+        authorities=tuple(
+            Authority(
+                certificate=a.certificate,
+                key_id=_key_id(a.certificate),
+                state=AuthorityState(a.state.value),  # the numbers are the same
+                crl=a.crl,
+            )
+            for a in content.authorities
+        )
+        or None,
+        rules=content.revocations,
+        dropped=content.dropped,
+        revocation_seq=content.revocation_seq,
+    )
+
+
+def node_change(update: FeedUpdate, content: NodeUpdate, trust_domain: TrustDomain) -> tuple[NodeChange, list[str]]:
+    """What a verified message of this node's feed says, and one line for each entry that means nobody here."""
+    entries: list[AgentEntry] = []
+    problems: list[str] = []
+    removed = list(content.removed)
+    for e in content.entries:
+        try:
+            entries.append(_entry(e.id, e.spiffe_id, e.selectors, e.ttl, e.hint, e.revision, trust_domain))
+        except InbornError as error:
+            removed.append(e.id)
+            problems.append(f"entry {e.id[:40]!a}: {error.message}")
+    change = NodeChange(
+        node=update.node,
+        log_id=update.log_id,
+        revision=update.revision,
+        is_snapshot=content.snapshot,
+        entries=tuple(entries),
+        removed=tuple(removed),
+        rotate_before=content.rotate_before,
+    )
+    return change, problems
+
+
+def read_domain(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> DomainChange:
+    """Raises `InvalidMessage` or another `RequestError`: half of such a message would be an open door."""
+    update = body.domain
+    if update.snapshot and not update.roots:
+        raise InvalidMessage("domain snapshot has no roots")
+    if len(update.authorities) > _MAX_AUTHORITIES:
+        raise InvalidMessage(f"domain update has more than {_MAX_AUTHORITIES} authorities: {len(update.authorities)}")
+    return DomainChange(
+        log_id=body.log_id,
+        revision=body.revision,
+        is_snapshot=update.snapshot,
+        bundle=X509Bundle.parse(trust_domain, list(update.roots)) if update.roots else None,
+        authorities=tuple(_authority(a) for a in update.authorities) if update.authorities else None,
+        rules=tuple(rule_from_wire(rule) for rule in update.revocations),
+        dropped=tuple(update.dropped),
+        revocation_seq=update.revocation_seq,
+    )
+
+
+def read_node(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> NodeChange:
+    """A snapshot of the node feed as it lies on disk. Raises `InvalidMessage` or another `RequestError`."""
+    update = body.node_update
+    return NodeChange(
+        node=parse_spiffe_id(body.node),
+        log_id=body.log_id,
+        revision=body.revision,
+        is_snapshot=update.snapshot,
+        entries=tuple(
+            _entry(
+                wire.id,
+                parse_spiffe_id(wire.spiffe_id),
+                frozenset(parse_selector(text) for text in wire.selectors),
+                dt.timedelta(seconds=wire.ttl_seconds),
+                wire.hint,
+                wire.revision,
+                trust_domain,
+            )
+            for wire in update.entries
+        ),
+        removed=tuple(update.removed),
+        rotate_before=datetime_from_ms(update.rotate_before_ms) if update.rotate_before_ms else None,
+    )
+
+
+def read_former(body: feed_pb2.FeedBody) -> tuple[bytes, int, list[RevocationRule]]:
+    """A former revocation log as it lies on disk: its log_id, its length, its rules. Raises `InvalidMessage`."""
+    return body.log_id, body.domain.revocation_seq, [rule_from_wire(rule) for rule in body.domain.revocations]
+
+
+def former_to_wire(cache: Cache) -> list[feed_pb2.FeedBody]:
+    """The revocation logs of former log_ids, the oldest first: they stay in force."""
+    return [
+        feed_pb2.FeedBody(
+            trust_domain=str(cache.trust_domain),
+            log_id=log_id,
+            domain=feed_pb2.DomainUpdate(
+                snapshot=True, revocations=[rule_to_wire(rule) for rule in rules], revocation_seq=seq
+            ),
+        )
+        for log_id, seq, rules in cache.revocations.logs()
+        if log_id != cache.revocations.log_id
+    ]
+
+
+def domain_to_wire(cache: Cache) -> feed_pb2.FeedBody:
+    """All that is known of the domain, as a snapshot; without the revocations of former logs."""
+    log_id, revision = cache.domain_mark
+    current = [rules for of_log, _, rules in cache.revocations.logs() if of_log == cache.revocations.log_id]
+    return feed_pb2.FeedBody(
+        trust_domain=str(cache.trust_domain),
+        log_id=log_id,
+        revision=revision,
+        domain=feed_pb2.DomainUpdate(
+            snapshot=True,
+            roots=cache.bundle.ders() if cache.bundle is not None else [],
+            authorities=[
+                feed_pb2.AuthorityState(
+                    certificate=a.certificate.public_bytes(serialization.Encoding.DER),
+                    state=feed_pb2.AuthorityState.State.Name(a.state.value),  # the numbers are the same
+                    crl=a.crl,
+                )
+                for a in cache.authorities
+            ],
+            revocations=[rule_to_wire(rule) for rules in current for rule in rules],
+            revocation_seq=cache.revocations.seq,
+        ),
+    )
+
+
+def node_to_wire(cache: Cache) -> feed_pb2.FeedBody:
+    """All that is known of this node, as a snapshot."""
+    log_id, revision = cache.node_mark
+    return feed_pb2.FeedBody(
+        trust_domain=str(cache.trust_domain),
+        log_id=log_id,
+        node=str(cache.node or ""),
+        revision=revision,
+        node_update=feed_pb2.NodeUpdate(
+            snapshot=True,
+            entries=[
+                feed_pb2.Entry(
+                    id=entry.id,
+                    spiffe_id=str(entry.spiffe_id),
+                    selectors=sorted(str(selector) for selector in entry.selectors),
+                    ttl_seconds=int(entry.ttl.total_seconds()),
+                    hint=entry.hint,
+                    revision=entry.revision,
+                )
+                for entry in cache.entries
+            ],
+            rotate_before_ms=ms_from_datetime(cache.rotate_before) if cache.rotate_before is not None else 0,
+        ),
+    )
+
+
+def _entry(
+    entry_id: str,
+    spiffe_id: SpiffeId,
+    selectors: frozenset[Selector],
+    ttl: dt.timedelta,
+    hint: str,
+    revision: int,
+    trust_domain: TrustDomain,
+) -> AgentEntry:
+    if not _ENTRY_ID.fullmatch(entry_id):
+        raise InvalidMessage("its ID is no UUID")
+    if spiffe_id.trust_domain != trust_domain or not spiffe_id.path or spiffe_id.is_reserved:
+        raise InvalidMessage(f"{spiffe_id} is no workload's ID in {trust_domain}")
+    if not 1 <= len(selectors) <= _MAX_SELECTORS:
+        raise InvalidMessage(f"it has {len(selectors)} selectors, must have 1 to {_MAX_SELECTORS}")
+    if not dt.timedelta(0) < ttl <= _MAX_TTL:
+        raise InvalidMessage(f"its life is {ttl.total_seconds():.0f} s, must be 1 to {_MAX_TTL.total_seconds():.0f}")
+    if len(hint.encode()) > _MAX_HINT:
+        raise InvalidMessage(f"its hint is longer than {_MAX_HINT} octets")
+    return AgentEntry(id=entry_id, spiffe_id=spiffe_id, selectors=selectors, ttl=ttl, hint=hint, revision=revision)
+
+
+def _authority(wire: feed_pb2.AuthorityState) -> Authority:
+    certificate = load_certificate(wire.certificate)
+    try:
+        state = AuthorityState(wire.state)
+    except ValueError as error:
+        raise InvalidMessage(f"an authority is in state {wire.state}, which this version does not know") from error
+    return Authority(certificate=certificate, key_id=_key_id(certificate), state=state, crl=wire.crl)
+
+
+def _key_id(certificate: x509.Certificate) -> bytes:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except (x509.ExtensionNotFound, ValueError) as error:
+        raise InvalidMessage("certificate of an authority has no subject key identifier") from error
