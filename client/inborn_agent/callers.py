@@ -1,0 +1,63 @@
+"""Who is calling: from a gRPC call on the relayed socket to the pinned and attested process behind it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import grpc
+
+from inborn.errors import DeniedError, UnavailableError
+from inborn.peer import PinnedProcess
+from inborn.selector import Selector
+from inborn_agent.live import LiveCache
+from inborn_agent.workload_attestors import Evidence
+
+__all__ = ["Caller", "Connections", "NoIdentityIssued", "find_caller", "require_serving"]
+
+
+class NoIdentityIssued(DeniedError):
+    """The caller has no identity, and it is sure that it has none. Clients know the text by heart."""
+
+    def __init__(self) -> None:
+        super().__init__("no identity issued")
+
+
+class Caller(Protocol):
+    """One relayed connection."""
+
+    @property
+    def process(self) -> PinnedProcess: ...
+    @property
+    def evidence(self) -> Evidence: ...
+    def is_alive(self) -> bool: ...
+    async def attest_again(self) -> Evidence: ...
+
+
+class Connections(Protocol):
+    """Who knows the connections: the relay."""
+
+    def connection(self, peer: str) -> Caller: ...
+
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def find_caller(connections: Connections, context: Context) -> Caller:
+    """Raises `UnknownConnection` for a call that did not come through the relay."""
+    return connections.connection(context.peer())
+
+
+async def attested_selectors(caller: Caller) -> frozenset[Selector]:
+    """What the caller is now. Raises `DeniedError` if it has ended or has become somebody else."""
+    evidence = await caller.attest_again()
+    if not caller.is_alive():
+        raise NoIdentityIssued
+    return evidence.selectors
+
+
+def require_serving(live: LiveCache) -> None:
+    """Raises `UnavailableError` while nobody can be sure who has an identity, and when the agent ends."""
+    if live.is_stopping:
+        raise UnavailableError("the agent is stopping")
+    if not live.cache.is_synced:
+        raise UnavailableError("the agent has not heard from the CA yet")

@@ -1,0 +1,174 @@
+"""What our own library asks for beside the Workload API, on the same socket: to wait for an identity, to follow the
+revocations and the sign of life of the CA, and to be told why there is no identity.
+
+Nothing is queued for a library that reads slowly: each remembers a position, and is given the difference, or a
+snapshot, when it is ready for more. It holds up nobody but itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from inborn.errors import UnavailableError
+from inborn.wire import rule_to_wire
+from inborn_agent.attendance import Attendance
+from inborn_agent.callers import Caller, Connections, Context, attested_selectors, find_caller
+from inborn_agent.live import LiveCache, Subscription
+from inborn_agent.slots import View
+from inborn_agent.why import explain
+from inborn_agent.workload import unique_hints
+from inborn_proto import agent_pb2
+
+__all__ = ["LocalApi"]
+
+
+class LocalApi:
+    """The servicer of `inborn.agent.v1.Local`. `acknowledged` is set whenever the attendance may report otherwise."""
+
+    def __init__(
+        self, live: LiveCache, connections: Connections, attendance: Attendance, acknowledged: asyncio.Event
+    ) -> None:
+        self._live = live
+        self._connections = connections
+        self._attendance = attendance
+        self._acknowledged = acknowledged
+
+    async def Attend(
+        self, requests: AsyncIterator[agent_pb2.AttendRequest], context: Context
+    ) -> AsyncIterator[agent_pb2.AttendResponse]:
+        caller = find_caller(self._connections, context)
+        subscription = self._live.subscribe(await attested_selectors(caller))
+        self._live.follow_domain(subscription)
+        reading = asyncio.create_task(self._read(requests, subscription))
+        try:
+            async for message in _Attendee(self._live, caller, subscription, self._attendance).messages():
+                yield message
+        finally:
+            reading.cancel()
+            self._attendance.left(subscription.number)
+            self._acknowledged.set()
+            subscription.close()
+
+    async def Why(self, request: agent_pb2.WhyRequest, context: Context) -> agent_pb2.WhyResponse:
+        """One's own selectors to oneself; entries to nobody but root and the agent's user (`AgentAdmin`)."""
+        caller = find_caller(self._connections, context)
+        evidence = await caller.attest_again()
+        return explain(caller.process, evidence, entries=None)
+
+    async def _read(self, requests: AsyncIterator[agent_pb2.AttendRequest], subscription: Subscription) -> None:
+        async for request in requests:
+            self._attendance.acknowledged(subscription.number, request.log_id, request.revocation_seq)
+            self._acknowledged.set()
+
+
+class _Attendee:
+    """What one library has been told."""
+
+    def __init__(self, live: LiveCache, caller: Caller, subscription: Subscription, attendance: Attendance) -> None:
+        self._live = live
+        self._caller = caller
+        self._subscription = subscription
+        self._attendance = attendance
+        self._identities: agent_pb2.Identities | None = None
+        self._version = -1
+        self._position = -1
+        self._beats = -1
+        self._follows = False
+
+    async def messages(self) -> AsyncIterator[agent_pb2.AttendResponse]:
+        """Everything that is to be said, as it comes up. Ends with an error alone."""
+        while True:
+            self._subscription.changed.clear()
+            if self._live.is_stopping:
+                raise UnavailableError("the agent is stopping")
+            if self._version != self._subscription.version or self._identities is None:
+                async for message in self._identity_messages():
+                    yield message
+            if self._follows:
+                for message in self._domain_messages():
+                    yield message
+            await self._subscription.changed.wait()
+
+    async def _identity_messages(self) -> AsyncIterator[agent_pb2.AttendResponse]:
+        version = self._subscription.version
+        self._subscription.attested(await attested_selectors(self._caller))
+        if self._subscription.version != version:
+            self._subscription.changed.set()
+        identities = self._current_identities()
+        self._version = version
+        if identities == self._identities:
+            return
+        if identities.identities and not self._follows:
+            # Whoever has an identity knows what to refuse before it can talk to anybody.
+            self._follows = True
+            self._attendance.joined(
+                self._subscription.number, f"pid {self._caller.process.pid} {identities.identities[0].spiffe_id}"
+            )
+            for message in self._domain_messages():
+                yield message
+        yield agent_pb2.AttendResponse(identities=identities)
+        self._identities = identities
+
+    def _domain_messages(self) -> list[agent_pb2.AttendResponse]:
+        messages: list[agent_pb2.AttendResponse] = []
+        if self._position != self._live.cache.revocation_log.position:
+            messages += [agent_pb2.AttendResponse(revocations=r) for r in self._revocations()]
+        if self._beats != self._live.beats and self._live.heard_at is not None:
+            self._beats = self._live.beats
+            age = max(0.0, time.monotonic() - self._live.heard_at)
+            messages.append(agent_pb2.AttendResponse(freshness=agent_pb2.Freshness(age_ms=int(age * 1000))))
+        return messages
+
+    def _revocations(self) -> list[agent_pb2.Revocations]:
+        """The difference; or all logs, each as a snapshot, the current one last."""
+        cache = self._live.cache
+        difference = cache.revocation_log.since(self._position) if self._position >= 0 else None
+        self._position = cache.revocation_log.position
+        if difference is None:
+            return [
+                agent_pb2.Revocations(
+                    log_id=log_id, revocation_seq=seq, snapshot=True, rules=[rule_to_wire(rule) for rule in rules]
+                )
+                for log_id, seq, rules in cache.revocations.logs()
+            ]
+        return [
+            agent_pb2.Revocations(
+                log_id=cache.revocations.log_id,
+                revocation_seq=cache.revocations.seq,
+                rules=[rule_to_wire(rule) for rule in difference.rules],
+                dropped=difference.dropped,
+            )
+        ]
+
+    def _current_identities(self) -> agent_pb2.Identities:
+        cache = self._live.cache
+        view = self._subscription.view()
+        if not cache.is_synced or cache.bundle is None:
+            return agent_pb2.Identities(
+                trust_domain=str(cache.trust_domain), reason="the agent has not heard from the CA yet"
+            )
+        if not view.held:
+            return agent_pb2.Identities(trust_domain=str(cache.trust_domain), reason=_reason(view))
+        return agent_pb2.Identities(
+            identities=[
+                agent_pb2.Identity(
+                    spiffe_id=str(held.svid.spiffe_id), chain=held.svid.chain_der(), key=held.svid.key_der(), hint=hint
+                )
+                for held, hint in zip(view.held, unique_hints(view.held), strict=True)
+            ],
+            bundles={str(cache.trust_domain): cache.bundle.der()},
+            crls=cache.crls,
+            trust_domain=str(cache.trust_domain),
+        )
+
+
+def _reason(view: View) -> str:
+    if view.entries == 0:
+        return "no registration entry matches this process; `inborn why` shows its selectors"
+    if view.denial:
+        return view.denial
+    if view.problem:
+        return f"the CA cannot be asked: {view.problem}"
+    return "the CA has been asked"
