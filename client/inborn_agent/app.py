@@ -1,0 +1,314 @@
+"""The agent as a whole: what is made of what, in which order it starts, and in which order it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from inborn.errors import UnavailableError
+from inborn.log import get_logger
+from inborn.rotation import RETRY_FIRST
+from inborn.rpc import service_handler
+from inborn.spiffeid import TrustDomain
+from inborn_agent.admin import AdminApi
+from inborn_agent.attendance import Attendance
+from inborn_agent.cache import Cache
+from inborn_agent.disk import DirectoryLock, private_directory
+from inborn_agent.enrol import OwnIdentity
+from inborn_agent.identity_store import IdentityRecord, IdentityStore
+from inborn_agent.issuing import Issuer
+from inborn_agent.joining import AdminJoiner, Joiner, NoJoiner, TokenFileJoiner
+from inborn_agent.live import LiveCache
+from inborn_agent.local import LocalApi
+from inborn_agent.metrics import Metrics, MetricsServer
+from inborn_agent.relay import Relay
+from inborn_agent.settings import Settings, keys_directory
+from inborn_agent.state import State
+from inborn_agent.svid_store import SvidStore
+from inborn_agent.sync import Saver, Sync
+from inborn_agent.workload import WorkloadApi
+from inborn_agent.workload_attestors import EngineClient, WorkloadAttestor
+from inborn_proto import agent_pb2, ca_pb2, workload
+
+__all__ = ["Agent", "run"]
+
+_log = get_logger("agent")
+
+_SERVER_OPTIONS: list[tuple[str, Any]] = [
+    # gRPC answers what exceeds these with a bare CANCELLED; the relay limits connections, and that is enough.
+    ("grpc.max_pending_requests", 100_000),
+    ("grpc.max_pending_requests_hard_limit", 100_000),
+    ("grpc.max_concurrent_streams", 100),  # of one connection: a client has a handful
+    ("grpc.max_receive_message_length", 64 * 1024),  # octets: requests here are empty or a few numbers
+    ("grpc.so_reuseport", 0),
+]
+
+_ISSUE_TIMEOUT = 10.0  # seconds for a batch: the signer takes 50 ms for 500, and may have others before it
+_GRACE = 1.0  # seconds for open streams to be told that the agent ends
+_READY_PATIENCE = 10.0  # seconds that "ready" waits for the first word of the CA
+_LONGEST_INNER_PATH = 90  # octets, of the kernel's 107: the relay adds names
+
+
+class Agent:
+    """Started once. What it raises on the way says why it cannot run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._metrics = Metrics()
+        self._temporary: str | None = None
+
+    def stop(self) -> None:
+        """End in order."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`. Raises `InbornError` when it cannot start, or when a first enrolment is refused."""
+        settings = self._settings
+        settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        directory = private_directory(settings.agent_dir)
+        lock = DirectoryLock(directory)
+        try:
+            await self._run_locked(directory)
+        finally:
+            lock.release()
+            if self._temporary is not None:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+
+    async def _run_locked(self, directory: Path) -> None:
+        settings = self._settings
+        store = IdentityStore(directory)
+        record = store.load()
+        joiner = self._joiner()
+        trust_domain = await self._find_trust_domain(record, joiner)
+        if trust_domain is None:
+            return
+        cache = Cache(trust_domain=trust_domain, spread=random.random)
+        live = LiveCache(cache, SvidStore(keys_directory(settings.runtime_dir)))
+        state = State(directory)
+        state.load(cache, live.now())
+        restored = live.restore()
+        own = OwnIdentity(trust_domain, store, joiner, self._metrics, revocations=cache.revocations, record=record)
+        if cache.bundle is not None:
+            own.trust(cache.bundle, cache.domain_mark[0])
+        _log.event(
+            "agent.starting",
+            trust_domain=trust_domain,
+            spiffe_id=record.svid.spiffe_id if record is not None else "",
+            entries=len(cache.entries),
+            svids=restored,
+        )
+        attendance, acknowledged = Attendance(), asyncio.Event()
+        attendance.published(cache.revocations.log_id, cache.revocations.seq, live.now())
+        saver = Saver(live, state)
+        sync = Sync(live, own, saver, attendance, acknowledged, self._metrics)
+        issuer = Issuer(live, self._ask(own), self._metrics, on_refused=own.refused)
+        await self._serve(live, own, sync, attendance, acknowledged, [own.run, sync.run, saver.run, issuer.run])
+        await asyncio.to_thread(state.save_domain, state.domain_bytes(cache))
+        await asyncio.to_thread(state.save_node, state.node_bytes(cache))
+
+    async def _serve(
+        self,
+        live: LiveCache,
+        own: OwnIdentity,
+        sync: Sync,
+        attendance: Attendance,
+        acknowledged: asyncio.Event,
+        parts: list[Any],
+    ) -> None:
+        settings = self._settings
+        engine = EngineClient(settings.docker_socket) if settings.docker_socket else None
+        attestor = WorkloadAttestor(engine=engine)
+        inner = self._inner_directory()
+        workload_server, admin_server = (
+            grpc.aio.server(options=_SERVER_OPTIONS),
+            grpc.aio.server(options=_SERVER_OPTIONS),
+        )
+        workload_relay = self._relay(settings.socket, inner / "w", attestor, workload_server)
+        admin_relay = self._relay(settings.admin_socket, inner / "a", attestor, admin_server)
+        local = agent_pb2.DESCRIPTOR.services_by_name["Local"]
+        admin = agent_pb2.DESCRIPTOR.services_by_name["AgentAdmin"]
+        workload_server.add_generic_rpc_handlers(
+            (
+                service_handler(workload.SERVICE, WorkloadApi(live, workload_relay, self._metrics)),
+                service_handler(local, LocalApi(live, workload_relay, attendance, acknowledged)),
+            )
+        )
+        admin_api = AdminApi(
+            live,
+            own,
+            sync,
+            attestor,
+            admin_relay,
+            count_connections=lambda: len(workload_relay.connections),
+            pinned_by=workload_relay.mode.value,
+            ca_address=settings.ca,
+        )
+        admin_server.add_generic_rpc_handlers((service_handler(admin, admin_api),))
+        self._add_gauges(live, own, sync, workload_relay)
+        metrics_server = MetricsServer(self._metrics)
+        if settings.metrics_address is not None:
+            await metrics_server.start(*settings.metrics_address)
+        _shared_directory(settings.socket.parent)
+        started: list[Relay] = []
+        try:
+            for server, relay in ((workload_server, workload_relay), (admin_server, admin_relay)):
+                await server.start()
+                await relay.start()
+                started.append(relay)
+            tasks = [asyncio.create_task(part()) for part in (*parts, live.run)]
+            tasks.append(asyncio.create_task(self._say_ready(live)))
+            try:
+                await self._until_over(tasks)
+            finally:
+                live.stop()
+                await asyncio.gather(workload_server.stop(_GRACE), admin_server.stop(_GRACE))
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for relay in started:
+                await relay.close()
+            await own.close()
+            await metrics_server.close()
+            attestor.close()
+        _log.event("agent.stopped")
+
+    async def _until_over(self, tasks: list[asyncio.Task[Any]]) -> None:
+        """Until `stop`, or until a part ends with an error. Raises that error."""
+        stopping = asyncio.create_task(self._stop.wait())
+        waiting = {stopping, *tasks}
+        try:
+            while not stopping.done():
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            stopping.cancel()
+
+    async def _say_ready(self, live: LiveCache) -> None:
+        """Once there is something to serve, or when the CA lets us wait for its first word too long."""
+        deadline = time.monotonic() + _READY_PATIENCE
+        while not live.cache.is_synced and time.monotonic() < deadline:
+            live.node_applied.clear()
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await live.node_applied.wait()
+            except TimeoutError:
+                break
+        print(f"ready socket={self._settings.socket}", file=sys.stderr, flush=True)
+        if self._settings.ready_fd is not None:
+            try:
+                os.write(self._settings.ready_fd, b"ready\n")
+                os.close(self._settings.ready_fd)
+            except OSError as error:
+                _log.warning("ready.not_said", fd=self._settings.ready_fd, reason=error.strerror)
+
+    def _joiner(self) -> Joiner:
+        settings = self._settings
+        if settings.join_admin_socket is not None:
+            return AdminJoiner(settings.join_admin_socket, settings.ca)
+        if settings.join_token_file:
+            return TokenFileJoiner(settings.join_token_file, settings.ca)
+        return NoJoiner()
+
+    async def _find_trust_domain(self, record: IdentityRecord | None, joiner: Joiner) -> TrustDomain | None:
+        """Our own, or the token's. Waits for a CA on this host to be there; None: told to stop meanwhile."""
+        if record is not None:
+            return record.trust_domain
+        while True:
+            try:
+                token, _ = await joiner.token(None)
+                return token.trust_domain
+            except UnavailableError as error:
+                if not isinstance(joiner, AdminJoiner):
+                    raise
+                _log.warning("ca.not_there", reason=error.message)
+            try:
+                async with asyncio.timeout(RETRY_FIRST.total_seconds() * 2):
+                    await self._stop.wait()
+                return None
+            except TimeoutError:
+                pass
+
+    def _ask(self, own: OwnIdentity) -> Any:
+        async def ask(request: ca_pb2.IssueRequest) -> ca_pb2.IssueResponse:
+            client = await own.client()
+            return await client.issue(request, timeout=_ISSUE_TIMEOUT)
+
+        return ask
+
+    def _relay(self, path: Path, inner: Path, attestor: WorkloadAttestor, server: grpc.aio.Server) -> Relay:
+        address = private_directory(inner) / "s"
+        address.unlink(missing_ok=True)
+        server.add_insecure_port(f"unix:{address}")
+        return Relay(str(path), str(address), attestor)
+
+    def _inner_directory(self) -> Path:
+        """Where the gRPC servers listen, behind the relays: closed to others, and short enough for the kernel."""
+        directory = self._settings.runtime_dir
+        if len(os.fsencode(directory)) <= _LONGEST_INNER_PATH:
+            return private_directory(directory)
+        self._temporary = tempfile.mkdtemp(prefix="inborn-agent-")
+        return Path(self._temporary)
+
+    def _add_gauges(self, live: LiveCache, own: OwnIdentity, sync: Sync, relay: Relay) -> None:
+        gauge, cache = self._metrics.gauge, live.cache
+        gauge("inborn_agent_entries", "entries of this node", lambda: float(len(cache.entries)))
+        gauge("inborn_agent_cached_svids", "SVIDs held for workloads", lambda: float(cache.held_count))
+        gauge("inborn_agent_connections", "connections of workloads", lambda: float(len(relay.connections)))
+        gauge("inborn_agent_revocation_seq", "length of the revocation log", lambda: float(cache.revocations.seq))
+        gauge("inborn_agent_connected", "whether the CA's stream is open", lambda: float(sync.is_connected))
+        gauge(
+            "inborn_agent_heard_seconds",
+            "time since the CA was last heard; -1: not yet",
+            lambda: time.monotonic() - live.heard_at if live.heard_at is not None else -1.0,
+        )
+        gauge(
+            "inborn_agent_svid_expires_seconds",
+            "remaining life of the agent's own certificate; negative: it has expired or there is none",
+            lambda: (own.svid.facts.not_after - live.now()).total_seconds() if own.svid is not None else -1.0,
+        )
+
+
+def _shared_directory(path: Path) -> None:
+    """Where the Workload API's socket lies: everybody may reach it, nobody else may put anything there."""
+    try:
+        if not path.is_dir():
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path.chmod(0o755)
+    except OSError as error:
+        raise UnavailableError(f"cannot make {path}: {error.strerror}") from error
+
+
+def run(settings: Settings) -> None:
+    """Run an agent in this process until SIGTERM or SIGINT. Raises `InbornError`."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_main(settings))
+
+
+async def _main(settings: Settings) -> None:
+    agent = Agent(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    await agent.run()
+
+
+def _loop_factory() -> Any:
+    """uvloop where it is installed: an eighth less CPU for each call."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop

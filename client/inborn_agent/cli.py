@@ -1,0 +1,124 @@
+"""`inborn agent run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["agent_run", "main"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("run")
+@click.option("--ca", metavar="HOST:PORT", envvar="INBORN_CA", default="", help="The CA's bootstrap port.")
+@click.option(
+    "--join-token-file",
+    metavar="FILE",
+    envvar="INBORN_JOIN_TOKEN_FILE",
+    default="",
+    help="Where the join token is read from, when the agent has to enrol; - is standard input.",
+)
+@click.option(
+    "--join-admin-socket",
+    type=_PATH,
+    envvar="INBORN_JOIN_ADMIN_SOCKET",
+    help="The admin socket of a CA on this host: the agent gets its join tokens there by itself.",
+)
+@click.option(
+    "--data-dir",
+    type=_PATH,
+    envvar="INBORN_DATA_DIR",
+    help="The data directory (default: /var/lib/inborn for root, else below ~/.local/state).",
+)
+@click.option("--socket", type=_PATH, envvar="INBORN_SOCKET", help="The Workload API's socket, open to everybody.")
+@click.option(
+    "--admin-socket", type=_PATH, envvar="INBORN_AGENT_SOCKET", help="The agent's own socket, for root and its user."
+)
+@click.option(
+    "--runtime-dir",
+    type=_PATH,
+    envvar="INBORN_RUNTIME_DIR",
+    help="For what does not outlive the machine's run, keys of workloads among it (kept where it is a tmpfs).",
+)
+@click.option(
+    "--metrics-address",
+    metavar="IP:PORT",
+    envvar="INBORN_METRICS_ADDRESS",
+    default="",
+    help="Serve Prometheus metrics there, on loopback.",
+)
+@click.option(
+    "--docker-socket",
+    metavar="PATH",
+    envvar="INBORN_DOCKER_SOCKET",
+    help="The container engine's socket; empty: none (default: /var/run/docker.sock, if root owns it).",
+)
+@click.option("--log-level", envvar="INBORN_LOG_LEVEL", default="info", type=click.Choice(["debug", "info", "warning"]))
+@click.option("--ready-fd", type=int, envvar="INBORN_READY_FD", help="Write a line to this descriptor when it serves.")
+def agent_run(
+    ca: str,
+    join_token_file: str,
+    join_admin_socket: Path | None,
+    data_dir: Path | None,
+    socket: Path | None,
+    admin_socket: Path | None,
+    runtime_dir: Path | None,
+    metrics_address: str,
+    docker_socket: str | None,
+    log_level: str,
+    ready_fd: int | None,
+) -> None:
+    """Run the agent of this machine: it stands between the CA and the workloads.
+
+    Example: inborn agent run --ca ca.internal:8443 --join-token-file /run/join-token
+    """
+    from inborn.log import configure
+    from inborn_agent.app import run
+    from inborn_agent.settings import Settings
+
+    configure(log_level)
+    run(
+        Settings.resolve(
+            ca=ca,
+            join_token_file=join_token_file,
+            join_admin_socket=join_admin_socket,
+            data_dir=data_dir,
+            socket=socket,
+            admin_socket=admin_socket,
+            runtime_dir=runtime_dir,
+            metrics_address=metrics_address,
+            docker_socket=docker_socket,
+            ready_fd=ready_fd,
+        )
+    )
+
+
+@click.group()
+def _group() -> None:
+    """The node agent without the `inborn` command."""
+
+
+_group.add_command(agent_run)
+
+
+def main() -> int:
+    """Run the command; 0 done, 1 refused or failed, 2 usage."""
+    import sys
+
+    from inborn.errors import InbornError
+
+    try:
+        _group(standalone_mode=False)
+    except InbornError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 1
+    return 0

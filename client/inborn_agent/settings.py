@@ -1,0 +1,106 @@
+"""How an agent was told to run, and where its files lie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from inborn import paths
+from inborn.errors import RequestError
+from inborn.tunnel import split_target
+from inborn_agent.metrics import parse_address
+from inborn_agent.tmpfs import is_in_memory
+
+__all__ = ["Settings", "keys_directory", "private_runtime_directory", "trusted_engine_socket"]
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- a tmpfs; what we make in it is ours alone, and checked to be
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Checked: what can be told from the values alone is right."""
+
+    ca: str
+    """`HOST:PORT` of the bootstrap port; empty where the CA's admin socket says it."""
+    join_token_file: str
+    join_admin_socket: Path | None
+    data_dir: Path
+    """The agent's own files lie in `agent` below it."""
+    socket: Path
+    admin_socket: Path
+    runtime_dir: Path
+    metrics_address: tuple[str, int] | None
+    docker_socket: str
+    """Empty: there is none whose word counts."""
+    ready_fd: int | None = None
+
+    @property
+    def agent_dir(self) -> Path:
+        return self.data_dir / "agent"
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        ca: str = "",
+        join_token_file: str = "",
+        join_admin_socket: Path | None = None,
+        data_dir: Path | None = None,
+        socket: Path | None = None,
+        admin_socket: Path | None = None,
+        runtime_dir: Path | None = None,
+        metrics_address: str = "",
+        docker_socket: str | None = None,
+        ready_fd: int | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> Settings:
+        """Fill in what was left out. Raises `RequestError`."""
+        if join_token_file and join_admin_socket is not None:
+            raise RequestError("a join token comes from a file or from the CA's admin socket, not from both")
+        if ca:
+            split_target(ca)
+        elif join_token_file:
+            raise RequestError("--ca is missing", hint="name the bootstrap port: --ca ca.internal:8443")
+        data = paths.data_dir(data_dir)
+        return cls(
+            ca=ca,
+            join_token_file=join_token_file,
+            join_admin_socket=join_admin_socket,
+            data_dir=data,
+            socket=(socket or paths.workload_socket(data)).absolute(),
+            admin_socket=(admin_socket or paths.agent_admin_socket(data)).absolute(),
+            runtime_dir=(runtime_dir or private_runtime_directory(data, environment)).absolute(),
+            metrics_address=parse_address(metrics_address) if metrics_address else None,
+            docker_socket=docker_socket if docker_socket is not None else trusted_engine_socket(),
+            ready_fd=ready_fd,
+        )
+
+
+def private_runtime_directory(data: Path, environment: Mapping[str, str]) -> Path:
+    """Where what does not outlive the machine's run lies, for the agent's user alone."""
+    if systemd := environment.get("RUNTIME_DIRECTORY"):
+        return Path(systemd.split(":")[0]) / "agent"
+    return paths.runtime_dir(data) / "agent"
+
+
+def keys_directory(runtime: Path) -> Path:
+    """Where keys of workloads are kept: in memory. Below the runtime directory, or in a directory of our own in
+    /dev/shm where that one lies on a disk; where neither is in memory, the store keeps nothing."""
+    existing = next((path for path in (runtime, *runtime.parents) if path.is_dir()), runtime)
+    if is_in_memory(existing) or not is_in_memory(_SHARED_MEMORY):
+        return runtime
+    name = hashlib.sha256(os.fsencode(runtime)).hexdigest()[:16]
+    return _SHARED_MEMORY / f"inborn-{os.geteuid()}-{name}"
+
+
+def trusted_engine_socket(path: str = "/var/run/docker.sock") -> str:
+    """The container engine's socket, if root owns it: anybody else could say anything on a socket of his own."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ""
+    return path if stat.S_ISSOCK(found.st_mode) and found.st_uid == 0 else ""
