@@ -1,0 +1,242 @@
+"""The Watch stream with a real signer: what a newcomer gets, who goes on where, and what ends a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from inborn.errors import RequestError, UnauthenticatedError, UnavailableError
+from inborn.feed import DomainUpdate, FeedVerifier, Heartbeat, NodeUpdate
+from inborn.revocation import CertificateRevoked, RevocationSet
+from inborn.rpc import AioStream
+from inborn.spiffeid import TrustDomain, parse_spiffe_id
+from inborn.verify import CertificateExpired
+from inborn_ca.rpc.feeds import MAX_STREAMS_A_CALLER
+from inborn_proto import admin_pb2, ca_pb2, feed_pb2
+from tests.front_rig import Member, Rig, body_of, now, running_ca
+
+
+async def next_of(stream: AioStream) -> feed_pb2.FeedMessage:
+    async with asyncio.timeout(10):
+        message = await anext(stream)
+        assert isinstance(message, feed_pb2.FeedMessage)
+        return message
+
+
+async def read_to_the_end(stream: AioStream) -> None:
+    while True:
+        await next_of(stream)
+
+
+async def next_update(stream: AioStream) -> feed_pb2.FeedBody:
+    """The next message that is no heartbeat."""
+    while True:
+        body = body_of(await next_of(stream))
+        if body.WhichOneof("content") != "heartbeat":
+            return body
+
+
+async def create_entry(rig: Rig, agent: Member, path: str) -> None:
+    await rig.admin(
+        "CreateEntry",
+        admin_pb2.CreateEntryRequest(
+            spiffe_id=f"spiffe://example.org{path}", selectors=["unix:uid:1000"], node=agent.spiffe_id
+        ),
+    )
+
+
+async def test_newcomer_gets_the_domain_then_its_node_then_what_changes(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        agent = await rig.enroll()
+        stream = await rig.watch(agent)
+        verifier = FeedVerifier(trust_domain=TrustDomain("example.org"), node=parse_spiffe_id(agent.spiffe_id))
+        bundle, revocations = rig.signer.core.bundle, RevocationSet()
+        contents = []
+        for _ in range(2):
+            update = verifier.receive(await next_of(stream), bundle=bundle, revocations=revocations, now=now())
+            contents.append(update.content)
+        assert isinstance(contents[0], DomainUpdate)
+        assert contents[0].snapshot
+        assert isinstance(contents[1], NodeUpdate)
+        assert contents[1].snapshot
+        await create_entry(rig, agent, "/web")
+        update = verifier.receive(await next_of(stream), bundle=bundle, revocations=revocations, now=now())
+        while isinstance(update.content, Heartbeat):
+            update = verifier.receive(await next_of(stream), bundle=bundle, revocations=revocations, now=now())
+        assert isinstance(update.content, NodeUpdate)
+        assert [str(entry.spiffe_id) for entry in update.content.entries] == ["spiffe://example.org/web"]
+
+
+async def test_stream_goes_on_where_it_was_without_a_snapshot(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        agent, victim = await rig.enroll(), await rig.enroll(spiffe_id="spiffe://example.org/db")
+        first = await rig.watch(agent)
+        known = await next_update(first)
+        first.cancel()
+        await rig.admin("Revoke", admin_pb2.RevokeRequest(spiffe_id=victim.spiffe_id))
+        hello = ca_pb2.WatchHello(log_id=known.log_id, domain_revision=known.revision)
+        update = await next_update(await rig.watch(agent, hello))
+        assert not update.domain.snapshot
+        assert update.previous == known.revision
+        assert len(update.domain.revocations) >= 1
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        ca_pb2.WatchHello(log_id=b"x" * 16, domain_revision=1),
+        ca_pb2.WatchHello(domain_revision=1),
+        ca_pb2.WatchHello(log_id=b"", domain_revision=2**64 - 1),
+    ],
+    ids=["another log", "no log", "the future"],
+)
+async def test_who_knows_something_else_gets_a_snapshot(tmp_path: Path, hello: ca_pb2.WatchHello) -> None:
+    async with running_ca(tmp_path) as rig:
+        stream = await rig.watch(await rig.enroll(), hello)
+        assert body_of(await next_of(stream)).domain.snapshot
+
+
+async def test_daemon_gets_the_domain_and_no_node(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        daemon = await rig.enroll(spiffe_id="spiffe://example.org/db")
+        other = await rig.enroll(spiffe_id="spiffe://example.org/other")
+        stream = await rig.watch(daemon)
+        assert body_of(await next_of(stream)).domain.snapshot
+        await rig.admin("Revoke", admin_pb2.RevokeRequest(spiffe_id=other.spiffe_id))
+        body = await next_update(stream)
+        assert not body.node
+        assert body.domain.revocations
+
+
+async def test_revoked_callers_stream_ends_at_once_and_the_bystanders_goes_on(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        agent, bystander = await rig.enroll(), await rig.enroll()
+        streams = [await rig.watch(agent), await rig.watch(bystander)]
+        for stream in streams:
+            await next_of(stream)
+            await next_of(stream)
+        await rig.admin("BanAgent", admin_pb2.BanAgentRequest(agent=agent.spiffe_id))
+        with pytest.raises(CertificateRevoked):
+            await read_to_the_end(streams[0])
+        assert (await next_update(streams[1])).domain.revocations
+        await create_entry(rig, bystander, "/web")
+        while not (await next_update(streams[1])).node_update.entries:
+            pass  # the CRL that the revocation made
+
+
+async def test_expired_callers_stream_ends(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        stream = await rig.watch(await rig.enroll())
+        await next_of(stream)
+        await next_of(stream)
+        rig.clock.ahead = dt.timedelta(days=8)
+        with pytest.raises(CertificateExpired):
+            await read_to_the_end(stream)
+
+
+async def test_acknowledgement_reaches_the_signer_and_names_who_lags(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        agent = await rig.enroll(name="web1")
+        stream = await rig.watch(agent)
+        snapshot = await next_update(stream)
+        victim = await rig.enroll(spiffe_id="spiffe://example.org/db")
+        revoked = await rig.admin("Revoke", admin_pb2.RevokeRequest(spiffe_id=victim.spiffe_id))
+        request = admin_pb2.PropagationRequest(revocation_seq=revoked.revocation_seq)
+        before = await rig.admin("GetPropagation", request)
+        assert before.applied < before.peers
+        ack = ca_pb2.WatchAck(
+            log_id=snapshot.log_id, domain_revision=snapshot.revision + 1, revocation_seq=revoked.revocation_seq
+        )
+        await stream.send(ca_pb2.WatchRequest(ack=ack))
+        after = await rig.admin(
+            "GetPropagation",
+            admin_pb2.PropagationRequest(revocation_seq=revoked.revocation_seq, wait_ms=5000),
+        )
+        assert after.applied == after.peers == 1
+
+
+async def test_signer_knows_who_is_connected(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        agent = await rig.enroll()
+        first, second = await rig.watch(agent), await rig.watch(agent)
+        for stream in (first, second):
+            await next_of(stream)
+            await next_of(stream)
+        assert rig.signer.feeds.connected == [agent.spiffe_id]
+        first.cancel()
+        await create_entry(rig, agent, "/web")
+        while not (await next_update(second)).node_update.entries:
+            pass  # the snapshot that the other stream's beginning made
+        assert rig.signer.feeds.connected == [agent.spiffe_id]
+        second.cancel()
+        async with asyncio.timeout(5):
+            while rig.signer.feeds.connected:
+                await asyncio.sleep(0.01)
+
+
+async def test_newer_streams_of_a_caller_end_its_oldest(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        agent = await rig.enroll()
+        streams = []
+        for _ in range(MAX_STREAMS_A_CALLER + 1):
+            streams.append(await rig.watch(agent))
+            await next_of(streams[-1])
+        with pytest.raises(UnavailableError, match="newer streams"):
+            await read_to_the_end(streams[0])
+        await next_of(streams[-1])
+
+
+@pytest.mark.parametrize(
+    ("request_", "rule"),
+    [
+        (ca_pb2.WatchRequest(), "must begin with a hello"),
+        (ca_pb2.WatchRequest(ack=ca_pb2.WatchAck()), "must begin with a hello"),
+        (ca_pb2.WatchRequest(hello=ca_pb2.WatchHello(log_id=b"x" * 300_000)), "larger than"),
+    ],
+    ids=["nothing", "an acknowledgement", "too large"],
+)
+async def test_stream_that_begins_wrongly_is_refused(tmp_path: Path, request_: ca_pb2.WatchRequest, rule: str) -> None:
+    async with running_ca(tmp_path) as rig:
+        stream = rig.authority(await rig.enroll()).stream("Watch", feed_pb2.FeedMessage)
+        await stream.send(request_)
+        with pytest.raises(RequestError, match=rule):
+            await next_of(stream)
+
+
+@pytest.mark.parametrize(
+    ("request_", "rule"),
+    [
+        (ca_pb2.WatchRequest(hello=ca_pb2.WatchHello()), "must be acknowledgements"),
+        (ca_pb2.WatchRequest(ack=ca_pb2.WatchAck(laggards=["x"] * 101)), "more than 100 laggards: 101"),
+    ],
+    ids=["second hello", "too many laggards"],
+)
+async def test_bad_message_within_a_stream_ends_it(tmp_path: Path, request_: ca_pb2.WatchRequest, rule: str) -> None:
+    async with running_ca(tmp_path) as rig:
+        stream = await rig.watch(await rig.enroll())
+        await next_of(stream)
+        await next_of(stream)
+        await stream.send(request_)
+        with pytest.raises(RequestError, match=rule):
+            await read_to_the_end(stream)
+
+
+async def test_stream_of_a_stopping_front_says_unavailable(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        stream = await rig.watch(await rig.enroll())
+        await next_of(stream)
+        await next_of(stream)
+        closing = asyncio.create_task(rig.front.close())
+        with pytest.raises(UnavailableError, match="the CA is stopping"):
+            await read_to_the_end(stream)
+        await closing
+
+
+async def test_stranger_cannot_watch(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        stream = rig.authority(None).stream("Watch", feed_pb2.FeedMessage)
+        with pytest.raises((UnavailableError, UnauthenticatedError)):
+            await next_of(stream)
