@@ -99,6 +99,19 @@ def test_a_procfs_that_does_not_show_this_process_is_an_error(
         pin_peer(connection, proc=str(tmp_path), mode=pin_mode)
 
 
+def test_a_process_that_started_after_the_connection_is_refused_on_an_older_kernel(
+    listener: socket.socket, callers: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    with connected(listener, callers) as connection:
+        (tmp_path / "self").symlink_to("/proc/self")
+        directory = tmp_path / str(callers[0].pid)
+        directory.mkdir()
+        fields = ["S", *["0"] * 18, str(2**40)]  # the last one is field 22, the start
+        (directory / "stat").write_text(f"{callers[0].pid} (a) b) {' '.join(fields)} 0\n")
+        with pytest.raises(ProcessGone, match="started after the connection was accepted"):
+            pin_peer(connection, proc=str(tmp_path), mode=PinMode.PIDFD_OPEN)
+
+
 def test_a_file_longer_than_its_limit_is_not_cut(
     listener: socket.socket, callers: list[subprocess.Popen[str]], pin_mode: PinMode
 ) -> None:
