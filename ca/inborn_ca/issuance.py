@@ -132,7 +132,8 @@ def prepare(
     """Build and lint the certificate that says exactly this, and never lives past `issuer`.
 
     The DNS alias of the ID is added here. Not checked: who asks, whether the ID was granted, blocks, proof of
-    possession. Raises `IssuerExpired`; `LintError` and `InternalError` are bugs of ours.
+    possession. Raises `IssuerExpired`; `LintError` and `InternalError` are bugs of ours, and so is a life that ends
+    within this very second.
     """
     if len(serial) != SERIAL_OCTETS:
         raise InternalError(f"serial has {len(serial)} octets, not {SERIAL_OCTETS}")
@@ -140,6 +141,8 @@ def prepare(
     end = min((now + ttl).replace(microsecond=0), issuer.not_valid_after_utc)
     if issuer.not_valid_after_utc <= now:
         raise IssuerExpired(f"issuing authority expired at {issuer.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+    if end <= now:
+        raise InternalError(f"certificate of {spiffe_id} would live {ttl}, that is until {end:%Y-%m-%dT%H:%M:%SZ}")
     subject_key = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     wanted = Wanted(
         spiffe_id=spiffe_id,

@@ -179,7 +179,7 @@ def _svid_extensions(case: _Svid) -> str:
 
 def _svid_serial(case: _Svid) -> str:
     serial = case.certificate.serial_number
-    if serial <= 0 or (serial.bit_length() + 7) // 8 != SERIAL_OCTETS:
+    if serial <= 0 or serial.bit_length() // 8 + 1 != SERIAL_OCTETS:  # as DER counts, which adds a sign bit
         return f"not positive and of {SERIAL_OCTETS} octets: {serial:x} (RFC 5280 4.1.2.2)"
     return "" if serial.to_bytes(SERIAL_OCTETS, "big") == case.wanted.serial else "not the serial that was recorded"
 

@@ -1,0 +1,298 @@
+"""Requests that are read, certificates that are prepared and signed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from inborn.bundle import X509Bundle
+from inborn.errors import InternalError
+from inborn.revocation import RevocationSet
+from inborn.spiffeid import SpiffeId, TrustDomain
+from inborn.svid import key_sha256, read_certificate
+from inborn.verify import authorize_any, verify_chain
+from inborn_ca.authority import key_id, make_issuing, make_root
+from inborn_ca.issuance import BadCsr, IssuerExpired, Prepared, issue, prepare, read_csr
+from inborn_ca.lint import LintError
+from inborn_ca.serial import SerialSource
+
+TD = TrustDomain("example.org")
+NOW = dt.datetime(2026, 1, 1, 12, 0, 0, 700_000, tzinfo=dt.UTC)
+HOUR = dt.timedelta(hours=1)
+WEB = SpiffeId(trust_domain=TD, path="/web")
+
+ROOT_KEY = ec.generate_private_key(ec.SECP256R1())
+ISSUER_KEY = ec.generate_private_key(ec.SECP256R1())
+LEAF_KEY = ec.generate_private_key(ec.SECP256R1())
+ROOT = make_root(trust_domain=TD, key=ROOT_KEY, now=NOW, life=dt.timedelta(days=3650))
+ISSUER = make_issuing(
+    trust_domain=TD, root=ROOT, root_key=ROOT_KEY, key=ISSUER_KEY, now=NOW, life=dt.timedelta(days=60)
+)
+
+
+def a_prepared(**changes: object) -> Prepared:
+    arguments: dict = {
+        "spiffe_id": WEB,
+        "public_key": LEAF_KEY.public_key(),
+        "serial": SerialSource().next(NOW, os.urandom(11)),
+        "issuer": ISSUER,
+        "ttl": HOUR,
+        "now": NOW,
+        "backdate": dt.timedelta(seconds=30),
+    }
+    return prepare(**(arguments | changes))
+
+
+def a_csr(key: object = LEAF_KEY, *extensions: x509.ExtensionType, algorithm: object = hashes.SHA256()) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "*.example.org")])
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        algorithm = None
+    return builder.sign(key, algorithm).public_bytes(Encoding.DER)  # type: ignore[arg-type]
+
+
+# Defects of a request. Each function is named after what is wrong.
+
+
+def empty() -> bytes:
+    return b""
+
+
+def not_der() -> bytes:
+    return b"-----BEGIN CERTIFICATE REQUEST-----"
+
+
+def two_hundred_kib() -> bytes:
+    return a_csr(LEAF_KEY, x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"x" * 200 * 1024))
+
+
+def two_hundred_kib_of_zeros() -> bytes:
+    return bytes(200 * 1024)
+
+
+def cut_off() -> bytes:
+    return a_csr()[:-1]
+
+
+def something_behind() -> bytes:
+    return a_csr() + b"\0"
+
+
+def a_certificate() -> bytes:
+    return ISSUER.public_bytes(Encoding.DER)
+
+
+def p384() -> bytes:
+    return a_csr(ec.generate_private_key(ec.SECP384R1()))
+
+
+def p521() -> bytes:
+    return a_csr(ec.generate_private_key(ec.SECP521R1()))
+
+
+def secp256k1() -> bytes:
+    return a_csr(ec.generate_private_key(ec.SECP256K1()))
+
+
+def rsa_2048() -> bytes:
+    return a_csr(rsa.generate_private_key(65537, 2048))
+
+
+def ed25519_key() -> bytes:
+    return a_csr(ed25519.Ed25519PrivateKey.generate())
+
+
+def sha3() -> bytes:
+    return a_csr(algorithm=hashes.SHA3_256())
+
+
+def point_off_the_curve() -> bytes:
+    point = LEAF_KEY.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return a_csr().replace(point, point[:-1] + bytes([point[-1] ^ 1]))
+
+
+def point_at_infinity() -> bytes:
+    point = LEAF_KEY.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return a_csr().replace(point, b"\x04" + bytes(64))
+
+
+def somebody_elses_key() -> bytes:
+    mine, theirs = (
+        key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for key in (LEAF_KEY, ISSUER_KEY)
+    )
+    return a_csr().replace(mine, theirs)
+
+
+def another_subject_than_was_signed() -> bytes:
+    return a_csr().replace(b"*.example.org", b"x.example.org")
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        empty,
+        not_der,
+        two_hundred_kib,
+        two_hundred_kib_of_zeros,
+        cut_off,
+        something_behind,
+        a_certificate,
+        p384,
+        p521,
+        secp256k1,
+        rsa_2048,
+        ed25519_key,
+        sha3,
+        point_off_the_curve,
+        point_at_infinity,
+        somebody_elses_key,
+        another_subject_than_was_signed,
+    ],
+    ids=lambda defect: defect.__name__,
+)
+def test_a_request_with_a_defect_is_refused(defect: Callable[[], bytes]) -> None:
+    with pytest.raises(BadCsr) as caught:
+        read_csr(defect())
+    assert "\n" not in caught.value.message
+
+
+def test_nothing_of_a_request_is_used_but_its_key() -> None:
+    csr = a_csr(
+        LEAF_KEY,
+        x509.BasicConstraints(ca=True, path_length=None),
+        x509.SubjectAlternativeName(
+            [
+                x509.UniformResourceIdentifier("spiffe://example.org/admin"),
+                x509.UniformResourceIdentifier("spiffe://example.org/other"),
+                x509.DNSName("*.example.org"),
+                x509.DNSName("ca.example.org"),
+            ]
+        ),
+    )
+    key = read_csr(csr)
+    assert key_sha256(key) == key_sha256(LEAF_KEY.public_key())
+    certificate = x509.load_der_x509_certificate(issue(a_prepared(public_key=key), ISSUER_KEY))
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(names) == [x509.UniformResourceIdentifier(str(WEB)), x509.DNSName(WEB.alias)]
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert not certificate.subject.rdns
+
+
+def test_what_is_issued_is_an_svid_that_peers_accept() -> None:
+    prepared = a_prepared(dns_names=("web", "web.example.org"), common_name="web user")
+    certificate = x509.load_der_x509_certificate(issue(prepared, ISSUER_KEY))
+    facts = verify_chain(
+        [certificate, ISSUER],
+        bundles={TD: X509Bundle(trust_domain=TD, roots=(ROOT,))},
+        revocations=RevocationSet(),
+        authorize=authorize_any(),
+        now=NOW,
+    )
+    assert facts == read_certificate(certificate)
+    assert (facts.serial, facts.key_hash, facts.authority) == (prepared.serial, prepared.key_hash, key_id(ISSUER))
+    assert prepared.authority == key_id(ISSUER)
+    assert (facts.not_before, facts.not_after) == (prepared.not_before, prepared.not_after)
+    assert facts.not_before == (NOW - dt.timedelta(seconds=30)).replace(microsecond=0)
+    assert facts.not_after == (NOW + HOUR).replace(microsecond=0)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    assert names.value.get_values_for_type(x509.DNSName) == [WEB.alias, "web", "web.example.org"]
+    assert not names.critical
+    assert certificate.subject.rfc4514_string() == "CN=web user"
+
+
+def test_names_are_critical_without_a_subject() -> None:
+    certificate = x509.load_der_x509_certificate(issue(a_prepared(), ISSUER_KEY))
+    assert certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
+
+
+def test_the_log_key_may_be_ed25519() -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    log = SpiffeId(trust_domain=TD, path="/inborn/ca/1/log")
+    certificate = x509.load_der_x509_certificate(
+        issue(a_prepared(spiffe_id=log, public_key=key.public_key()), ISSUER_KEY)
+    )
+    assert read_certificate(certificate).spiffe_id == log
+
+
+def test_a_prepared_certificate_is_spent_once() -> None:
+    prepared = a_prepared()
+    issue(prepared, ISSUER_KEY)
+    with pytest.raises(InternalError, match="has been spent"):
+        issue(prepared, ISSUER_KEY)
+
+
+def test_a_failed_signature_spends_it_too() -> None:
+    prepared = a_prepared()
+    with pytest.raises(InternalError, match="not signed by its issuer's key"):
+        issue(prepared, LEAF_KEY)
+    with pytest.raises(InternalError, match="has been spent"):
+        issue(prepared, ISSUER_KEY)
+
+
+def test_a_prepared_certificate_comes_from_prepare_alone() -> None:
+    with pytest.raises(InternalError, match="prepare"):
+        Prepared(
+            object(),
+            builder=x509.CertificateBuilder(),
+            linted=ISSUER,
+            issuer=ISSUER,
+            authority=b"",
+            wanted=None,  # type: ignore[arg-type]
+        )
+
+
+def test_an_svid_never_outlives_its_signer() -> None:
+    almost = ISSUER.not_valid_after_utc - dt.timedelta(minutes=5)
+    assert a_prepared(now=almost).not_after == ISSUER.not_valid_after_utc
+
+
+@pytest.mark.parametrize("late", [dt.timedelta(), dt.timedelta(seconds=1), dt.timedelta(days=1)])
+def test_an_expired_authority_signs_nothing(late: dt.timedelta) -> None:
+    with pytest.raises(IssuerExpired):
+        a_prepared(now=ISSUER.not_valid_after_utc + late)
+
+
+def test_an_svid_never_begins_before_its_signer() -> None:
+    prepared = a_prepared(now=ISSUER.not_valid_before_utc + dt.timedelta(seconds=1))
+    assert prepared.not_before == ISSUER.not_valid_before_utc
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spiffe_id": TD.id},
+        {"spiffe_id": SpiffeId(trust_domain=TrustDomain("other.org"), path="/web")},
+        {"dns_names": ("*.example.org",)},
+        {"dns_names": (WEB.alias,)},
+        {"dns_names": ("x.spiffe.alt",)},
+        {"dns_names": ("ü",)},
+        {"dns_names": ("",)},
+        {"common_name": "x" * 65},
+        {"ttl": dt.timedelta()},
+        {"ttl": dt.timedelta(seconds=-1)},
+        {"serial": b"\1" * 18},
+        {"serial": b"\0" * 19},
+        {"serial": b"\xff" * 19},
+        {"public_key": ec.generate_private_key(ec.SECP521R1()).public_key()},
+    ],
+)
+def test_a_grant_that_should_not_exist_is_caught_before_it_is_signed(changes: dict[str, object]) -> None:
+    with pytest.raises(InternalError):
+        a_prepared(**changes)
+
+
+def test_an_svid_cannot_issue() -> None:
+    leaf = x509.load_der_x509_certificate(issue(a_prepared(), ISSUER_KEY))
+    with pytest.raises(LintError):
+        a_prepared(issuer=leaf)
