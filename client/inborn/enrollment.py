@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from inborn.bundle import X509Bundle
 from inborn.errors import InbornError, InternalError, UnauthenticatedError, UnavailableError
 from inborn.feed import LOG_ID_SIZE
-from inborn.grpc_channel import RotatingAioChannel, grpc_channel
+from inborn.grpc_client import RotatingAioChannel, grpc_channel
 from inborn.identity import IdentitySource
 from inborn.join_token import JoinToken
 from inborn.revocation import RevocationSet
@@ -229,7 +229,10 @@ class AuthorityClient:
 
     def __init__(self, source: IdentitySource, address: str, *, log_id: bytes, numbers: RequestNumbers) -> None:
         self._source = source
-        self._trust_domain = source.snapshot().trust_domain
+        trust_domain = source.snapshot().trust_domain
+        if trust_domain is None:
+            raise InternalError("source of an authority's client does not know its trust domain")
+        self._trust_domain = trust_domain
         self._channel: RotatingAioChannel = grpc_channel(source, address, authorize_ca(self._trust_domain), aio=True)
         self._stub = AioStub(self._channel, _AUTHORITY)
         self._numbers = numbers

@@ -31,7 +31,8 @@ class NoIdentity(UnavailableError):
 class Snapshot:
     """Never changes, with one exception: `revocations` is the live set, which knows no less than when this was made."""
 
-    trust_domain: TrustDomain
+    trust_domain: TrustDomain | None
+    """This process's own; None: not known yet."""
     svids: tuple[X509Svid, ...]
     """The first is the one that is presented. None: the process has no identity."""
     bundles: Mapping[TrustDomain, X509Bundle]
@@ -96,9 +97,9 @@ class StaticSource:
             except Exception:
                 log.exception("snapshot callback failed")
 
-    def touch(self, heard_at: Snapshot) -> None:
+    def touch(self, snapshot: Snapshot) -> None:
         """Put one in place that differs in its age alone: nobody is told."""
-        self._snapshot = heard_at
+        self._snapshot = snapshot
 
     def subscribe(self, callback: SnapshotCallback) -> Callable[[], None]:
         token = object()

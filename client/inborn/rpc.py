@@ -9,6 +9,7 @@ unary call.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -255,6 +256,11 @@ class AioStream:
             message = await self._call.read()
         except grpc.RpcError as e:
             raise error_from_rpc(e) from e
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise UnavailableError("stream was cancelled") from None  # by `cancel`, not this task
         if message is grpc.aio.EOF:
             raise StopAsyncIteration
         return message
@@ -265,8 +271,12 @@ class AioStream:
             await self._call.write(message)
         except grpc.RpcError as e:
             raise error_from_rpc(e) from e
-        except grpc.aio.UsageError as e:
-            raise UnavailableError("stream has ended") from e
+        except (grpc.aio.UsageError, asyncio.InvalidStateError) as e:
+            code = await self._call.code()
+            if code is grpc.StatusCode.OK:
+                raise UnavailableError("the other side ended the stream") from e
+            trailers = tuple(await self._call.trailing_metadata() or ())
+            raise error_from_status(code.value[0], await self._call.details() or str(code), trailers) from e
 
     def cancel(self) -> None:
         self._call.cancel()

@@ -16,6 +16,7 @@ __all__ = [
     "ERROR_METADATA_KEY",
     "MAX_MESSAGE_SIZE",
     "InvalidMessage",
+    "UnimplementedError",
     "datetime_from_ms",
     "error_from_message",
     "error_from_status",
@@ -36,11 +37,17 @@ _VALUE_SIZES = {RuleKind.SERIAL: range(1, 21), RuleKind.KEY: range(32, 33), Rule
 _TEXT_LIMIT = 1024  # characters of an error's message or hint as it is sent
 
 # gRPC statuses that are made by gRPC itself and have no class here, and the family they belong to.
-_FOREIGN_STATUS = {1: 14, 4: 14, 10: 14, 12: 3, 11: 3}
+_FOREIGN_STATUS = {1: 14, 4: 14, 10: 14, 11: 3}
 
 
 class InvalidMessage(RequestError):
     """A message cannot be read, or says something that no message may say."""
+
+
+class UnimplementedError(RequestError):
+    """The other side does not have this call."""
+
+    status = 12  # UNIMPLEMENTED
 
 
 def rule_to_wire(rule: RevocationRule) -> feed_pb2.RevocationRule:
@@ -123,4 +130,5 @@ def error_from_status(status: int, details: str, metadata: Iterable[tuple[str, s
             except DecodeError:
                 break
             return error_from_message(wire)
-    return error_from_wire("", details, "", _FOREIGN_STATUS.get(status, status))
+    kind = UnimplementedError.__name__ if status == UnimplementedError.status else ""
+    return error_from_wire(kind, details, "", _FOREIGN_STATUS.get(status, status))

@@ -16,7 +16,7 @@ import grpc.aio
 import pytest
 
 from inborn.errors import UnauthenticatedError
-from inborn.grpc_channel import grpc_channel
+from inborn.grpc_client import grpc_channel
 from inborn.grpc_server import (
     grpc_aio_server_interceptor,
     grpc_server_credentials,
