@@ -26,7 +26,8 @@ __all__ = [
 
 _MAX_WIRE_TEXT = 2048  # a longer text from the other side is cut: it ends in logs and terminals
 
-_kinds: dict[str, type[InbornError]] = {}
+_kinds: dict[tuple[str, int], type[InbornError]] = {}
+"""By name and status: agent and CA do not know each other, and may both have a name, of different families."""
 
 
 class InbornError(Exception):
@@ -46,7 +47,7 @@ class InbornError(Exception):
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        _kinds[cls.__name__] = cls
+        _kinds[cls.__name__, cls.status] = cls
 
     @property
     def kind(self) -> str:
@@ -127,9 +128,7 @@ def error_from_wire(kind: str, message: str, hint: str, status: int) -> InbornEr
     A kind that this program does not know becomes the family that `status` names; text is cut and control characters
     are replaced, because the other side chose it.
     """
-    cls = _kinds.get(kind)
-    if cls is None or cls.status != status:
-        cls = _by_status.get(status, InternalError)
+    cls = _kinds.get((kind, status)) or _by_status.get(status, InternalError)
     error = cls.__new__(cls)
     InbornError.__init__(error, _one_line(message), hint=_one_line(hint))
     return error
