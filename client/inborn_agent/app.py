@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import time
@@ -159,7 +160,7 @@ class Agent:
         metrics_server = MetricsServer(self._metrics)
         if settings.metrics_address is not None:
             await metrics_server.start(*settings.metrics_address)
-        _shared_directory(settings.socket.parent)
+        _open_way_to(settings.socket, settings.data_dir)
         started: list[Relay] = []
         try:
             for server, relay in ((workload_server, workload_relay), (admin_server, admin_relay)):
@@ -281,14 +282,26 @@ class Agent:
         )
 
 
-def _shared_directory(path: Path) -> None:
-    """Where the Workload API's socket lies: everybody may reach it, nobody else may put anything there."""
+def _open_way_to(socket: Path, data_dir: Path) -> None:
+    """Everybody may reach the Workload API's socket, and nobody else may put anything beside it.
+
+    Our own data directory is opened for passing through, where the socket lies below it; what is in it stays closed.
+    Other directories are the admin's, who is told.
+    """
     try:
-        if not path.is_dir():
-            path.mkdir(mode=0o755, parents=True, exist_ok=True)
-            path.chmod(0o755)
+        if not socket.parent.is_dir():
+            socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            socket.parent.chmod(0o755)
+        for directory in socket.parents:
+            found = directory.stat()
+            if found.st_mode & stat.S_IXOTH:
+                continue
+            if directory == data_dir and found.st_uid == os.geteuid():
+                directory.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXGRP | stat.S_IXOTH)
+            else:
+                _log.warning("socket.out_of_reach", socket=socket, directory=directory, reason="closed to other users")
     except OSError as error:
-        raise UnavailableError(f"cannot make {path}: {error.strerror}") from error
+        raise UnavailableError(f"cannot make the way to {socket}: {error.strerror}") from error
 
 
 def run(settings: Settings) -> None:

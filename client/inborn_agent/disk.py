@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -54,7 +55,8 @@ def write_file(path: Path, data: bytes, *, is_durable: bool = True) -> None:
         if is_durable:
             _sync_directory(path.parent)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
         raise UnavailableError(f"cannot write {path}: {error.strerror}", hint="is the disk full?") from error
 
 
@@ -66,15 +68,16 @@ def write_sealed(path: Path, data: bytes, *, is_durable: bool = True) -> None:
 def read_sealed(path: Path) -> bytes | None:
     """What `write_sealed` wrote; None if there is no such file. Raises `CorruptFile`."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error.strerror}") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0) or found.st_size > _MAX_SIZE:
+        os.close(descriptor)
+        raise CorruptFile(f"{path} is no regular file of this user, or larger than {_MAX_SIZE} octets")
     with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0) or found.st_size > _MAX_SIZE:
-            raise CorruptFile(f"{path} is no regular file of this user, or larger than {_MAX_SIZE} octets")
         content = file.read(_MAX_SIZE)
     head = len(_SEAL) + hashlib.sha256().digest_size
     data = content[head:]

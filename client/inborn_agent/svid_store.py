@@ -41,7 +41,8 @@ class SvidStore:
     """Files below `directory` / svids. `is_active` is False, and nothing is written, where that is not in memory."""
 
     def __init__(self, directory: Path, *, allow_disk: bool = False) -> None:
-        self._directory = private_directory(directory / "svids")
+        # Each on its own: a directory above may lie where anybody may make one first.
+        self._directory = private_directory(private_directory(directory) / "svids")
         self.is_active = allow_disk or is_in_memory(self._directory)
         if not self.is_active:
             _log.warning("keys.not_cached", directory=self._directory, reason="it is not on a tmpfs")

@@ -1,0 +1,142 @@
+"""Settings, metrics, and where join tokens come from."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from inborn.errors import RequestError, UnavailableError
+from inborn.join_token import InvalidToken, JoinToken
+from inborn.spiffeid import TrustDomain, parse_spiffe_id
+from inborn.tunnel import BadTarget
+from inborn_agent.joining import NoJoiner, NoTokenYet, TokenFileJoiner
+from inborn_agent.metrics import Metrics, MetricsServer, parse_address
+from inborn_agent.settings import Settings, private_runtime_directory, trusted_engine_socket
+
+AGENT = parse_spiffe_id("spiffe://example.org/inborn/agent/1")
+
+
+def token(seed: int = 1) -> JoinToken:
+    return JoinToken(trust_domain=TrustDomain("example.org"), bundle_digest=b"d" * 32, seed=bytes([seed]) * 32)
+
+
+def test_everything_lies_below_the_data_directory_that_was_named(tmp_path: Path) -> None:
+    settings = Settings.resolve(ca="ca:1", join_token_file="-", data_dir=tmp_path, environment={})
+    for path in (settings.agent_dir, settings.socket, settings.admin_socket, settings.runtime_dir):
+        assert tmp_path in path.parents
+
+
+def test_systemd_says_where_the_runtime_directory_is(tmp_path: Path) -> None:
+    environment = {"RUNTIME_DIRECTORY": "/run/inborn:/run/other"}
+    assert private_runtime_directory(tmp_path, environment) == Path("/run/inborn/agent")
+
+
+@pytest.mark.parametrize("ca", ["ca", "ca:", ":1", "ca:0", "ca:65536", "ca:1x", "::1:5", "http://ca:1/"])
+def test_an_address_that_is_none_is_refused(tmp_path: Path, ca: str) -> None:
+    with pytest.raises(BadTarget):
+        Settings.resolve(ca=ca, join_token_file="-", data_dir=tmp_path)
+
+
+def test_contradictions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="not from both"):
+        Settings.resolve(ca="ca:1", join_token_file="-", join_admin_socket=tmp_path / "s", data_dir=tmp_path)
+    with pytest.raises(RequestError, match="--ca"):
+        Settings.resolve(join_token_file="-", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "9464", "localhost:1", "0.0.0.0:1", "10.0.0.1:1", "[::]:1", "127.0.0.1:70000"])
+def test_metrics_are_served_on_loopback_alone(text: str) -> None:
+    with pytest.raises(RequestError):
+        parse_address(text)
+
+
+def test_metrics_addresses() -> None:
+    assert parse_address("127.0.0.1:9464") == ("127.0.0.1", 9464)
+    assert parse_address("[::1]:0") == ("::1", 0)
+
+
+def test_a_socket_of_anybody_but_root_is_no_container_engine(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert trusted_engine_socket(str(tmp_path / "file")) == ""
+    assert trusted_engine_socket(str(tmp_path / "nothing")) == ""
+
+
+async def ask(port: int, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    await writer.drain()
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_metrics_are_answered_and_nothing_else() -> None:
+    metrics = Metrics()
+    metrics.count("inborn_agent_svids_issued_total")
+    metrics.count("inborn_agent_svids_refused_total", kind='a"b\n')
+    metrics.gauge("inborn_agent_entries", "entries", lambda: 3)
+    server = MetricsServer(metrics)
+    port = await server.start("127.0.0.1", 0)
+    try:
+        answer = (await ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")).decode()
+        assert answer.startswith("HTTP/1.1 200 OK")
+        assert "\ninborn_agent_svids_issued_total 1\n" in answer
+        assert '\ninborn_agent_svids_refused_total{kind="a\\"b\\n"} 1\n' in answer
+        assert "\ninborn_agent_entries 3\n" in answer
+        for request in (b"GET / HTTP/1.1\r\n\r\n", b"POST /metrics HTTP/1.1\r\n\r\n", b"\r\n\r\n"):
+            assert (await ask(port, request)).startswith(b"HTTP/1.1 404")
+        assert await ask(port, b"x" * 20_000) == b""
+    finally:
+        await server.close()
+
+
+def test_the_number_of_series_is_bounded() -> None:
+    metrics = Metrics()
+    for i in range(5000):
+        metrics.count("inborn_agent_calls_denied_total", kind=str(i))
+    assert metrics.render().count("\n") < 1100
+
+
+async def test_a_token_file_is_read_again_and_a_spent_token_is_not_tried_twice(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(f"  {token().encode()}\n")
+    joiner = TokenFileJoiner(str(path), "ca:1")
+    assert await joiner.token(None) == (token(), "ca:1")
+    joiner.spent(token().id)
+    with pytest.raises(NoTokenYet) as caught:
+        await joiner.token(AGENT)
+    assert f"--agent {AGENT}" in caught.value.hint
+    path.write_text(token(2).encode())
+    assert (await joiner.token(AGENT))[0] == token(2)
+
+
+async def test_standard_input_is_read_once(tmp_path: Path) -> None:
+    texts = [token().encode(), ""]
+    joiner = TokenFileJoiner("-", "ca:1", read_stdin=lambda: texts.pop(0))
+    assert (await joiner.token(None))[0] == (await joiner.token(None))[0]
+
+
+async def test_bad_token_files(tmp_path: Path) -> None:
+    for name, content in (("empty", ""), ("cut", token().encode()[:-20]), ("binary", "\0\1")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InvalidToken):
+            await TokenFileJoiner(str(tmp_path / name), "ca:1").token(None)
+    (tmp_path / "large").write_text("x" * 5000)
+    with pytest.raises(RequestError):
+        await TokenFileJoiner(str(tmp_path / "large"), "ca:1").token(None)
+    with pytest.raises(NoTokenYet):
+        await TokenFileJoiner(str(tmp_path / "missing"), "ca:1").token(None)
+    with pytest.raises(UnavailableError):
+        await NoJoiner().token(AGENT)
+
+
+def test_an_error_never_shows_the_token(tmp_path: Path) -> None:
+    text = token().encode()[:-20]
+    os.environ.pop("INBORN_JOIN_TOKEN_FILE", None)
+    (tmp_path / "token").write_text(text)
+    with pytest.raises(InvalidToken) as caught:
+        asyncio.run(TokenFileJoiner(str(tmp_path / "token"), "ca:1").token(None))
+    assert text[10:40] not in str(caught.value) + caught.value.hint
