@@ -1,0 +1,184 @@
+"""The data directory as the supervisor keeps it: one holder at a time, the same ports at each start.
+
+lock           held by the supervisor and inherited by who writes below; names the holder
+ports.json     the ports that were chosen at the first start
+trust-domain   the name that was made up at the first start, until the signer has it in its database
+ca/  agent/    of signer and agent
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import random
+import socket
+import time
+from pathlib import Path
+
+from inborn.errors import DeniedError, PreconditionError, RequestError
+
+__all__ = ["DataDirectory", "DirectoryInUse"]
+
+HOLDER_DYING_TIME = 5.0  # seconds that processes of a killed supervisor have to be gone
+PORT_RANGE = range(20_000, 32_000)  # below 32768, where Linux takes the ports of outgoing connections from
+_PORT_ATTEMPTS = 200
+
+
+class DirectoryInUse(PreconditionError):
+    """Somebody runs on this data directory already."""
+
+
+class DataDirectory:
+    """A data directory that is ours until the process ends."""
+
+    def __init__(self, path: Path, lock_fd: int) -> None:
+        self.path = path
+        self.lock_fd = lock_fd
+
+    @classmethod
+    def open(cls, path: Path, *, is_shared: bool) -> DataDirectory:
+        """Make it if need be, and lock it. Others may pass through one that we make, to the Workload API's socket,
+        and see nothing; `is_shared`: also through one that was there, because a part of it belongs to another user.
+
+        Raises `DirectoryInUse`, which names the holder, and `DeniedError`.
+        """
+        try:
+            if not path.exists():
+                path.mkdir(parents=True, exist_ok=True)
+                path.chmod(0o711)
+            elif is_shared:
+                path.chmod(path.stat().st_mode | 0o111)
+            fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except PermissionError as e:
+            raise DeniedError(f"no permission to write in {path}", hint="--data-dir names another directory") from e
+        except (FileExistsError, NotADirectoryError) as e:
+            raise RequestError(f"{path} is not a directory") from e
+        try:
+            _lock(fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return cls(path, fd)
+
+    @property
+    def has_ca(self) -> bool:
+        return (self.path / "ca" / "inborn.db").exists()
+
+    def ports(self, host: str, wanted: dict[str, int]) -> dict[str, int]:
+        """A port for each name: the one that is wanted, else the one that was kept, else a free one; all are kept."""
+        kept = self._kept_ports()
+        ports = {name: port or kept.get(name, 0) for name, port in wanted.items()}
+        for name, port in ports.items():
+            if not port:
+                ports[name] = _free_port(host, taken=set(ports.values()))
+        if ports != kept:
+            _write(self.path / "ports.json", json.dumps({**kept, **ports}, indent=2) + "\n")
+        return ports
+
+    def _kept_ports(self) -> dict[str, int]:
+        path = self.path / "ports.json"
+        try:
+            kept = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError as e:
+            raise PreconditionError(f"{path} is not JSON", hint="delete it: new ports are chosen then") from e
+        if not isinstance(kept, dict) or not all(type(p) is int and 0 < p < 65536 for p in kept.values()):
+            raise PreconditionError(f"{path} holds something else than ports", hint="delete it")
+        return kept
+
+    def first_trust_domain(self) -> str:
+        """The name that the first start gave itself, made now if there is none; "" once the CA has one."""
+        path = self.path / "trust-domain"
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            pass
+        if self.has_ca:
+            return ""
+        name = f"td-{os.urandom(4).hex()}.internal"
+        _write(path, name + "\n")
+        return name
+
+    def trust_domain_is_kept(self) -> None:
+        """The signer has the name in its database: ours is of no use any more."""
+        (self.path / "trust-domain").unlink(missing_ok=True)
+
+    def part(self, name: str, owner: tuple[int, int] | None) -> Path:
+        """The directory of one part, 0700, with all in it the owner's (uid, gid); None: our own."""
+        path = self.path / name
+        path.mkdir(mode=0o700, exist_ok=True)
+        if owner is not None:
+            for directory, _, files in os.walk(path):
+                for each in (Path(directory), *(Path(directory) / file for file in files)):
+                    if each.lstat().st_uid != owner[0]:
+                        os.chown(each, *owner, follow_symlinks=False)
+        return path
+
+
+def _lock(fd: int, path: Path) -> None:
+    deadline = time.monotonic() + HOLDER_DYING_TIME
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as e:
+            if e.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise PreconditionError(f"{path} cannot be locked: {e.strerror}") from e
+        holder = _holder(fd)
+        if holder is not None or time.monotonic() > deadline:
+            raise DirectoryInUse(
+                f"{path} is in use by process {holder or 'unknown'}",
+                hint="stop it, or choose another directory with --data-dir",
+            )
+        time.sleep(0.05)
+
+
+def _holder(fd: int) -> int | None:
+    """The process that says it holds the lock, if it lives; what it started may outlive it by a moment."""
+    text = os.pread(fd, 32, 0).decode(errors="replace").strip()
+    if not text.isdigit():
+        return None
+    try:
+        os.kill(int(text), 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return int(text)
+
+
+def _free_port(host: str, taken: set[int]) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for _ in range(_PORT_ATTEMPTS):
+        port = random.choice(PORT_RANGE)
+        if port in taken:
+            continue
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as e:
+                if e.errno == errno.EADDRINUSE:
+                    continue
+                raise RequestError(f"cannot listen on {host}: {e.strerror}") from e
+        return port
+    raise PreconditionError(f"no free port on {host} from {PORT_RANGE.start} to {PORT_RANGE.stop - 1}")
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file as a whole, durably."""
+    partial = path.with_name(path.name + ".new")
+    with open(partial, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

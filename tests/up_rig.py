@@ -1,0 +1,119 @@
+"""`inborn up` and `inborn ca run` as processes, for tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inborn.admin import AdminClient
+from inborn.paths import admin_socket
+from inborn_proto import admin_pb2
+
+UP_TIME = 60.0  # seconds, on a machine that is swamped
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.01)
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what would point at another CA."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("INBORN_", "SPIFFE_"))}
+    return kept | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+@dataclass
+class Running:
+    """One supervisor. Its standard error is read as it comes."""
+
+    process: subprocess.Popen[str]
+    data_dir: Path
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def stderr(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, text: str, seconds: float = UP_TIME) -> None:
+        wait_until(lambda: any(text in line for line in self.lines) or self.process.poll() is not None, text, seconds)
+        assert any(text in line for line in self.lines), f"{text!r} is missing in:\n{self.stderr}"
+
+    def children(self) -> dict[str, int]:
+        """Name -> pid of signer, front and agent, those that run now."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+                words = (path.parent / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if int(fields[1]) == self.process.pid and fields[0] != "Z" and b"-m" in words:
+                found[words[words.index(b"-m") + 1].decode().removeprefix("inborn_").removeprefix("ca.")] = int(
+                    path.parent.name
+                )
+        return found
+
+    def status(self) -> admin_pb2.StatusResponse:
+        with AdminClient(admin_socket(self.data_dir)) as client:
+            return client.call_as("GetStatus", admin_pb2.StatusRequest(), admin_pb2.StatusResponse)
+
+    def kill(self, name: str) -> int:
+        """kill -9 of one process; returns its pid."""
+        pid = self.children()[name]
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Signal the supervisor and wait for its end."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(60)
+        self._reader.join(10)
+        return status
+
+
+@contextmanager
+def started(data_dir: Path, *arguments: str, verb: tuple[str, ...] = ("up",)) -> Iterator[Running]:
+    """A supervisor that is being started; whatever is left of it is killed at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inborn.cli", *verb, "--data-dir", str(data_dir), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    running = Running(process, data_dir)
+    try:
+        yield running
+    finally:
+        running.end(signal.SIGKILL)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@contextmanager
+def up(data_dir: Path, *arguments: str) -> Iterator[Running]:
+    """`inborn up`, serving."""
+    with started(data_dir, *arguments) as running:
+        running.wait_for("inborn is up")
+        yield running
