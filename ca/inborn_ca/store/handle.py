@@ -14,7 +14,7 @@ from typing import Any
 from inborn.errors import InbornError, InternalError
 from inborn_ca.store.errors import translate
 
-__all__ = ["Handle", "open_reader", "open_writer"]
+__all__ = ["Handle", "open_reader", "open_writer", "start_log"]
 
 BUSY_TIMEOUT = 5.0  # seconds: a checkpoint or a backup holds a lock for less; a second CA would hold it for ever
 CACHE_KIB = 64 * 1024  # ten million rows insert as fast as one thousand while the tree's upper pages stay in memory
@@ -111,19 +111,28 @@ class Handle:
 
 
 def open_writer(path: Path) -> Handle:
-    """Open the one handle that writes; the file is there. Every commit is synced to the disk before it returns."""
+    """Open the one handle that writes; the file is there. Nothing is written before `start_log`.
+
+    Every commit is synced to the disk before it returns.
+    """
     try:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as e:
         raise translate(e) from e
     return _set_up(
         Handle(connection, path),
-        "PRAGMA journal_mode = WAL",
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
         f"PRAGMA journal_size_limit = {WAL_LIMIT}",
         f"PRAGMA cache_size = -{CACHE_KIB}",
     )
+
+
+def start_log(handle: Handle) -> None:
+    """Write ahead from now on, so that readers and the writer do not wait for each other. Kept in the file."""
+    mode = handle.row("PRAGMA journal_mode = WAL")
+    if mode != ("wal",):
+        raise InternalError(f"database {handle.path} cannot be written ahead, its mode is {mode}")
 
 
 def open_reader(path: Path) -> Handle:

@@ -15,7 +15,7 @@ from inborn.errors import UnavailableError
 from inborn_ca.records import Issued
 from inborn_ca.store.backup import write_backup
 from inborn_ca.store.errors import DatabaseDamaged, ForeignDatabase, translate
-from inborn_ca.store.handle import Handle, open_reader, open_writer
+from inborn_ca.store.handle import Handle, open_reader, open_writer, start_log
 from inborn_ca.store.interning import Names
 from inborn_ca.store.reader import SqliteReader
 from inborn_ca.store.schema import check_identity, migrate
@@ -42,7 +42,9 @@ def open_store(path: Path, *, now: dt.datetime) -> SqliteStore:
     _check_header(path)
     writer = open_writer(path)
     try:
-        migrate(writer, check_identity(writer, path), now=now)
+        version = check_identity(writer, path)
+        start_log(writer)
+        migrate(writer, version, now=now)
     except BaseException:
         writer.close()
         raise

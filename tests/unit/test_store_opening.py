@@ -1,0 +1,258 @@
+"""Opening: what is made, what is refused with a clear text; and backups, which are restored and never opened."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inborn.errors import AlreadyExistsError, InbornError, NotFoundError, PreconditionError, UnavailableError
+from inborn_ca.store import (
+    BackupNotRestored,
+    DatabaseDamaged,
+    ForeignDatabase,
+    StoreVersionError,
+    open_store,
+    read_backup_keys,
+)
+from inborn_ca.store.schema import VERSION
+
+NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Of a database that has been used and closed."""
+    path = tmp_path / "inborn.db"
+    store = open_store(path, now=NOW)
+    with store.transaction() as tx:
+        for n in range(2000):
+            tx.set_meta(f"n{n}", "x" * 100)
+        tx.set_meta("trust_domain", "example.org")
+    store.close()
+    return path
+
+
+def test_a_new_database_is_private_and_has_a_log_id(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        store = open_store(tmp_path / "inborn.db", now=NOW)
+        with store.transaction() as tx:
+            tx.set_meta("a", "b")
+            log_id = tx.meta("log_id")
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+        store.close()
+    finally:
+        os.umask(old)
+    assert log_id is not None
+    assert len(bytes.fromhex(log_id)) == 16
+    assert modes == {0o600}
+
+
+def test_a_database_is_the_same_when_it_is_opened_again(path: Path) -> None:
+    first = open_store(path, now=NOW)
+    log_id = first.reader().meta("log_id")
+    first.close()
+    again = open_store(path, now=NOW)
+    assert again.reader().meta("log_id") == log_id
+    assert again.reader().meta("trust_domain") == "example.org"
+    again.close()
+
+
+def test_commits_are_synced(path: Path) -> None:
+    store = open_store(path, now=NOW)
+    assert store._writer.rows("PRAGMA synchronous") == [(2,)]
+    assert store._writer.rows("PRAGMA journal_mode") == [("wal",)]
+    assert store._writer.rows("PRAGMA foreign_keys") == [(1,)]
+    store.close()
+
+
+def test_every_table_is_strict(path: Path) -> None:
+    store = open_store(path, now=NOW)
+    tables = store._writer.rows("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'")
+    assert [name for name, is_strict in tables if not is_strict and not name.startswith("sqlite_")] == []
+    store.close()
+
+
+def test_a_database_of_a_newer_program_says_so(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    with pytest.raises(StoreVersionError, match=f"version {VERSION + 1}") as caught:
+        open_store(path, now=NOW)
+    assert "newer program" in caught.value.hint
+
+
+def test_a_database_without_a_version_is_too_old(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    connection.close()
+    with pytest.raises(StoreVersionError):
+        open_store(path, now=NOW)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"\0" * 100, b"x" * 100_000, b"#!/bin/sh\n"])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "inborn.db"
+    path.write_bytes(content)
+    with pytest.raises(ForeignDatabase):
+        open_store(path, now=NOW)
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "inborn.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE places (url TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ForeignDatabase, match="another program"):
+        open_store(path, now=NOW)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
+    path = tmp_path / "inborn.db"
+    path.touch(0o600)
+    store = open_store(path, now=NOW)
+    assert store.reader().meta("log_id")
+    store.close()
+
+
+def look_into(path: Path) -> None:
+    store = open_store(path, now=NOW)
+    try:
+        store.reader().meta("trust_domain")
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 50, 100, 4096, 8192, 40_960])
+def test_a_database_that_was_cut_off_is_damaged(path: Path, size: int) -> None:
+    os.truncate(path, size)
+    with pytest.raises((DatabaseDamaged, ForeignDatabase)):
+        look_into(path)
+
+
+def test_damaged_pages_are_met_as_damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xa5" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(DatabaseDamaged) as caught:
+        look_into(path)
+    assert "restore" in caught.value.hint
+
+
+def test_a_directory_in_its_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "inborn.db").mkdir()
+    with pytest.raises(InbornError):
+        open_store(tmp_path / "inborn.db", now=NOW)
+
+
+def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError):
+        open_store(tmp_path / "nowhere" / "inborn.db", now=NOW)
+
+
+def test_a_migration_that_was_cut_short_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inborn_ca.store import schema
+
+    path = tmp_path / "inborn.db"
+
+    def fails(db: object) -> None:
+        schema._lay_out(db)  # type: ignore[arg-type]
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(schema, "_MIGRATIONS", (fails,))
+    with pytest.raises(ZeroDivisionError):
+        open_store(path, now=NOW)
+    monkeypatch.undo()
+    store = open_store(path, now=NOW)
+    assert store.reader().meta("log_id")
+    store.close()
+
+
+def test_a_database_that_exists_is_opened_without_sqlite_utils(path: Path) -> None:
+    program = (
+        "import datetime as dt, sys\nfrom pathlib import Path\nfrom inborn_ca.store import open_store\n"
+        f"open_store(Path({str(path)!r}), now=dt.datetime.now(dt.UTC)).close()\n"
+        "assert 'sqlite_utils' not in sys.modules\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+
+
+# Backups.
+
+
+def test_a_backup_is_made_while_a_transaction_runs_and_holds_what_was_committed(path: Path, tmp_path: Path) -> None:
+    store = open_store(path, now=NOW)
+    target = tmp_path / "backup"
+    with store.transaction() as tx:
+        tx.set_meta("later", "x")
+        size = store.backup(target, keys=[(b"k" * 20, b"encrypted")])
+    store.close()
+    assert size == target.stat().st_size
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["backup", "inborn.db"]
+    assert read_backup_keys(target, remove=True) == [(b"k" * 20, b"encrypted")]
+    restored = open_store(target, now=NOW)
+    assert restored.reader().meta("trust_domain") == "example.org"
+    assert restored.reader().meta("later") is None
+    restored.close()
+    assert b"encrypted" not in target.read_bytes()
+
+
+def test_a_backup_is_not_opened_as_a_database(path: Path, tmp_path: Path) -> None:
+    store = open_store(path, now=NOW)
+    store.backup(tmp_path / "backup")
+    store.close()
+    with pytest.raises(BackupNotRestored) as caught:
+        open_store(tmp_path / "backup", now=NOW)
+    assert "restore" in caught.value.hint
+    assert read_backup_keys(tmp_path / "backup", remove=False) == []
+    with pytest.raises(BackupNotRestored):
+        open_store(tmp_path / "backup", now=NOW)
+
+
+def test_a_backup_replaces_nothing(path: Path, tmp_path: Path) -> None:
+    store = open_store(path, now=NOW)
+    (tmp_path / "backup").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for target in (tmp_path / "backup", tmp_path / "link", path):
+        with pytest.raises(AlreadyExistsError):
+            store.backup(target)
+    with pytest.raises(UnavailableError):
+        store.backup(tmp_path / "nowhere" / "backup")
+    store.close()
+    assert (tmp_path / "backup").read_text() == "mine"
+
+
+def test_what_is_no_backup_is_not_restored(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        read_backup_keys(tmp_path / "nowhere", remove=True)
+    with pytest.raises(ForeignDatabase, match="not a backup"):
+        read_backup_keys(path, remove=True)
+    (tmp_path / "text").write_text("hello" * 1000)
+    with pytest.raises(PreconditionError):
+        read_backup_keys(tmp_path / "text", remove=True)
+
+
+def test_a_damaged_backup_is_not_restored(path: Path, tmp_path: Path) -> None:
+    store = open_store(path, now=NOW)
+    store.backup(tmp_path / "backup")
+    store.close()
+    content = bytearray((tmp_path / "backup").read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 4096] = b"\xa5" * 4096
+    (tmp_path / "backup").write_bytes(content)
+    with pytest.raises(DatabaseDamaged):
+        read_backup_keys(tmp_path / "backup", remove=True)
