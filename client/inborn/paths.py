@@ -58,4 +58,7 @@ def _default_data_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/inborn")
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser().absolute() / "inborn"
+    try:
+        return Path(state).expanduser().absolute() / "inborn"
+    except RuntimeError:  # a user without a home, as in many containers: the machine's, to read
+        return Path("/var/lib/inborn")

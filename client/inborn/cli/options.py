@@ -36,7 +36,8 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=Callable[..., Any])
-_Path = click.Path(path_type=Path)
+# Who may pass through a directory may not be able to list it: a daemon and the data directory of root, for one.
+_Path = click.Path(path_type=Path, readable=False)
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[object]
