@@ -214,14 +214,14 @@ def test_doctor_says_what_each_finding_cannot_stop(agent: FakeAgent, inborn: Com
 def test_doctor_fails_without_an_agent(inborn: Command, short_dir: Path) -> None:
     ran = inborn("doctor", "--socket", f"{short_dir}/none.sock")
     assert ran.status == 1
-    assert f"failed   agent    {short_dir}/none.sock: no such file or directory" in ran.out
+    assert f"failed   agent    unix://{short_dir}/none.sock: no such file or directory" in ran.out
 
 
 def test_host_is_looked_at_without_a_change(short_dir: Path) -> None:
     assert check_pinning().verdict in (Verdict.OK, Verdict.WARNING)
     assert check_ptrace().name == "users"
     assert check_memory().name == "keys"
-    assert check_endpoint(short_dir / "none").verdict is Verdict.FAILED
+    assert check_endpoint(f"unix://{short_dir}/none").verdict is Verdict.FAILED
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from inborn.cli.identity_files import BUNDLE_FILE, CRL_FILE, KEY_FILE, SVID_FILE
 from inborn.cli.memory import private_memory_directory
 from inborn.cli.options import DURATION, example, socket_option
 from inborn.cli.talk import say, say_error, say_hint, say_warning
+from inborn.cli.typed_values import format_duration
 from inborn.cli.workload import choose_svid, open_source
 from inborn.errors import RequestError
 from inborn.identity import IdentitySource, NoIdentity, Snapshot
@@ -31,6 +32,9 @@ __all__ = ["execute"]
 # What shells and env(1) answer for a program that is not there, or cannot be run.
 _NOT_FOUND = 127
 _NOT_RUNNABLE = 126
+
+# A source says at once when there is an identity; why there is none may change without a word.
+_RECONSIDER = 1.0  # seconds
 
 
 class _SignalType(click.ParamType):  # type: ignore[type-arg] # takes no parameter before click 8.4
@@ -48,8 +52,8 @@ class _SignalType(click.ParamType):  # type: ignore[type-arg] # takes no paramet
     help="Start CMD once it has an identity, hand it files and environment, and keep the files fresh. Signals and the "
     "exit status pass through.\n\n"
     "CMD finds SPIFFE_ENDPOINT_SOCKET, INBORN_SVID_DIR, INBORN_SVID_FILE, INBORN_KEY_FILE, INBORN_BUNDLE_FILE and "
-    "INBORN_CRL_FILE. The identity is that of this command, not of CMD: both run as the same user, and a selector of "
-    "the path is that of this command's interpreter.\n\n"
+    "INBORN_CRL_FILE. The identity is that of this command, not of CMD: both run as the same user, and what a selector "
+    "of the path sees is this command's interpreter.\n\n"
     + example("inborn exec --renew-signal HUP -- nginx -g 'daemon off;'"),
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -71,8 +75,8 @@ def execute(
     if shutil.which(command[0]) is None:
         say_error(f"{command[0]}: no such program")
         context.exit(_NOT_FOUND)
-    endpoint = workload_endpoint(socket, data_dir)
     mask = block_signals()
+    endpoint = workload_endpoint(socket, data_dir)
     events: queue.SimpleQueue[object] = queue.SimpleQueue()
     watch_signals(events)
     with _directory(directory) as files, open_source(endpoint) as source:
@@ -105,10 +109,10 @@ def _directory(named: Path | None) -> Iterator[FileSet]:
         yield FileSet(Path(made))
 
 
-def _environment(endpoint: Path, directory: Path) -> dict[str, str]:
+def _environment(endpoint: str, directory: Path) -> dict[str, str]:
     return {
         **os.environ,
-        "SPIFFE_ENDPOINT_SOCKET": f"unix://{endpoint}",
+        "SPIFFE_ENDPOINT_SOCKET": endpoint,
         "INBORN_SVID_DIR": str(directory),
         "INBORN_SVID_FILE": str(directory / SVID_FILE),
         "INBORN_KEY_FILE": str(directory / KEY_FILE),
@@ -149,12 +153,15 @@ class _Run:
                 return 128 + event.number
             if isinstance(event, Snapshot) and self._write(event):
                 return None
-            try:
-                event = self._events.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
-            except queue.Empty:
-                say_error(f"no identity after {timeout}")
+            left = _RECONSIDER if end is None else min(_RECONSIDER, end - time.monotonic())
+            if left <= 0:
+                say_error(f"no identity within {format_duration(timeout or dt.timedelta())}")
                 say_hint("inborn why says which selectors this process has")
                 return 1
+            try:
+                event = self._events.get(timeout=left)
+            except queue.Empty:
+                event = source.snapshot()
 
     def until_end(self) -> int:
         """Start the program, and serve it until its end; its exit status."""

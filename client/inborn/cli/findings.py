@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import datetime as dt
-import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -47,8 +46,8 @@ class Finding:
     hint: str = ""
 
 
-def check_host(endpoint: Path) -> Iterator[Finding]:
-    """Look at everything. `endpoint` is the Workload API's socket."""
+def check_host(endpoint: str) -> Iterator[Finding]:
+    """Look at everything. `endpoint` is the Workload API's address."""
     if not sys.platform.startswith("linux"):
         yield Finding(
             name="system",
@@ -180,20 +179,27 @@ def _clock_state() -> int | None:
     return state if state >= 0 else None
 
 
-def check_endpoint(endpoint: Path) -> Finding:
-    """Whether somebody listens on the Workload API's socket, and lets this user in."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_CONNECT_TIMEOUT)
-        try:
-            connection.connect(os.fspath(endpoint))
-        except OSError as error:
-            return Finding(
-                name="agent",
-                verdict=Verdict.FAILED,
-                found=f"{endpoint}: {(error.strerror or str(error)).lower()}",
-                cannot_stop="programs here from being left without an identity",
-                hint="start one with `inborn up` or `inborn agent run`; SPIFFE_ENDPOINT_SOCKET or --socket names it",
-            )
+def check_endpoint(endpoint: str) -> Finding:
+    """Whether somebody listens on the Workload API's address, and lets this user in."""
+    from inborn.workloadapi import parse_endpoint
+
+    kind, _, rest = parse_endpoint(endpoint).partition(":")
+    try:
+        if kind == "unix":
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(_CONNECT_TIMEOUT)
+                connection.connect(rest)
+        else:
+            host, _, port = rest.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT).close()
+    except OSError as error:
+        return Finding(
+            name="agent",
+            verdict=Verdict.FAILED,
+            found=f"{endpoint}: {(error.strerror or str(error)).lower()}",
+            cannot_stop="programs here from being left without an identity",
+            hint="start one with `inborn up` or `inborn agent run`; SPIFFE_ENDPOINT_SOCKET or --socket names it",
+        )
     return Finding(name="agent", verdict=Verdict.OK, found=f"listens at {endpoint}")
 
 

@@ -108,7 +108,9 @@ def _ask_ca(report: _Report, socket: Path, now: dt.datetime) -> None:
 def _ask_agent(report: _Report, socket: Path, now: dt.datetime) -> None:
     service = agent_pb2.DESCRIPTOR.services_by_name["AgentAdmin"]
     try:
-        agent = ask_agent(socket, service, "GetStatus", agent_pb2.AgentStatusRequest(), agent_pb2.AgentStatus)
+        agent = ask_agent(
+            socket.absolute(), service, "GetStatus", agent_pb2.AgentStatusRequest(), agent_pb2.AgentStatus
+        )
     except AgentNotRunning as error:
         report.problems.append(f"the agent does not run: {error.message}")
         report.hints.append(error.hint)

@@ -32,9 +32,9 @@ def why(pid: int | None, is_json: bool, agent_socket: Path | None, socket: str |
         service = pb.DESCRIPTOR.services_by_name["Local"]
         answer = ask_agent(endpoint, service, "Why", pb.WhyRequest(), pb.WhyResponse)
     else:
-        endpoint = agent_socket or paths.agent_admin_socket(paths.data_dir(data_dir))
+        own = agent_socket or paths.agent_admin_socket(paths.data_dir(data_dir))
         service = pb.DESCRIPTOR.services_by_name["AgentAdmin"]
-        answer = ask_agent(endpoint, service, "WhyProcess", pb.WhyProcessRequest(pid=pid), pb.WhyResponse)
+        answer = ask_agent(own.absolute(), service, "WhyProcess", pb.WhyProcessRequest(pid=pid), pb.WhyResponse)
     if is_json:
         print_document(as_document(answer))
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import queue
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from inborn.errors import UnavailableError
 from inborn.identity import IdentitySource, NoIdentity, Snapshot
@@ -17,11 +17,13 @@ __all__ = ["choose_svid", "open_source", "wait_for_identity"]
 
 
 @contextmanager
-def open_source(endpoint: Path) -> Iterator[IdentitySource]:
-    """A live source, closed at the end. Has no identity at first: see `wait_for_identity`."""
+def open_source(endpoint: str) -> Iterator[IdentitySource]:
+    """A live source, closed at the end. It has no identity at first: see `wait_for_identity`."""
     from inborn.source import X509Source
 
-    with X509Source(endpoint) as source:
+    # What the source would log, the command says itself.
+    logging.getLogger("inborn").setLevel(logging.CRITICAL)
+    with X509Source(endpoint, timeout=0) as source:
         yield source
 
 
@@ -49,9 +51,12 @@ def wait_for_identity(source: IdentitySource, hint: str | None, patience: dt.tim
                 choose_svid(snapshot, hint)
                 return snapshot
             except UnavailableError as error:
-                try:
-                    snapshot = arrived.get(timeout=max(0.0, end - time.monotonic()))
-                except queue.Empty:
+                left = end - time.monotonic()
+                if left <= 0:
                     raise NoIdentity(error.message, hint="`inborn why` says which selectors this process has") from None
+                try:
+                    snapshot = arrived.get(timeout=left)
+                except queue.Empty:
+                    snapshot = source.snapshot()  # which may know better by now why there is none
     finally:
         unsubscribe()
