@@ -198,9 +198,8 @@ def ca_restore(file: Path, passphrase_file: IO[bytes] | None, is_json: bool, dat
         if not 0 < len(passphrase) <= _MAX_PASSPHRASE:
             raise RequestError(f"passphrase is empty or longer than {_MAX_PASSPHRASE} octets")
     directory = DataDirectory.open(paths.data_dir(data_dir), is_shared=False)
-    restored = restore(
-        file.absolute(), directory.part("ca", None), passphrase=passphrase, clock=lambda: dt.datetime.now(dt.UTC)
-    )
+    part = directory.part("ca", (os.geteuid(), os.getegid()))
+    restored = restore(file.absolute(), part, passphrase=passphrase, clock=lambda: dt.datetime.now(dt.UTC))
     directory.trust_domain_is_kept()
     if is_json:
         print_document(

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import socket
+import stat
 import time
 from pathlib import Path
 
@@ -108,14 +109,18 @@ class DataDirectory:
         """The signer has the name in its database: ours is of no use any more."""
         (self.path / "trust-domain").unlink(missing_ok=True)
 
-    def part(self, name: str, owner: tuple[int, int] | None) -> Path:
-        """The directory of one part, 0700, with all in it the owner's (uid, gid); None: our own."""
+    def part(self, name: str, owner: tuple[int, int]) -> Path:
+        """The directory of one part, 0700, with all in it the owner's (uid, gid): another one than at the last start
+        may run it now. Only root can give things away; for everybody else it is left as it is."""
         path = self.path / name
         path.mkdir(mode=0o700, exist_ok=True)
-        if owner is not None:
+        if os.geteuid() == 0:
             for directory, _, files in os.walk(path):
                 for each in (Path(directory), *(Path(directory) / file for file in files)):
-                    if each.lstat().st_uid != owner[0]:
+                    found = each.lstat()
+                    # A second name may be somebody's way to be given a file that lies elsewhere.
+                    is_only_name = stat.S_ISDIR(found.st_mode) or found.st_nlink == 1
+                    if found.st_uid != owner[0] and is_only_name:
                         os.chown(each, *owner, follow_symlinks=False)
         return path
 

@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a front until SIGTERM or until the signer is gone; the exit status says whether it was told to end."""
     # Before grpc is loaded: its fork handlers are of no use here and cost a thread.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    from inborn.log import configure
+    from inborn.log import configure, get_logger
+    from inborn_ca.link import LinkClosed
     from inborn_ca.process import raise_file_limit, run_loop
     from inborn_ca.rpc.server import FrontSettings
 
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         raise_file_limit()
         return run_loop(_run(options.signer_fd, options.ready_fd, settings))
+    except LinkClosed:
+        get_logger("ca.front").warning("signer.gone")  # it has said why
+        return 1
     except InbornError as e:
         say_error(e.message, e.hint)
         return 1

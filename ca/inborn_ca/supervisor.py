@@ -118,7 +118,7 @@ class Supervisor:
         if not self._trust_domain:
             self._trust_domain = directory.first_trust_domain()
         owner = self._signer_account
-        directory.part("ca", (owner.uid, owner.gid) if owner is not None else None)
+        directory.part("ca", (owner.uid, owner.gid) if owner is not None else (os.geteuid(), os.getegid()))
         if owner is None:
             event(
                 "supervisor.one_user", note="signer and front run as one user: the split between them protects little"

@@ -15,6 +15,7 @@ import pytest
 from inborn.errors import DeniedError, PreconditionError, RequestError
 from inborn_ca.data_directory import PORT_RANGE, DataDirectory, DirectoryInUse
 
+ME = (os.geteuid(), os.getegid())
 WANTED = {"bootstrap": 0, "api": 0}
 
 
@@ -106,7 +107,7 @@ def test_made_up_trust_domain_is_kept_until_the_ca_has_it(tmp_path: Path) -> Non
 def test_others_may_pass_through_and_see_nothing(tmp_path: Path) -> None:
     directory = open_here(tmp_path / "data")
     assert stat.S_IMODE(directory.path.stat().st_mode) == 0o711
-    assert stat.S_IMODE(directory.part("ca", None).stat().st_mode) == 0o700
+    assert stat.S_IMODE(directory.part("ca", ME).stat().st_mode) == 0o700
     assert stat.S_IMODE((directory.path / "lock").stat().st_mode) == 0o600
 
 
@@ -124,7 +125,19 @@ def test_file_in_the_way_is_named(tmp_path: Path) -> None:
 @pytest.mark.root
 def test_part_of_another_user_is_his_with_all_that_is_in_it(tmp_path: Path) -> None:
     directory = open_here(tmp_path / "data")
-    (directory.part("ca", None) / "keys").mkdir()
+    (directory.part("ca", ME) / "keys").mkdir()
     (directory.path / "ca" / "keys" / "a").touch()
     directory.part("ca", (65534, 65534))
     assert {p.stat().st_uid for p in (directory.path / "ca").rglob("*")} == {65534}
+    directory.part("ca", ME)
+    assert {p.stat().st_uid for p in (directory.path / "ca").rglob("*")} == {0}
+
+
+@pytest.mark.root
+def test_second_name_of_a_file_elsewhere_is_not_given_away(tmp_path: Path) -> None:
+    directory = open_here(tmp_path / "data")
+    (tmp_path / "of root").touch()
+    os.link(tmp_path / "of root", directory.part("ca", ME) / "x")
+    (directory.path / "ca" / "y").symlink_to(tmp_path / "of root")
+    directory.part("ca", (65534, 65534))
+    assert (tmp_path / "of root").stat().st_uid == 0
