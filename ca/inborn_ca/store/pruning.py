@@ -16,6 +16,7 @@ from inborn_ca.store.handle import Handle
 
 __all__ = ["prune"]
 
+_MILLISECOND = dt.timedelta(milliseconds=1)
 _DAY = 24 * 3600 * 1_000_000  # microseconds
 
 _LOOKED_AT = 10_000  # rows of the audit trail: milliseconds
@@ -34,11 +35,11 @@ def prune(
     Names come last, in the rounds in which no row of the ledger is left to delete that could have used them.
     """
     life, lead = bounds
-    end = serial_floor(codec.from_micros(issued_expired_before) + lead)
+    end = serial_floor(codec.from_micros(issued_expired_before) + lead + _MILLISECOND)  # all serials of that one
     deleted = _delete(
         handle,
         "DELETE FROM issued WHERE serial IN "
-        "(SELECT serial FROM issued WHERE serial <= ? AND not_after < ? ORDER BY serial LIMIT ?)",
+        "(SELECT serial FROM issued WHERE serial < ? AND not_after < ? ORDER BY serial LIMIT ?)",
         (end, issued_expired_before, limit),
     )
     if deleted < limit:
