@@ -56,7 +56,7 @@ _SERVER_OPTIONS: list[tuple[str, Any]] = [
 
 _ISSUE_TIMEOUT = 10.0  # seconds for a batch: the signer takes 50 ms for 500, and may have others before it
 _GRACE = 1.0  # seconds for open streams to be told that the agent ends
-_READY_PATIENCE = 10.0  # seconds that "ready" waits for the first word of the CA
+_READY_PATIENCE = 5.0  # seconds that "ready" waits for the first word of the CA
 _LONGEST_INNER_PATH = 90  # octets, of the kernel's 107: the relay adds names
 
 
