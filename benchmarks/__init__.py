@@ -1,1 +1,1 @@
-"""Named, repeatable measurements, in ratios to a floor taken in the same run."""
+"""Named, repeatable measurements in ratios: `python -m benchmarks [--json] [NAME ...]`."""

@@ -217,7 +217,7 @@ def open_bench(directory: Path, clock: FakeClock, **lifetimes: dt.timedelta) -> 
 
 
 @pytest.fixture
-def ca(tmp_path: Path) -> Iterator[CaBench]:
+def ca_bench(tmp_path: Path) -> Iterator[CaBench]:
     bench = open_bench(tmp_path / "ca", FakeClock())
     yield bench
     bench.core.store.close()

@@ -15,14 +15,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from inborn.bundle import X509Bundle
-from inborn.errors import DeniedError, PreconditionError
+from inborn.errors import DeniedError, InternalError, PreconditionError
 from inborn.revocation import RevocationRule, RevocationSet
 from inborn.selector import Selector
 from inborn.spiffeid import SpiffeId, TrustDomain
 from inborn.svid import CertificateFacts
 
 from inborn_ca.changes import Changes
-from inborn_ca.issuance import Prepared, issue, prepare
+from inborn_ca.issuance import Prepared, issue
 from inborn_ca.keys import KeyStore
 from inborn_ca.ports import Store, Transaction
 from inborn_ca.profile import Lifetimes
@@ -36,6 +36,7 @@ from inborn_ca.records import (
     RevocationRecord,
 )
 from inborn_ca.serial import SerialSource
+from inborn_ca.template import Templates
 
 __all__ = ["Blocked", "Clock", "Core", "Pending", "to_rule"]
 
@@ -90,6 +91,7 @@ class Core(GroupHooks):
         self.on_committed: list[Callable[[Changes], None]] = []
         self._reader = store.reader()
         self._signing_keys: dict[bytes, ec.EllipticCurvePrivateKey] = {}
+        self._templates: dict[bytes, Templates] = {}
         self.reload()
 
     # -- state -----------------------------------------------------------------------------------------------------
@@ -128,10 +130,21 @@ class Core(GroupHooks):
         return X509Bundle(trust_domain=self.trust_domain, roots=tuple(root.certificate for root in self.roots))
 
     def signing_key(self, key_id: bytes) -> ec.EllipticCurvePrivateKey:
-        """An authority's private key, read from disk once."""
+        """An authority's private key, read from disk once.
+
+        Raises `InternalError` when the key in that file is another one's: what it signs would be worth nothing.
+        """
         if key_id not in self._signing_keys:
-            self._signing_keys[key_id] = self.keys.load(key_id)
+            key = self.keys.load(key_id)
+            if x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest != key_id:
+                raise InternalError(f"key file of authority {key_id.hex()} holds another key")
+            self._signing_keys[key_id] = key
         return self._signing_keys[key_id]
+
+    def _templates_of(self, issuer: AuthorityRecord) -> Templates:
+        if issuer.key_id not in self._templates:
+            self._templates = {issuer.key_id: Templates(issuer.certificate)}  # those of a retired one go
+        return self._templates[issuer.key_id]
 
     def facts(self, row: Issued) -> CertificateFacts:
         """A ledger row as the facts that rules and the clock are held against.
@@ -169,13 +182,12 @@ class Core(GroupHooks):
         """
         now = self.clock()
         issuer = self.active
-        prepared = prepare(
+        prepared = self._templates_of(issuer).prepare(
             spiffe_id=spiffe_id,
             dns_names=dns_names,
             common_name=common_name,
             public_key=public_key,
             serial=self.serials.next(now, os.urandom(11)),
-            issuer=issuer.certificate,
             ttl=ttl,
             now=now,
             backdate=self.lifetimes.backdate,

@@ -19,6 +19,11 @@ from inborn_ca.services.enrolment import RenewalStopped, TokenExpired, TokenSpen
 from inborn_proto import admin_pb2
 
 
+@pytest.fixture
+def ca(ca_bench: CaBench) -> CaBench:
+    return ca_bench
+
+
 def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
@@ -78,9 +83,7 @@ def test_second_key_for_a_spent_token_is_refused_with_an_alarm(ca: CaBench) -> N
 
 def test_fifty_racing_users_of_one_token_exactly_one_wins(ca: CaBench) -> None:
     token = ca.create_token()
-    results = ca.group(
-        *(ca.enrolment.enroll(ca.enroll_request(token, new_key())) for _ in range(50)), raising=False
-    )
+    results = ca.group(*(ca.enrolment.enroll(ca.enroll_request(token, new_key())) for _ in range(50)), raising=False)
     assert sum(not isinstance(result, Exception) for result in results) == 1
     assert sum(isinstance(result, TokenSpent) for result in results) == 49
     assert len(ca.reader.enrollees()) == 1

@@ -18,6 +18,12 @@ from inborn_ca.ports import CertificateFilter
 from inborn_ca.services.issuing import MAX_ITEMS
 from inborn_proto import admin_pb2, ca_pb2
 
+
+@pytest.fixture
+def ca(ca_bench: CaBench) -> CaBench:
+    return ca_bench
+
+
 UID = ["unix:uid:1000", "unix:gid:1000"]
 
 

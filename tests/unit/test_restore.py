@@ -13,6 +13,12 @@ from inborn_ca.restore import restore
 from inborn_ca.services.enrolment import TokenWithdrawn
 from tests.fixtures_ca import CaBench, Holder, open_bench
 
+
+@pytest.fixture
+def ca(ca_bench: CaBench) -> CaBench:
+    return ca_bench
+
+
 PASSPHRASE = b"correct horse battery"
 
 

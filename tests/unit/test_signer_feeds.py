@@ -12,6 +12,11 @@ from inborn.spiffeid import parse_spiffe_id
 from inborn_proto import admin_pb2, feed_pb2
 
 
+@pytest.fixture
+def ca(ca_bench: CaBench) -> CaBench:
+    return ca_bench
+
+
 class Reader:
     """An agent's place in the feeds."""
 

@@ -1,0 +1,154 @@
+"""The real program for the benchmarks: `inborn up` in a directory of its own, and agents that put load on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from inborn.admin import AdminClient
+from inborn.enrollment import Enrolled, enroll_with_token, make_csr
+from inborn.join_token import parse_join_token
+from inborn.paths import admin_socket, workload_socket
+from inborn.signed_request import REQUEST_CONTEXT, sign_octets
+from inborn.svid import read_certificate
+from inborn_proto import admin_pb2, ca_pb2, signed_pb2
+
+from benchmarks.machine import tree
+
+__all__ = ["LoadAgent", "Rig", "running"]
+
+TRUST_DOMAIN = "bench.example"
+ISSUE = "/inborn.v1.Authority/Issue"
+
+
+@dataclass(slots=True)
+class Rig:
+    """A running program."""
+
+    directory: Path
+    process: subprocess.Popen[bytes]
+    admin: AdminClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admin = AdminClient(admin_socket(self.directory))
+
+    @property
+    def pids(self) -> list[int]:
+        """All of its processes, the supervisor included."""
+        return tree(self.process.pid)
+
+    @property
+    def socket(self) -> str:
+        return f"unix://{workload_socket(self.directory)}"
+
+    def call(self, name: str, request: Any) -> Any:
+        return self.admin.call(name, request)
+
+    def create_entry(self, path: str, **fields: Any) -> str:
+        fields = {"selectors": [f"unix:uid:{os.geteuid()}"], "node": "any", "ttl_seconds": 3600} | fields
+        request = admin_pb2.CreateEntryRequest(spiffe_id=f"spiffe://{TRUST_DOMAIN}{path}", **fields)
+        return str(self.call("CreateEntry", request).entry.id)
+
+    async def agents(self, count: int) -> list[LoadAgent]:
+        """Enrol agents that only make load."""
+        made = self.call("CreateToken", admin_pb2.CreateTokenRequest(uses=count))
+        token = parse_join_token(made.token)
+        agents = []
+        for _ in range(count):
+            key = ec.generate_private_key(ec.SECP256R1())
+            agents.append(LoadAgent(key=key, enrolled=await enroll_with_token(token, made.bootstrap_address, key)))
+        return agents
+
+
+@dataclass(slots=True)
+class LoadAgent:
+    """One agent's credentials and a stock gRPC channel, so that the load costs as little as it can."""
+
+    key: ec.EllipticCurvePrivateKey
+    enrolled: Enrolled
+    number: int = 0
+
+    def request(self, entry_id: str, items: int) -> signed_pb2.SignedRequest:
+        """A signed request for so many certificates, each with a new key."""
+        self.number += 1
+        payload = ca_pb2.IssueRequest(
+            items=[
+                ca_pb2.IssueItem(
+                    entry_id=entry_id,
+                    csr=make_csr(ec.generate_private_key(ec.SECP256R1())),
+                    selectors=[f"unix:uid:{os.geteuid()}", "unix:gid:0", "unix:path:/usr/bin/load"],
+                )
+                for _ in range(items)
+            ]
+        )
+        body = signed_pb2.SignedBody(
+            trust_domain=TRUST_DOMAIN,
+            method=ISSUE,
+            log_id=self.enrolled.log_id,
+            number=self.number,
+            serial=read_certificate(self.enrolled.svid.leaf).serial,
+            payload=payload.SerializeToString(),
+        ).SerializeToString()
+        return signed_pb2.SignedRequest(body=body, signature=sign_octets(self.key, REQUEST_CONTEXT, body))
+
+    def channel(self, front_alias: str) -> grpc.aio.Channel:
+        """A connection of its own to the API port; the front is pinned by its DNS alias."""
+        pem = self.enrolled.svid.chain_pem()
+        key = self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        credentials = grpc.ssl_channel_credentials(self.enrolled.bundle.pem(), key, pem)
+        options = [("grpc.ssl_target_name_override", front_alias), ("grpc.use_local_subchannel_pool", 1)]
+        return grpc.aio.secure_channel(self.enrolled.api_address, credentials, options)
+
+
+def issue_call(channel: grpc.aio.Channel) -> Any:
+    """`Authority.Issue` on a channel."""
+    return channel.unary_unary(
+        ISSUE,
+        request_serializer=signed_pb2.SignedRequest.SerializeToString,
+        response_deserializer=ca_pb2.IssueResponse.FromString,
+    )
+
+
+@contextmanager
+def running(*options: str) -> Iterator[Rig]:
+    """`inborn up` in a temporary directory, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="inborn-bench-") as directory:
+        command = [sys.executable, "-m", "inborn.cli", "up", "--data-dir", directory, "--trust-domain", TRUST_DOMAIN]
+        log = Path(directory, "log")
+        with log.open("wb") as output:
+            process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=output)
+        try:
+            assert process.stdout is not None
+            if not process.stdout.readline():  # the socket, once everything serves
+                raise RuntimeError(log.read_text())
+            yield Rig(directory=Path(directory), process=process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+def front_alias(rig: Rig) -> str:
+    """The DNS alias of the front's identity."""
+    from inborn.spiffeid import parse_spiffe_id
+
+    rows = rig.call("ListCertificates", admin_pb2.ListCertificatesRequest()).certificates
+    return parse_spiffe_id(next(row.spiffe_id for row in rows if row.kind == "front")).alias
+
+
+async def warm(call: Any, request: signed_pb2.SignedRequest) -> None:
+    """One call that is not counted."""
+    await asyncio.wait_for(call(request), 30)

@@ -1,0 +1,116 @@
+"""How long people wait: for an identity, for a new entry, for a revocation."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import grpc
+from inborn.source import X509Source
+from inborn_proto import admin_pb2, workload
+
+from benchmarks.machine import pss_mib
+from benchmarks.report import Figure, percentile
+from benchmarks.rig import TRUST_DOMAIN, Rig, running
+
+__all__ = ["run"]
+
+CONNECTS = 200
+ENTRIES = 40
+REVOCATIONS = 40
+
+
+def run() -> list[Figure]:
+    with running() as rig:
+        time.sleep(2)  # let everything that starts up come to rest: memory is measured idle
+        figures = [
+            Figure(name="idle CA and agent, all processes", value=pss_mib(rig.pids), unit="MiB PSS", bar=140),
+        ]
+        rig.create_entry("/bench")
+        figures += _connects(rig)
+        figures += _new_entries(rig)
+        figures += _revocations(rig)
+    return figures
+
+
+def _figures(name: str, seconds: list[float], *bars: tuple[float, float]) -> list[Figure]:
+    return [
+        Figure(
+            name=f"{name}, p{share * 100:.0f}",
+            value=percentile(seconds, share) * 1000,
+            unit="ms",
+            bar=bar,
+            detail=f"{len(seconds)} times",
+        )
+        for share, bar in bars
+    ]
+
+
+def _connects(rig: Rig) -> list[Figure]:
+    """A new connection of a stock gRPC client until its SVID is there, attested each time."""
+    seconds = []
+    for _ in range(CONNECTS):
+        begun = time.perf_counter()
+        with grpc.insecure_channel(
+            rig.socket.replace("unix://", "unix:"), [("grpc.use_local_subchannel_pool", 1)]
+        ) as channel:
+            fetch = channel.unary_stream(
+                "/SpiffeWorkloadAPI/FetchX509SVID",
+                request_serializer=workload.X509SVIDRequest.SerializeToString,
+                response_deserializer=workload.X509SVIDResponse.FromString,
+            )
+            stream = fetch(workload.X509SVIDRequest(), metadata=[("workload.spiffe.io", "true")], timeout=10)
+            next(iter(stream))
+            seconds.append(time.perf_counter() - begun)
+            stream.cancel()
+    return _figures("a process connects until it has its SVID", seconds, (0.5, 10), (0.99, 30))
+
+
+def _new_entries(rig: Rig) -> list[Figure]:
+    """From the return of `entry create` to the SVID in a workload that waits for it."""
+    seconds = []
+    for number in range(ENTRIES):
+        with X509Source(rig.socket, timeout=10) as source:
+            path = f"/new/{number}"
+            seen = threading.Event()
+
+            def look(snapshot: object, path: str = path, seen: threading.Event = seen) -> None:
+                if any(svid.spiffe_id.path == path for svid in source.snapshot().svids):
+                    seen.set()
+
+            cancel = source.subscribe(look)
+            rig.create_entry(path)
+            begun = time.perf_counter()
+            look(None)
+            if not seen.wait(10):
+                raise RuntimeError(f"{path} never came")
+            seconds.append(time.perf_counter() - begun)
+            cancel()
+    return _figures("entry create returned until the SVID is there", seconds, (0.5, 50), (0.99, 100))
+
+
+def _revocations(rig: Rig) -> list[Figure]:
+    """From the return of `revoke` until a peer's library refuses the certificate."""
+    seconds = []
+    rig.create_entry("/peer", selectors=[f"unix:uid:{os.geteuid()}", f"unix:path:{Path('/proc/self/exe').readlink()}"])
+    with X509Source(rig.socket, timeout=10) as source:
+        for number in range(REVOCATIONS):
+            before = source.snapshot().revocations.seq
+            told = threading.Event()
+
+            def look(snapshot: object, before: int = before, told: threading.Event = told) -> None:
+                if source.snapshot().revocations.seq > before:
+                    told.set()
+
+            cancel = source.subscribe(look)
+            request = admin_pb2.RevokeRequest(spiffe_id=f"spiffe://{TRUST_DOMAIN}/gone/{number}")
+            rig.call("Revoke", request)
+            begun = time.perf_counter()
+            look(None)
+            if not told.wait(10):
+                raise RuntimeError("a revocation never came")
+            seconds.append(time.perf_counter() - begun)
+            cancel()
+    return _figures("revoke returned until the peer refuses", seconds, (0.5, 50), (0.99, 100))
