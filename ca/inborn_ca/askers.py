@@ -1,8 +1,8 @@
 """Who is asking: the proofs that the signer believes, and nothing else.
 
 A signed request is believed when its signature is that of the key of a certificate in our own ledger, for an agent or
-an enrolled daemon, which has not expired, is not revoked, whose holder is neither banned nor stopped, and whose number
-is higher than any that this key has used. What the front says about the caller plays no part.
+an enrolled daemon, which has not expired, is not revoked, whose holder is not banned, and whose number this
+key has not used. What the front says about the caller plays no part.
 """
 
 from __future__ import annotations
@@ -22,8 +22,12 @@ from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.ports import Transaction
 from inborn_ca.records import AskerKey, CertificateKind, Enrollee, Issued
+from inborn_ca.request_numbers import take
 
 __all__ = ["Asker", "LogChanged", "ReplayedRequest", "UnknownAsker", "WrongRecipient", "believe"]
+
+
+MAX_NUMBER = 2**62  # what the ledger can hold, and far beyond microseconds since 1970
 
 
 class UnknownAsker(UnauthenticatedError):
@@ -89,9 +93,12 @@ def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, me
             f"request is for log {body.log_id.hex()}, this is {core.log_id.hex()}",
             hint="the CA was restored from a backup; ask again with the log_id of the stream",
         )
-    if body.number <= key.last_number:
-        raise ReplayedRequest(f"request number {body.number} of {row.spiffe_id} is not above {key.last_number}")
-    key = replace(key, last_number=body.number)
+    taken = take(key.last_number, key.used_numbers, body.number)
+    if taken is None:
+        raise ReplayedRequest(
+            f"request number {body.number} of {row.spiffe_id} has been used or is too old, the last is {key.last_number}"
+        )
+    key = replace(key, last_number=taken[0], used_numbers=taken[1])
     tx.put_asker(key)
     return Asker(enrollee=enrollee, certificate=row, key=key, payload=body.payload)
 
@@ -115,6 +122,8 @@ def _read_body(signed: signed_pb2.SignedRequest) -> signed_pb2.SignedBody:
         body.ParseFromString(signed.body)
     except DecodeError as e:
         raise RequestError("signed request cannot be read") from e
+    if body.number > MAX_NUMBER:
+        raise RequestError(f"request number is above {MAX_NUMBER}: {body.number}")
     if not 1 <= len(body.serial) <= 20:
         raise RequestError(f"serial has {len(body.serial)} octets, must have 1 to 20")
     return body

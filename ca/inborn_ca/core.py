@@ -22,6 +22,7 @@ from inborn.spiffeid import SpiffeId, TrustDomain
 from inborn.svid import CertificateFacts
 
 from inborn_ca.changes import Changes
+from inborn_ca.entry import Entry
 from inborn_ca.issuance import Prepared, issue
 from inborn_ca.keys import KeyStore
 from inborn_ca.ports import Store, Transaction
@@ -85,6 +86,7 @@ class Core(GroupHooks):
         self.issued_count = 0
         self.authorities: list[AuthorityRecord] = []
         self.revocations = RevocationSet()
+        self.entries: dict[str, Entry] = {}
         self.domain_revision = 0
         self.entry_revision = 0
         self.serials = SerialSource(0, 0)
@@ -100,6 +102,7 @@ class Core(GroupHooks):
         """Take everything from the store again."""
         reader = self._reader
         self.authorities = reader.authorities()
+        self.entries = {entry.id: entry for entry in reader.entries()}
         self.revocations = RevocationSet()
         rules = [to_rule(row) for row in reader.revocations()]
         self.revocations.apply_snapshot(self.log_id, reader.revocation_seq(), rules)
@@ -243,6 +246,11 @@ class Core(GroupHooks):
         return self.store.transaction()
 
     def applied(self, changes: Changes) -> None:
+        for before, after in changes.entries:
+            if after is not None:
+                self.entries[after.id] = after
+            elif before is not None:
+                self.entries.pop(before.id, None)
         if changes.rules or changes.dropped:
             seq = max([self.revocations.seq, *(rule.seq for rule in changes.rules)])
             self.revocations.apply_delta(self.log_id, seq, changes.rules, changes.dropped)

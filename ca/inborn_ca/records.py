@@ -121,6 +121,8 @@ class AskerKey:
     spki: bytes
     spiffe_id: SpiffeId
     last_number: int = 0
+    used_numbers: int = 0
+    """Which of the numbers up to `last_number` have been used: see `request_numbers`."""
     successor: bytes | None = None
 
 

@@ -101,7 +101,11 @@ class Authorities:
         return now >= self._activation_due_since.setdefault(key_id, now) + PATIENCE
 
     def _has_active(self) -> bool:
-        return any(a.state is AuthorityState.ACTIVE for a in self._core.authorities)
+        """Whether one signs. One that has expired, while the machine was off, signs nothing any more."""
+        now = self._core.clock()
+        return any(
+            a.state is AuthorityState.ACTIVE and a.certificate.not_valid_after_utc > now for a in self._core.authorities
+        )
 
     def _plan(self) -> list[Step]:
         lifetimes = self._core.lifetimes

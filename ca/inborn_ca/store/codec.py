@@ -29,6 +29,7 @@ from inborn_ca.records import (
     RevocationRecord,
     Token,
 )
+from inborn_ca.request_numbers import WINDOW_OCTETS
 
 __all__ = [
     "ALARM_COLUMNS",
@@ -218,20 +219,28 @@ def enrollee(row: Row) -> Enrollee:
     )
 
 
-ASKER_COLUMNS = "key_hash, spki, spiffe_id, last_number, successor"
+ASKER_COLUMNS = "key_hash, spki, spiffe_id, last_number, used_numbers, successor"
 
 
 def asker_row(record: AskerKey) -> Row:
-    return (record.key_hash, record.spki, str(record.spiffe_id), record.last_number, record.successor)
+    return (
+        record.key_hash,
+        record.spki,
+        str(record.spiffe_id),
+        record.last_number,
+        record.used_numbers.to_bytes(WINDOW_OCTETS, "big"),
+        record.successor,
+    )
 
 
 def asker(row: Row) -> AskerKey:
-    key_hash, spki, spiffe_id, last_number, successor = row
+    key_hash, spki, spiffe_id, last_number, used_numbers, successor = row
     return AskerKey(
         key_hash=key_hash,
         spki=spki,
         spiffe_id=parse_spiffe_id(spiffe_id),
         last_number=last_number,
+        used_numbers=int.from_bytes(used_numbers, "big"),
         successor=successor,
     )
 

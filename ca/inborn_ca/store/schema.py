@@ -112,6 +112,7 @@ CREATE TABLE asker (
     spki BLOB NOT NULL,
     spiffe_id TEXT NOT NULL,
     last_number INTEGER NOT NULL,
+    used_numbers BLOB NOT NULL,
     successor BLOB,
     alive_until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -140,9 +140,9 @@ class SqliteTransaction(Queries):
         Raises `ConstraintBroken`, whatever a service says, if a number were to fall or a successor to change.
         """
         cursor = self._handle.execute(
-            f"INSERT INTO asker ({codec.ASKER_COLUMNS}, alive_until) VALUES (?, ?, ?, ?, ?, 0) "
+            f"INSERT INTO asker ({codec.ASKER_COLUMNS}, alive_until) VALUES (?, ?, ?, ?, ?, ?, 0) "
             "ON CONFLICT (key_hash) DO UPDATE SET spiffe_id = excluded.spiffe_id, "
-            "last_number = excluded.last_number, successor = excluded.successor "
+            "last_number = excluded.last_number, used_numbers = excluded.used_numbers, successor = excluded.successor "
             "WHERE excluded.last_number >= last_number AND (successor IS NULL OR successor IS excluded.successor)",
             codec.asker_row(asker),
         )
