@@ -100,6 +100,7 @@ class Agent:
         state.load(cache, live.now())
         restored = live.restore()
         own = OwnIdentity(trust_domain, store, joiner, self._metrics, revocations=cache.revocations, record=record)
+        live.is_suspended, own.on_standing = lambda: own.is_revoked, live.tell_everybody
         if cache.bundle is not None:
             own.trust(cache.bundle, cache.domain_mark[0])
         _log.event(

@@ -56,8 +56,13 @@ async def attested_selectors(caller: Caller) -> frozenset[Selector]:
 
 
 def require_serving(live: LiveCache) -> None:
-    """Raises `UnavailableError` while nobody can be sure who has an identity, and when the agent ends."""
+    """Raises `UnavailableError` while nobody can be sure who has an identity, and when the agent ends.
+
+    An agent that was banned gives out nothing more, also what it holds: it no longer hears what was revoked.
+    """
     if live.is_stopping:
         raise UnavailableError("the agent is stopping")
+    if live.is_suspended():
+        raise UnavailableError("this agent's own certificate is revoked")
     if not live.cache.is_synced:
         raise UnavailableError("the agent has not heard from the CA yet")

@@ -76,6 +76,8 @@ class OwnIdentity:
         self._schedule: Schedule | None = None
         self._wake = asyncio.Event()
         self._is_refused = False
+        self.on_standing: Callable[[], None] = lambda: None
+        """Called when our certificate is revoked, and when there is a new one."""
         self._client: AuthorityClient | None = None
         self._closing: asyncio.Task[None] | None = None
         self._has_client = asyncio.Event()
@@ -88,6 +90,11 @@ class OwnIdentity:
     @property
     def svid(self) -> X509Svid | None:
         return self.record.svid if self.record is not None else None
+
+    @property
+    def is_revoked(self) -> bool:
+        """Whether our own certificate falls under a revocation that we know."""
+        return self.record is not None and self._revocations.find(self.record.svid.facts) is not None
 
     async def client(self) -> AuthorityClient:
         """The CA's client, once there is an identity to speak with."""
@@ -107,6 +114,8 @@ class OwnIdentity:
                 self.source.replace(dataclasses.replace(self.source.snapshot()))
         if self._client is not None:
             self._client.log_id = log_id
+        if self.is_revoked:
+            self.on_standing()
         if not self._is_usable():
             self._wake.set()
 
@@ -199,7 +208,8 @@ class OwnIdentity:
             _log.warning("agent.enrolment_refused", kind=error.kind, reason=error.message, hint=error.hint)
             if self.record is None:
                 raise
-            await self._sleep(_TOKEN_POLL)
+            pause = retry_delay(failures + 1, remaining=dt.timedelta(0), spread=self._spread())
+            await self._sleep(max(_TOKEN_POLL, pause))
             return failures + 1
         except InbornError as error:
             _log.warning("agent.enrolment_failed", kind=error.kind, reason=error.message)
@@ -242,12 +252,13 @@ class OwnIdentity:
             self._client.use_numbers(numbers)
         if self._is_usable():
             self._has_client.set()
+            self.on_standing()
 
     def _is_usable(self) -> bool:
         if self.record is None:
             return False
         facts = self.record.svid.facts
-        return self._now() < facts.not_after and self._revocations.find(facts) is None
+        return self._now() < facts.not_after and not self.is_revoked
 
     def _snapshot(self, record: IdentityRecord | None, bundle: X509Bundle | None) -> Snapshot:
         return Snapshot(

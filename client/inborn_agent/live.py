@@ -72,6 +72,8 @@ class LiveCache:
         self.node_applied = asyncio.Event()
         """Set with each change of the entries, for whoever waits for the first one."""
         self.is_stopping = False
+        self.is_suspended: Callable[[], bool] = lambda: False
+        """Whether the agent's own certificate is revoked: it hears of nothing any more, and gives nothing out."""
         self.beats = 0
         """How often the CA has been heard since the start."""
         self.heard_at: float | None = None
@@ -106,7 +108,12 @@ class LiveCache:
     def stop(self) -> None:
         """Tell every subscriber that the agent ends."""
         self.is_stopping = True
+        self.tell_everybody()
+
+    def tell_everybody(self) -> None:
+        """Something that concerns every subscriber is otherwise than before."""
         for subscription in self._subscriptions.values():
+            subscription.version += 1
             subscription.changed.set()
 
     def restore(self) -> int:

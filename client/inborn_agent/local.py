@@ -149,6 +149,10 @@ class _Attendee:
             return agent_pb2.Identities(
                 trust_domain=str(cache.trust_domain), reason="the agent has not heard from the CA yet"
             )
+        if self._live.is_suspended():
+            return agent_pb2.Identities(
+                trust_domain=str(cache.trust_domain), reason="this agent's own certificate is revoked"
+            )
         if not view.held:
             return agent_pb2.Identities(trust_domain=str(cache.trust_domain), reason=_reason(view))
         return agent_pb2.Identities(

@@ -216,3 +216,25 @@ def test_no_secret_is_in_the_log(rig: Rig) -> None:
     assert token.token not in agent.text()
     assert "PRIVATE" not in agent.text()
     assert os.path.exists(rig.directory / "e" / "agent" / "identity")
+
+
+async def rest_of(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
+async def test_a_banned_agent_gives_nothing_out_any_more_also_after_a_restart(rig: Rig) -> None:
+    rig.start_ca()
+    agent = rig.start_agent()
+    rig.create_entry()
+    async with rig.channel() as channel:
+        call = rig.fetch(channel)
+        await call.read()
+        (banned,) = rig.admin("ListAgents", admin_pb2.ListAgentsRequest(), admin_pb2.ListAgentsResponse).agents
+        rig.admin("BanAgent", admin_pb2.BanAgentRequest(agent=banned.spiffe_id), admin_pb2.RevokeResponse)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await rest_of(call)
+        assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED)
+    agent.kill()
+    rig.start_agent()
+    assert await refusal(rig) is grpc.StatusCode.UNAVAILABLE
