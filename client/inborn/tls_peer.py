@@ -106,7 +106,9 @@ class VerifiedSocket(_Verified, ssl.SSLSocket):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         self._check()
-        return super().read(len, buffer)
+        data = super().read(len, buffer)
+        self._check()  # whoever waited for octets is told why there are none
+        return data
 
     def write(self, data: Any) -> int:
         self._check()
@@ -148,7 +150,9 @@ class VerifiedObject(_Verified, ssl.SSLObject):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         self._check()
-        return super().read(len, buffer)
+        data = super().read(len, buffer)
+        self._check()  # whoever waited for octets is told why there are none
+        return data
 
     def write(self, data: Any) -> int:
         self._check()

@@ -1,0 +1,132 @@
+"""Between the wire and the vocabulary."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+import inborn
+from inborn.errors import (
+    DeniedError,
+    InternalError,
+    NotFoundError,
+    RequestError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from inborn.join_token import InvalidToken
+from inborn.revocation import RevocationRule, RuleKind
+from inborn.wire import (
+    ERROR_METADATA_KEY,
+    InvalidMessage,
+    UnimplementedError,
+    datetime_from_ms,
+    error_from_status,
+    error_to_metadata,
+    rule_from_wire,
+    rule_to_wire,
+)
+from inborn_proto import feed_pb2
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (RuleKind.SERIAL, b"\x01\x02"),
+        (RuleKind.KEY, bytes(32)),
+        (RuleKind.SPIFFE_ID, b"spiffe://example.org/a"),
+        (RuleKind.ID_PREFIX, b"spiffe://example.org/a"),
+        (RuleKind.AUTHORITY, bytes(20)),
+    ],
+)
+def test_rule_survives_the_wire(kind: RuleKind, value: bytes) -> None:
+    rule = RevocationRule(
+        seq=3,
+        kind=kind,
+        value=value,
+        cut_offs={b"a": b"\x05", b"b": None},
+        reason=1,
+        blocks=True,
+        revoked_at=dt.datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=dt.UTC),
+    )
+    octets = rule_to_wire(rule).SerializeToString()
+    assert rule_from_wire(feed_pb2.RevocationRule.FromString(octets)) == rule
+
+
+@given(st.binary(max_size=64))
+def test_no_octets_make_a_rule_that_breaks_the_set(octets: bytes) -> None:
+    try:
+        rule = rule_from_wire(feed_pb2.RevocationRule.FromString(octets))
+    except (DecodeError, InvalidMessage):
+        return
+    assert rule.seq >= 1
+    assert rule.target
+
+
+def test_rule_with_too_many_cut_offs_is_refused() -> None:
+    wire = feed_pb2.RevocationRule(seq=1, kind="SERIAL", value=b"\x01", cut_offs=[feed_pb2.CutOff()] * 1025)
+    with pytest.raises(InvalidMessage, match="1025"):
+        rule_from_wire(wire)
+
+
+def test_times_out_of_range_are_refused() -> None:
+    for milliseconds in (2**62, -(2**62)):
+        with pytest.raises(InvalidMessage):
+            datetime_from_ms(milliseconds)
+
+
+def test_error_keeps_its_type_and_hint() -> None:
+    error = error_from_status(3, "ignored", error_to_metadata(InvalidToken("token is cut off", hint="paste it whole")))
+    assert type(error) is InvalidToken
+    assert (error.message, error.hint) == ("token is cut off", "paste it whole")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (1, UnavailableError),
+        (4, UnavailableError),
+        (5, NotFoundError),
+        (7, DeniedError),
+        (12, UnimplementedError),
+        (13, InternalError),
+        (14, UnavailableError),
+        (16, UnauthenticatedError),
+        (2, InternalError),
+        (3, RequestError),
+    ],
+)
+def test_status_of_others_names_the_family(status: int, kind: type[Exception]) -> None:
+    error = error_from_status(status, "text", ())
+    assert type(error) is kind
+    assert error.message == "text"
+
+
+def test_metadata_that_cannot_be_read_is_passed_over() -> None:
+    for value in (b"\xff", b"x" * 10_000):
+        assert type(error_from_status(7, "text", ((ERROR_METADATA_KEY, value),))) is DeniedError
+
+
+def test_the_package_offers_what_it_says_and_imports_it_late() -> None:
+    for name in inborn.__all__:
+        assert getattr(inborn, name) is not None
+    assert sorted(inborn.__all__) == inborn.__all__
+    assert set(inborn.__all__) <= set(dir(inborn))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = inborn.nothing  # type: ignore[attr-defined]
+    heavy = "import inborn, sys; sys.exit(bool({'grpc', 'cryptography', 'google.protobuf'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", heavy], check=False).returncode == 0
+
+
+def test_submodules_do_not_hide_what_the_package_offers() -> None:
+    code = (
+        "import inborn.enrollment, inborn.daemon, inborn.grpc_client, inborn.grpc_server, inborn.tls, inborn\n"
+        "assert all(callable(getattr(inborn, n)) for n in inborn.__all__ if n != 'errors')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
