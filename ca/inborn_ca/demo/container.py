@@ -42,6 +42,10 @@ class Engine:
     version: str
     environment: Mapping[str, str]
 
+    @property
+    def is_default(self) -> bool:
+        return f"unix://{self.socket}" == _DEFAULT_HOST
+
     def docker(self, *words: str, stdin: bytes | None = None) -> str:
         """Run the docker command and give its output. Raises `EngineMissing` with what it said."""
         return _docker(words, self.environment, stdin, _WORK_TIMEOUT)

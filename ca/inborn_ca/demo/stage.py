@@ -100,9 +100,12 @@ class Stage:
         command = [str(self.program(name)), "-m", f"{_MODULE}.{module}", "--socket", str(self.socket), *words]
         return self._start(name, command, user)
 
-    def daemon_in(self, container: Container, name: str, module: str, user: User | None, *words: str) -> Process:
-        """Start one of our programs in a container, whose image has been made."""
+    def adopt(self, container: Container) -> None:
+        """Take it away at the end, however far it has come."""
         self._container = container
+
+    def daemon_in(self, container: Container, name: str, module: str, user: User | None, *words: str) -> Process:
+        """Start one of our programs in a container that was adopted and whose image has been made."""
         program = self.program(name)
         mounts = [program, self.directory / "pyvenv.cfg", self.socket.parent, self.directory / "pay"]
         command = [str(program), "-m", f"{_MODULE}.{module}", "--socket", str(self.socket), *words]

@@ -66,7 +66,7 @@ def _start(narrator: Narrator, stage: Stage, search: _EngineSearch) -> Engine | 
     narrator.chapter("A certificate authority and an agent, under one command")
     narrator.command(["export", f"INBORN_DATA_DIR={stage.data}"])
     engine, reason = search.result()
-    words = ["--docker-socket", engine.socket] if engine is not None else []
+    words = [] if engine is None or engine.is_default else ["--docker-socket", engine.socket]
     began = time.monotonic()
     up = stage.up("--trust-domain", DOMAIN, "--min-ttl", "1s", *words)
     stage.choose_users(4)
@@ -167,6 +167,7 @@ def _stranger(narrator: Narrator, stage: Stage) -> None:
 def _container(narrator: Narrator, stage: Stage, cast: Cast, engine: Engine) -> None:
     narrator.chapter(f"A container as the third daemon (Docker {engine.version}; nothing is pulled)")
     container = Container(engine, f"inborn-demo-{secrets.token_hex(4)}")
+    stage.adopt(container)
     user = stage.user(2)
     uid = os.geteuid() if user is None else user.uid
     try:
