@@ -17,6 +17,8 @@ from typing import Any
 import grpc.aio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from benchmarks.machine import tree
 from inborn.admin import AdminClient
 from inborn.enrollment import Enrolled, enroll_with_token, make_csr
 from inborn.join_token import parse_join_token
@@ -24,8 +26,6 @@ from inborn.paths import admin_socket, workload_socket
 from inborn.signed_request import REQUEST_CONTEXT, sign_octets
 from inborn.svid import read_certificate
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
-
-from benchmarks.machine import tree
 
 __all__ = ["LoadAgent", "Rig", "running"]
 
@@ -57,8 +57,8 @@ class Rig:
         return self.admin.call(name, request)
 
     def create_entry(self, path: str, **fields: Any) -> str:
-        fields = {"selectors": [f"unix:uid:{os.geteuid()}"], "node": "any", "ttl_seconds": 3600} | fields
-        request = admin_pb2.CreateEntryRequest(spiffe_id=f"spiffe://{TRUST_DOMAIN}{path}", **fields)
+        wanted: dict[str, Any] = {"selectors": [f"unix:uid:{os.geteuid()}"], "node": "any", "ttl_seconds": 3600}
+        request = admin_pb2.CreateEntryRequest(spiffe_id=f"spiffe://{TRUST_DOMAIN}{path}", **wanted | fields)
         return str(self.call("CreateEntry", request).entry.id)
 
     async def agents(self, count: int) -> list[LoadAgent]:

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import grpc
-from inborn.source import X509Source
-from inborn_proto import admin_pb2, workload
 
 from benchmarks.machine import pss_mib
 from benchmarks.report import Figure, percentile
 from benchmarks.rig import TRUST_DOMAIN, Rig, running
+from inborn.source import X509Source
+from inborn_proto import admin_pb2, workload
 
 __all__ = ["run"]
 
@@ -61,7 +61,7 @@ def _connects(rig: Rig) -> list[Figure]:
                 request_serializer=workload.X509SVIDRequest.SerializeToString,
                 response_deserializer=workload.X509SVIDResponse.FromString,
             )
-            stream = fetch(workload.X509SVIDRequest(), metadata=[("workload.spiffe.io", "true")], timeout=10)
+            stream = fetch(workload.X509SVIDRequest(), metadata=(("workload.spiffe.io", "true"),), timeout=10)
             next(iter(stream))
             seconds.append(time.perf_counter() - begun)
             stream.cancel()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+
 from inborn.access import ACCESS
 from inborn.cli import VERBS
 from inborn.cli.program import _load
@@ -43,12 +44,12 @@ SELECTORS = (
     ("unix:group:web", "name of that group", "nobody but root"),
     ("unix:supplementary_gid:27", "one of the process's further groups", "nobody but root"),
     ("unix:supplementary_group:sudo", "name of such a group", "nobody but root"),
-    ("unix:path:/usr/bin/web", "the executable's path", "every process of the same user: LD_PRELOAD, an interpreter, ptrace"),
-    ("unix:sha256:DIGEST", "the executable's digest (up to 64 MiB)", "every process of the same user, as with the path"),
+    ("unix:path:/usr/bin/web", "the executable's path", "every process of that user: LD_PRELOAD, ptrace"),
+    ("unix:sha256:DIGEST", "the executable's digest (up to 64 MiB)", "every process of that user, as with the path"),
     ("docker:label:app:web", "a label of the container", "whoever may start containers"),
     ("docker:env:APP_ENV=prod", "a variable that the container was started with", "whoever may start containers"),
-    ("docker:image_id:web:1", "the image's name, a tag that can be moved", "whoever may tag images or start containers"),
-    ("docker:image_config_digest:sha256:DIGEST", "digest of the image's configuration, as the engine computed it", "the engine alone"),
+    ("docker:image_id:web:1", "the image's name, a tag that can be moved", "whoever may tag images"),
+    ("docker:image_config_digest:sha256:DIGEST", "the image's digest, by the engine", "the engine alone"),
 )  # fmt: skip
 
 
@@ -70,7 +71,9 @@ def _verbs() -> Iterator[tuple[str, click.Command]]:
 
 def _commands() -> str:
     lines = ["# Commands\n\n", GENERATED]
-    lines.append("Standard output is data, standard error is talk. Exit status: 0 done, 1 refused or failed, 2 usage.\n")
+    lines.append(
+        "Standard output is data, standard error is talk. Exit status: 0 done, 1 refused or failed, 2 usage.\n"
+    )
     for path, command in _verbs():
         context = click.Context(command, info_name=f"inborn {path}", max_content_width=100)
         lines.append(f"\n## inborn {path}\n\n```text\n{command.get_help(context)}\n```\n")
@@ -134,9 +137,9 @@ def _rpcs() -> str:
 def _selectors() -> str:
     lines = ["# Selectors\n\n", GENERATED]
     lines.append(
-        "A selector is one fact about a process. Whose word it is decides what it proves: the **kernel**'s, that of the "
-        "**runtime** about something it made itself, or that of whoever **started** the container. One user of a machine "
-        "is one party: a path or a digest tells programs apart, never parties, and counts only beside a fact that "
+        "A selector is one fact about a process. Whose word it is decides what it proves: the **kernel**'s, that of "
+        "the **runtime** about something it made itself, or that of whoever **started** the container. One user of a "
+        "machine is one party: a path or a digest tells programs apart, never parties, and counts only beside a fact that "
         "another user cannot have.\n\n"
     )
     lines += ["| selector | says | whose word | who could forge it |\n", "| --- | --- | --- | --- |\n"]

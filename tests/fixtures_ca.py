@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from inborn.errors import InbornError
 from inborn.join_token import JoinToken, parse_join_token
 from inborn.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
@@ -175,16 +176,16 @@ class CaBench:
         entry: admin_pb2.Entry = response.entry
         return entry
 
-    def issue_command(
-        self, agent: Holder, *items: tuple[str, Any, list[str]], **changed: Any
-    ) -> Callable[..., Any]:
+    def issue_command(self, agent: Holder, *items: tuple[str, Any, list[str]], **changed: Any) -> Callable[..., Any]:
         request = ca_pb2.IssueRequest(
             items=[ca_pb2.IssueItem(entry_id=e, csr=make_csr(k), selectors=s) for e, k, s in items]
         )
         signed = agent.sign(ISSUE_METHOD, request.SerializeToString(), **changed)
         return self.issuing.issue(signer_pb2.ForwardedRequest(request=signed, origin="192.0.2.1:1"))
 
-    def issue(self, agent: Holder, entry_id: str, selectors: list[str] | None = None, key: Any = None) -> x509.Certificate:
+    def issue(
+        self, agent: Holder, entry_id: str, selectors: list[str] | None = None, key: Any = None
+    ) -> x509.Certificate:
         """One SVID; raises the item's error."""
         from inborn.wire import error_from_message
 
@@ -196,9 +197,7 @@ class CaBench:
         return load_certificate(result.leaf)
 
     def revoke(self, **fields: Any) -> admin_pb2.RevokeResponse:
-        response: admin_pb2.RevokeResponse = self.run(
-            self.revocations.revoke(admin_pb2.RevokeRequest(**fields), ADMIN)
-        )
+        response: admin_pb2.RevokeResponse = self.run(self.revocations.revoke(admin_pb2.RevokeRequest(**fields), ADMIN))
         return response
 
     def unblock(self, target: str) -> admin_pb2.UnblockResponse:

@@ -7,22 +7,23 @@ key has not used. What the front says about the caller plays no part.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from google.protobuf.message import DecodeError
-from inborn.errors import DeniedError, RequestError, UnauthenticatedError
+
+from inborn.errors import DeniedError, RequestError, UnauthenticatedError, moment
 from inborn.signed_request import MAX_BODY_SIZE, REQUEST_CONTEXT, verify_octets
 from inborn.verify import verify_current
-from inborn_proto import signed_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.ports import Transaction
 from inborn_ca.records import AskerKey, CertificateKind, Enrollee, Issued
 from inborn_ca.request_numbers import take
+from inborn_proto import signed_pb2
 
 __all__ = ["Asker", "LogChanged", "ReplayedRequest", "UnknownAsker", "WrongRecipient", "believe"]
 
@@ -74,20 +75,20 @@ def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, me
     """
     body = _read_body(signed)
     if body.trust_domain != core.trust_domain.name:
-        raise WrongRecipient(f"request is for trust domain {ascii(body.trust_domain)}, this is {core.trust_domain}")
+        raise WrongRecipient(f"request is for trust domain {body.trust_domain!a}, this is {core.trust_domain}")
     if body.method != method:
-        raise WrongRecipient(f"request was signed for {ascii(body.method)}, not for {method}")
-    row = tx.issued(body.serial)
+        raise WrongRecipient(f"request was signed for {body.method!a}, not for {method}")
+    row = core.issued_to_asker(tx, body.serial)
     key = tx.asker(row.key_hash) if row is not None else None
     if row is None or key is None or row.kind not in (CertificateKind.AGENT, CertificateKind.DAEMON):
         raise UnknownAsker(f"serial {body.serial.hex()} is not that of an agent or enrolled daemon of this CA")
-    verify_octets(load_der_public_key(key.spki), REQUEST_CONTEXT, signed.body, signed.signature)
+    verify_octets(_public_key(key.spki), REQUEST_CONTEXT, signed.body, signed.signature)
     verify_current(core.facts(row), revocations=core.revocations, now=core.clock())
     enrollee = tx.enrollee(row.spiffe_id)
     if enrollee is None:
         raise UnknownAsker(f"{row.spiffe_id} is not enrolled")
     if enrollee.banned_at is not None:
-        raise Banned(f"{row.spiffe_id} is banned since {_shown(enrollee.banned_at)}")
+        raise Banned(f"{row.spiffe_id} is banned since {moment(enrollee.banned_at)}")
     if body.log_id != core.log_id:
         raise LogChanged(
             f"request is for log {body.log_id.hex()}, this is {core.log_id.hex()}",
@@ -96,11 +97,17 @@ def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, me
     taken = take(key.last_number, key.used_numbers, body.number)
     if taken is None:
         raise ReplayedRequest(
-            f"request number {body.number} of {row.spiffe_id} has been used or is too old, the last is {key.last_number}"
+            f"request number {body.number} of {row.spiffe_id} was used or is too old, the last is {key.last_number}"
         )
     key = replace(key, last_number=taken[0], used_numbers=taken[1])
     tx.put_asker(key)
     return Asker(enrollee=enrollee, certificate=row, key=key, payload=body.payload)
+
+
+@lru_cache(maxsize=10_000)
+def _public_key(spki: bytes) -> PublicKeyTypes:
+    """A key of ours, loaded once: 11 us less a request."""
+    return load_der_public_key(spki)
 
 
 def used_up(asker: Asker) -> Callable[[Transaction, Changes], None]:
@@ -127,7 +134,3 @@ def _read_body(signed: signed_pb2.SignedRequest) -> signed_pb2.SignedBody:
     if not 1 <= len(body.serial) <= 20:
         raise RequestError(f"serial has {len(body.serial)} octets, must have 1 to 20")
     return body
-
-
-def _shown(at: dt.datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from inborn.errors import InternalError
+from inborn.errors import InternalError, moment
 from inborn.spiffeid import TrustDomain
 from inborn_ca.lint import lint_authority
 from inborn_ca.profile import AUTHORITY_KEY_USAGE, Lifetimes
@@ -97,7 +97,7 @@ def make_issuing(
     """
     end = min(now + life, root.not_valid_after_utc)
     if end <= now:
-        raise InternalError(f"root expired at {root.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+        raise InternalError(f"root expired at {moment(root.not_valid_after_utc)}")
     builder = _builder(
         _name("issuing", key), root.subject, key, root_key, trust_domain,
         max(now, root.not_valid_before_utc + AUTHORITY_BACKDATE), end, path_length=0,

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from inborn.revocation import RevocationRule
 from inborn.spiffeid import SpiffeId
-
 from inborn_ca.entry import Entry
 
 __all__ = ["Changes"]

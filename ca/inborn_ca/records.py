@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cryptography import x509
+
 from inborn.revocation import RuleKind
 from inborn.selector import Selector
 from inborn.spiffeid import SpiffeId

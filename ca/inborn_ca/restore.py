@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inborn.errors import AlreadyExistsError, NotFoundError, PreconditionError
-
 from inborn_ca.keys import KeyStore
 from inborn_ca.ports import Transaction
 from inborn_ca.records import AuthorityState
@@ -36,9 +35,7 @@ class Restored:
     tokens_ended: int
 
 
-def restore(
-    backup: Path, directory: Path, *, passphrase: bytes = b"", clock: Callable[[], dt.datetime]
-) -> Restored:
+def restore(backup: Path, directory: Path, *, passphrase: bytes = b"", clock: Callable[[], dt.datetime]) -> Restored:
     """Lay a backup out as the CA of `directory` (the CA's own part of a data directory).
 
     Raises `AlreadyExistsError` when there is a CA, `PreconditionError` when the root's key is neither in the backup

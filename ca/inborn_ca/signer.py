@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import datetime as dt
 import os
-import signal
 import socket
 import struct
 import sys
@@ -23,15 +22,13 @@ from inborn.access import CallerClass
 from inborn.errors import InbornError, PreconditionError
 from inborn.log import configure, get_logger
 from inborn.spiffeid import TrustDomain
-from inborn_proto import feed_pb2, signer_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Clock, Core
 from inborn_ca.feeds import Feeds
 from inborn_ca.keys import KeyStore
 from inborn_ca.link import Incoming, Link
 from inborn_ca.maintenance import Maintenance
-from inborn_ca.ports import Store
+from inborn_ca.process import on_termination, report_ready, run_loop, socket_from_fd
 from inborn_ca.profile import Lifetimes
 from inborn_ca.propagation import Propagation
 from inborn_ca.queue import Queue
@@ -43,6 +40,7 @@ from inborn_ca.services.entries import Entries
 from inborn_ca.services.health import Health
 from inborn_ca.services.status import Status
 from inborn_ca.store import open_store
+from inborn_proto import feed_pb2, signer_pb2
 
 __all__ = ["Signer", "main", "open_core"]
 
@@ -227,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     configure()
     try:
-        return asyncio.run(_run(arguments))
+        return run_loop(_run(arguments))
     except InbornError as e:
         print(f"error: {e.message}", file=sys.stderr)
         if e.hint:
@@ -245,19 +243,16 @@ async def _run(arguments: argparse.Namespace) -> int:
     signer = Signer(core, min_ttl=min_ttl, data_dir=str(arguments.data_dir))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    front = await signer.start(socket.socket(fileno=arguments.front_fd), directory / "admin" / "signer.sock")
-    if arguments.ready_fd is not None:
-        os.write(arguments.ready_fd, b"ready\n")
-        os.close(arguments.ready_fd)
+    on_termination(stop.set)
+    front = await signer.start(socket_from_fd(arguments.front_fd), directory / "admin" / "signer.sock")
+    report_ready(arguments.ready_fd, {"trust_domain": core.trust_domain.name})
     _log.event("signer.ready", trust_domain=core.trust_domain, pid=os.getpid())
     ended = loop.create_task(front.wait_closed())
     stopped = loop.create_task(stop.wait())
     await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
     status = 0 if stop.is_set() else 1
     if status:
-        _log.error("front.gone")
+        _log.event("front.gone")
     await signer.close()
     return status
 

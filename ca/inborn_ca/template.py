@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.errors import InternalError
+from inborn.errors import InternalError, moment
 from inborn.spiffeid import SpiffeId
 from inborn_ca.issuance import MADE_HERE, IssuerExpired, LeafKey, Prepared, prepare
 from inborn_ca.profile import SERIAL_OCTETS
@@ -88,7 +88,7 @@ class Templates:
                 common_name=common_name,
             )
         if self._not_after <= now:
-            raise IssuerExpired(f"issuing authority expired at {self._not_after:%Y-%m-%dT%H:%M:%SZ}")
+            raise IssuerExpired(f"issuing authority expired at {moment(self._not_after)}")
         template = self._template(spiffe_id, names, common_name)
         key_id = hashlib.sha1(spki[_SPKI_HEADER:], usedforsecurity=False).digest()
         return Prepared(

@@ -8,6 +8,7 @@ it there and `error_from_wire` makes it anew.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import ClassVar
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
     "error_from_wire",
+    "moment",
 ]
 
 _MAX_WIRE_TEXT = 2048  # a longer text from the other side is cut: it ends in logs and terminals
@@ -136,3 +138,8 @@ def error_from_wire(kind: str, message: str, hint: str, status: int) -> InbornEr
 
 def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:_MAX_WIRE_TEXT])
+
+
+def moment(at: dt.datetime) -> str:
+    """A time as errors show it: `2026-03-01T12:00:00Z`."""
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

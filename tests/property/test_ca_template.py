@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from inborn.errors import InternalError
 from inborn.spiffeid import SpiffeId, TrustDomain
 from inborn_ca.authority import make_issuing, make_root

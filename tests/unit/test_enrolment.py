@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from tests.fixtures_ca import ADMIN, CaBench, Holder
+
 from inborn.errors import DeniedError, RequestError
 from inborn.join_token import JoinToken
 from inborn.revocation import CertificateRevoked
@@ -17,6 +17,7 @@ from inborn_ca.askers import LogChanged, ReplayedRequest, UnknownAsker, WrongRec
 from inborn_ca.issuance import BadCsr
 from inborn_ca.services.enrolment import RenewalStopped, TokenExpired, TokenSpent, TokenWithdrawn, UnknownToken
 from inborn_proto import admin_pb2
+from tests.fixtures_ca import ADMIN, CaBench, Holder
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def test_daemon_token_gives_exactly_its_id(ca: CaBench) -> None:
     daemon = ca.enroll(spiffe_id="spiffe://example.org/db")
     assert daemon.spiffe_id == "spiffe://example.org/db"
     row = ca.reader.issued(daemon.facts.serial)
-    assert row is not None and row.kind == "daemon"
+    assert row is not None
+    assert row.kind == "daemon"
 
 
 def test_daemon_token_cannot_name_the_reserved_path_or_another_domain(ca: CaBench) -> None:
@@ -151,7 +153,8 @@ def test_the_ca_keeps_nothing_of_a_token_that_could_be_used(ca: CaBench) -> None
     token = ca.create_token()
     ca.core.store.backup(ca.directory / "copy.db")
     octets = (ca.directory / "copy.db").read_bytes()
-    assert token.seed not in octets and token.encode().encode() not in octets
+    assert token.seed not in octets
+    assert token.encode().encode() not in octets
     assert token.public_key in octets
 
 
@@ -159,19 +162,21 @@ def test_agent_enrolled_anew_keeps_its_id_and_loses_what_it_had(ca: CaBench) -> 
     agent = ca.enroll(name="edge")
     again = ca.enroll(agent="edge")
     assert again.spiffe_id == agent.spiffe_id
-    assert ca.is_revoked(agent.leaf) and not ca.is_revoked(again.leaf)
+    assert ca.is_revoked(agent.leaf)
+    assert not ca.is_revoked(again.leaf)
     with pytest.raises(CertificateRevoked):
         ca.renew(agent)
     ca.renew(again)
 
 
-# -- renewal -------------------------------------------------------------------------------------------------------------
+# -- renewal --
 
 
 def test_renewal_gives_the_same_identity_to_the_successor_key(ca: CaBench) -> None:
     agent = ca.enroll()
     renewed = ca.renew(agent)
-    assert renewed.spiffe_id == agent.spiffe_id and renewed.facts.key_hash != agent.facts.key_hash
+    assert renewed.spiffe_id == agent.spiffe_id
+    assert renewed.facts.key_hash != agent.facts.key_hash
     ca.renew(renewed)
 
 
@@ -179,7 +184,8 @@ def test_lost_renewal_is_asked_for_again_with_the_same_successor(ca: CaBench) ->
     agent, successor = ca.enroll(), new_key()
     first = ca.renew(agent, successor)
     again = ca.renew(agent, successor)
-    assert first.facts.key_hash == again.facts.key_hash and first.facts.serial != again.facts.serial
+    assert first.facts.key_hash == again.facts.key_hash
+    assert first.facts.serial != again.facts.serial
 
 
 def test_another_successor_stops_renewal_for_both_holders_with_an_alarm(ca: CaBench) -> None:
@@ -240,7 +246,7 @@ def test_ban_withdraws_the_token_that_the_agent_came_with(ca: CaBench) -> None:
         ca.enroll(token)
 
 
-# -- the proof of a signed request -----------------------------------------------------------------------------------------
+# -- the proof of a signed request --
 
 
 def test_replayed_request_is_refused(ca: CaBench) -> None:
@@ -311,7 +317,8 @@ def test_denial_leaves_an_audit_row(ca: CaBench) -> None:
     with pytest.raises(TokenSpent):
         ca.enroll(token)
     (row,) = [r for r in ca.reader.audit(after_id=0, limit=100) if r.action.endswith(".denied")]
-    assert row.actor == f"token:{token.id.hex()}" and row.detail["kind"] == "TokenSpent"
+    assert row.actor == f"token:{token.id.hex()}"
+    assert row.detail["kind"] == "TokenSpent"
 
 
 def test_clock_far_ahead_expires_a_token_not_its_enrollee(ca: CaBench) -> None:

@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from tests.fixtures_ca import ADMIN, CaBench, make_csr
+
 from inborn.errors import DeniedError, InbornError, RequestError
 from inborn.spiffeid import parse_spiffe_id
 from inborn.svid import read_certificate
@@ -17,6 +17,7 @@ from inborn_ca.issuance import BadCsr
 from inborn_ca.ports import CertificateFilter
 from inborn_ca.services.issuing import MAX_ITEMS
 from inborn_proto import admin_pb2, ca_pb2
+from tests.fixtures_ca import ADMIN, CaBench, make_csr
 
 
 @pytest.fixture
@@ -49,7 +50,8 @@ def test_row_is_there_with_what_the_agent_saw(ca: CaBench) -> None:
     row = ca.reader.issued(facts.serial)
     assert row is not None
     assert (row.spiffe_id, row.entry_id, row.key_hash) == (facts.spiffe_id, entry.id, facts.key_hash)
-    assert str(row.node) == agent.spiffe_id and [str(s) for s in row.selectors] == sorted(UID)
+    assert str(row.node) == agent.spiffe_id
+    assert [str(s) for s in row.selectors] == sorted(UID)
 
 
 def test_serials_rise_strictly(ca: CaBench) -> None:
@@ -57,7 +59,8 @@ def test_serials_rise_strictly(ca: CaBench) -> None:
     serials = [read_certificate(ca.issue(agent, entry.id)).serial for _ in range(5)]
     ca.clock.advance(minutes=-3)
     serials += [read_certificate(ca.issue(agent, entry.id)).serial for _ in range(5)]
-    assert serials == sorted(serials) and len(set(serials)) == 10
+    assert serials == sorted(serials)
+    assert len(set(serials)) == 10
 
 
 @pytest.mark.parametrize("node", ["name:other", "group:g", "spiffe"])
@@ -138,7 +141,7 @@ def test_bad_selectors_of_an_agent_are_refused(ca: CaBench, selector: str) -> No
         ca.issue(agent, entry.id, ["unix:uid:1000", selector])
 
 
-# -- revocation and blocks -------------------------------------------------------------------------------------------------
+# -- revocation and blocks --
 
 
 def test_revoked_identity_is_dead_and_gets_nothing_until_unblocked(ca: CaBench) -> None:
@@ -151,14 +154,16 @@ def test_revoked_identity_is_dead_and_gets_nothing_until_unblocked(ca: CaBench) 
         ca.issue(agent, entry.id)
     ca.unblock("id:spiffe://example.org/web")
     fresh = ca.issue(agent, entry.id)
-    assert not ca.is_revoked(fresh) and ca.is_revoked(svid)
+    assert not ca.is_revoked(fresh)
+    assert ca.is_revoked(svid)
 
 
 def test_reissue_kills_what_exists_and_blocks_nothing(ca: CaBench) -> None:
     agent, entry = ca.enroll(), ca.create_entry()
     svid = ca.issue(agent, entry.id)
     assert not ca.revoke(spiffe_id="spiffe://example.org/web", reissue=True).blocked
-    assert ca.is_revoked(svid) and not ca.is_revoked(ca.issue(agent, entry.id))
+    assert ca.is_revoked(svid)
+    assert not ca.is_revoked(ca.issue(agent, entry.id))
 
 
 def test_reissue_prints_a_token_for_what_was_enrolled_by_token(ca: CaBench) -> None:
@@ -168,14 +173,16 @@ def test_reissue_prints_a_token_for_what_was_enrolled_by_token(ca: CaBench) -> N
     response = ca.revoke(spiffe_id="spiffe://example.org/db", reissue=True)
     assert ca.is_revoked(daemon.leaf)
     fresh = ca.enroll(parse_join_token(response.token))
-    assert fresh.spiffe_id == daemon.spiffe_id and not ca.is_revoked(fresh.leaf)
+    assert fresh.spiffe_id == daemon.spiffe_id
+    assert not ca.is_revoked(fresh.leaf)
 
 
 def test_one_serial_is_revoked_and_its_neighbours_live(ca: CaBench) -> None:
     agent, entry = ca.enroll(), ca.create_entry()
     one, two = ca.issue(agent, entry.id), ca.issue(agent, entry.id)
     ca.revoke(serial=read_certificate(one).serial.hex())
-    assert ca.is_revoked(one) and not ca.is_revoked(two)
+    assert ca.is_revoked(one)
+    assert not ca.is_revoked(two)
     ca.issue(agent, entry.id)
 
 
@@ -183,7 +190,8 @@ def test_key_compromise_revokes_and_blocks_the_key(ca: CaBench) -> None:
     agent, entry, key = ca.enroll(), ca.create_entry(), new_key()
     one, two = ca.issue(agent, entry.id, key=key), ca.issue(agent, entry.id, key=key)
     ca.revoke(serial=read_certificate(one).serial.hex(), reason="keyCompromise")
-    assert ca.is_revoked(one) and ca.is_revoked(two)
+    assert ca.is_revoked(one)
+    assert ca.is_revoked(two)
     with pytest.raises(Blocked):
         ca.issue(agent, entry.id, key=key)
     ca.issue(agent, entry.id)
@@ -195,7 +203,8 @@ def test_clock_set_back_does_not_bring_a_new_certificate_under_an_old_rule(ca: C
     ca.revoke(spiffe_id="spiffe://example.org/web", reissue=True)
     ca.clock.advance(minutes=-3)
     fresh = ca.issue(agent, entry.id)
-    assert ca.is_revoked(old) and not ca.is_revoked(fresh)
+    assert ca.is_revoked(old)
+    assert not ca.is_revoked(fresh)
 
 
 def test_revoke_racing_issue_leaves_nothing_alive_that_should_be_dead(ca: CaBench) -> None:
@@ -235,12 +244,13 @@ def test_agent_revoked_in_the_same_group_gets_nothing_after_it(ca: CaBench) -> N
 def test_bad_revocations_change_nothing(ca: CaBench, request_fields: dict) -> None:
     with pytest.raises(RequestError):
         ca.revoke(**request_fields)
-    assert ca.reader.revocation_seq() == 0 and ca.reader.blocks() == []
+    assert ca.reader.revocation_seq() == 0
+    assert ca.reader.blocks() == []
 
 
 def test_rules_and_blocks_are_there_after_a_restart(ca: CaBench) -> None:
-    from tests.fixtures_ca import CaBench as Bench
     from inborn_ca.signer import open_core
+    from tests.fixtures_ca import CaBench as Bench
 
     agent, entry = ca.enroll(), ca.create_entry()
     svid = ca.issue(agent, entry.id)

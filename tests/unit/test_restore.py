@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from inborn.errors import AlreadyExistsError, InbornError, NotFoundError, PreconditionError
 from inborn_ca.askers import LogChanged
 from inborn_ca.records import AuthorityState

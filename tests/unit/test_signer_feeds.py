@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.fixtures_ca import ADMIN, CaBench, Holder
+
 from inborn.feed import DomainUpdate, FeedGap, FeedUpdate, FeedVerifier, Heartbeat, NodeUpdate
 from inborn.revocation import RevocationSet
 from inborn.signed_request import BadSignature
 from inborn.spiffeid import parse_spiffe_id
 from inborn_proto import admin_pb2, feed_pb2
+from tests.fixtures_ca import ADMIN, CaBench, Holder
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def reader(ca: CaBench) -> Reader:
 def test_snapshot_has_the_bundle_and_a_crl_of_every_authority(ca: CaBench) -> None:
     body = feed_pb2.FeedBody.FromString(ca.feeds.domain_snapshot().body)
     assert list(body.domain.roots) == ca.core.bundle.ders()
-    assert len(body.domain.authorities) == 2 and all(a.crl for a in body.domain.authorities)
+    assert len(body.domain.authorities) == 2
+    assert all(a.crl for a in body.domain.authorities)
 
 
 def test_new_entry_is_told_to_its_node_alone(ca: CaBench, reader: Reader) -> None:
@@ -55,7 +57,8 @@ def test_new_entry_is_told_to_its_node_alone(ca: CaBench, reader: Reader) -> Non
     entry = ca.create_entry(node="edge")
     published = list(ca.published)
     (update,) = reader.news()
-    assert isinstance(update, NodeUpdate) and [e.id for e in update.entries] == [entry.id]
+    assert isinstance(update, NodeUpdate)
+    assert [e.id for e in update.entries] == [entry.id]
     ca.published = published
     assert other.news() == []
 
@@ -66,7 +69,8 @@ def test_changed_entry_that_leaves_a_node_is_removed_there(ca: CaBench, reader: 
     reader.news()
     ca.run(ca.entries.update(admin_pb2.UpdateEntryRequest(id=entry.id, set=["node"], node="other"), ADMIN))
     (update,) = reader.news()
-    assert isinstance(update, NodeUpdate) and update.removed == (entry.id,)
+    assert isinstance(update, NodeUpdate)
+    assert update.removed == (entry.id,)
 
 
 def test_revocation_is_told_with_its_cut_off(ca: CaBench, reader: Reader) -> None:
@@ -75,7 +79,8 @@ def test_revocation_is_told_with_its_cut_off(ca: CaBench, reader: Reader) -> Non
     reader.news()
     ca.revoke(spiffe_id="spiffe://example.org/web")
     updates = [u for u in reader.news() if isinstance(u, DomainUpdate) and u.revocations]
-    assert len(updates) == 1 and updates[0].revocation_seq == 1
+    assert len(updates) == 1
+    assert updates[0].revocation_seq == 1
     rules = RevocationSet()
     rules.apply_snapshot(ca.core.log_id, 1, updates[0].revocations)
     from inborn.svid import read_certificate
@@ -115,13 +120,12 @@ def test_a_front_that_alters_a_message_is_noticed(ca: CaBench, reader: Reader) -
 
 
 def test_a_front_that_signs_with_its_own_certificate_is_refused(ca: CaBench, reader: Reader) -> None:
-    from tests.fixtures_ca import make_csr
-    from inborn.errors import UnauthenticatedError
+    from inborn.errors import DeniedError, UnauthenticatedError
     from inborn.signed_request import FEED_CONTEXT, sign_octets
-    from inborn.errors import DeniedError
     from inborn_ca.propagation import Propagation
     from inborn_ca.rpc.front_calls import FrontCalls
     from inborn_proto import signer_pb2
+    from tests.fixtures_ca import make_csr
 
     key = ec.generate_private_key(ec.SECP256R1())
     import asyncio
@@ -151,7 +155,8 @@ def test_crls_list_the_dead_and_their_times_rise(ca: CaBench) -> None:
     assert ca.run(ca.authorities.renew_crls([active.key_id], lambda key_id: dead)) == []
     after = x509.load_der_x509_crl(ca.core.active.crl)
     assert after.get_revoked_certificate_by_serial_number(svid.serial_number) is not None
-    assert after.last_update_utc > before.last_update_utc and after.last_update_utc <= ca.clock()
+    assert after.last_update_utc > before.last_update_utc
+    assert after.last_update_utc <= ca.clock()
     assert len({a.crl for a in ca.core.authorities}) == 2
 
 
@@ -160,11 +165,13 @@ def test_issuing_authority_rotates_and_the_old_one_is_cut_off_whole(ca: CaBench)
     svid, old = ca.issue(agent, entry.id), ca.core.active
     ca.clock.advance(days=31)
     ca.run_due()
-    assert ca.core.active.key_id == old.key_id and len(ca.core.authorities) == 3
+    assert ca.core.active.key_id == old.key_id
+    assert len(ca.core.authorities) == 3
     ca.clock.advance(days=20)
     ca.run_due()
     assert ca.core.active.key_id != old.key_id
     ca.revoke(spiffe_id="spiffe://example.org/web", reissue=True)
     (rule,) = ca.core.revocations.rules()
-    assert rule.cut_offs[old.key_id] is None and rule.cut_offs[ca.core.active.key_id] is not None
+    assert rule.cut_offs[old.key_id] is None
+    assert rule.cut_offs[ca.core.active.key_id] is not None
     assert ca.is_revoked(svid)

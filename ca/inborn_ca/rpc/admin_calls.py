@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from inborn_proto import admin_pb2
 
 from inborn_ca.core import Core
 from inborn_ca.ports import Reader
@@ -23,6 +22,7 @@ from inborn_ca.services.ledger import Ledger
 from inborn_ca.services.revocation import Revocations
 from inborn_ca.services.status import Status
 from inborn_ca.services.tokens import Tokens
+from inborn_proto import admin_pb2
 
 __all__ = ["AdminCalls"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
+
 from inborn.access import CallerClass, check
 from inborn.errors import InbornError, InternalError, NotFoundError
 from inborn.log import get_logger
 from inborn.rpc_methods import find_method
-
 from inborn_ca.link import Incoming
 from inborn_ca.queue import Command, Job, Queue, Refusal
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from inborn.errors import RequestError
 from inborn.spiffeid import SpiffeId, parse_spiffe_id
-from inborn_proto import ca_pb2, feed_pb2, signer_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, certificate_der
 from inborn_ca.entry import Entry
@@ -21,6 +19,7 @@ from inborn_ca.rpc.calls import Call, Direct, Queued
 from inborn_ca.services import audit
 from inborn_ca.services.enrolment import Enrolment
 from inborn_ca.services.issuing import Issuing
+from inborn_proto import ca_pb2, feed_pb2, signer_pb2
 
 __all__ = ["FrontCalls"]
 

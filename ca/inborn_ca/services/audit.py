@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Mapping
 
 from inborn.errors import DeniedError, InbornError
-
 from inborn_ca.queue import Refusal
 from inborn_ca.records import AuditRow
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from inborn.errors import InternalError
-
 from inborn_ca.authority import Step, StepKind, make_issuing, make_root, plan
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core

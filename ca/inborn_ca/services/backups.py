@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inborn.errors import AlreadyExistsError, RequestError
-from inborn_proto import admin_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.keys import MIN_PASSPHRASE
 from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.services import audit
+from inborn_proto import admin_pb2
 
 __all__ = ["Backups"]
 
@@ -29,7 +28,7 @@ class Backups:
         """The path to write to. Raises if it is not absolute, is there already, or the passphrase is too short."""
         path = Path(request.path)
         if not path.is_absolute() or "\0" in request.path:
-            raise RequestError(f"path of a backup must be absolute: {ascii(request.path[:200])}")
+            raise RequestError(f"path of a backup must be absolute: {request.path[:200]!a}")
         if os.path.lexists(path):
             raise AlreadyExistsError(f"{path} is there already")
         if not path.parent.is_dir():

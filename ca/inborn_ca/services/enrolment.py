@@ -16,12 +16,11 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from google.protobuf.message import DecodeError
-from inborn.errors import DeniedError, RequestError, UnauthenticatedError
+
+from inborn.errors import DeniedError, RequestError, UnauthenticatedError, moment
 from inborn.signed_request import ENROLL_CONTEXT, MAX_BODY_SIZE, verify_octets
 from inborn.spiffeid import SpiffeId
 from inborn.svid import key_sha256
-from inborn_proto import ca_pb2, signer_pb2
-
 from inborn_ca.askers import Asker, WrongRecipient, believe, used_up
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, Pending, certificate_der, spki_of
@@ -31,6 +30,7 @@ from inborn_ca.queue import Finish
 from inborn_ca.records import AskerKey, CertificateKind, Enrollee, EnrolleeKind, Token
 from inborn_ca.services import audit
 from inborn_ca.services.revocation import revoke_certificates_of
+from inborn_proto import ca_pb2, signer_pb2
 
 __all__ = [
     "RENEW_METHOD",
@@ -100,9 +100,7 @@ class Enrolment:
         except DecodeError as e:
             raise RequestError("enrolment cannot be read") from e
         if body.trust_domain != self._core.trust_domain.name:
-            raise WrongRecipient(
-                f"token is for trust domain {ascii(body.trust_domain)}, this is {self._core.trust_domain}"
-            )
+            raise WrongRecipient(f"token is for trust domain {body.trust_domain!a}, this is {self._core.trust_domain}")
         token = tx.token(body.token_id)
         if token is None:
             raise UnknownToken("token is not one of this CA's", hint="ask the admin for a new one: inborn token create")
@@ -118,12 +116,10 @@ class Enrolment:
         now = self._core.clock()
         facts = {"actor": f"token:{token.id.hex()}"}
         if token.withdrawn_at is not None:
-            raise TokenWithdrawn(
-                f"token {token.id.hex()} was withdrawn at {token.withdrawn_at:%Y-%m-%dT%H:%M:%SZ}", **facts
-            )
+            raise TokenWithdrawn(f"token {token.id.hex()} was withdrawn at {moment(token.withdrawn_at)}", **facts)
         if now >= token.expires_at:
             raise TokenExpired(
-                f"token {token.id.hex()} expired at {token.expires_at:%Y-%m-%dT%H:%M:%SZ}, now {now:%Y-%m-%dT%H:%M:%SZ}",
+                f"token {token.id.hex()} expired at {moment(token.expires_at)}, now {moment(now)}",
                 hint="ask the admin for a new one: inborn token create",
                 **facts,
             )
@@ -157,7 +153,7 @@ class Enrolment:
         name, groups = token.name, token.groups
         if before is not None:
             if before.banned_at is not None:
-                raise DeniedError(f"{spiffe_id} is banned since {before.banned_at:%Y-%m-%dT%H:%M:%SZ}")
+                raise DeniedError(f"{spiffe_id} is banned since {moment(before.banned_at)}")
             name, groups = name or before.name, groups or before.groups
             if before.kind is EnrolleeKind.AGENT or before.stopped_at is not None:
                 # Enrolled anew: what the same agent had ends here, and what two holders of one key had. A daemon may
@@ -199,7 +195,7 @@ class Enrolment:
         who = asker.enrollee.spiffe_id
         if asker.enrollee.stopped_at is not None:
             raise RenewalStopped(
-                f"renewal of {who} is stopped since {asker.enrollee.stopped_at:%Y-%m-%dT%H:%M:%SZ}: two holders of one key",
+                f"renewal of {who} is stopped since {moment(asker.enrollee.stopped_at)}: two holders of one key",
                 hint="an admin enrols it again: inborn token create --agent ID (or --id ID)",
             )
         if successor == asker.key.key_hash:

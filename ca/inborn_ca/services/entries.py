@@ -7,11 +7,9 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from inborn.errors import AlreadyExistsError, NotFoundError, RequestError
+from inborn.errors import AlreadyExistsError, InternalError, NotFoundError, RequestError
 from inborn.selector import parse_selector
 from inborn.spiffeid import from_operator_input
-from inborn_proto import admin_pb2, feed_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.entry import Entry, NodeKind, NodeMatch, check_entry, entry_warnings, find_duplicate
@@ -19,6 +17,7 @@ from inborn_ca.ports import Reader, Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.services import audit
 from inborn_ca.services.tokens import find_agent
+from inborn_proto import admin_pb2, feed_pb2
 
 __all__ = ["Entries", "feed_entry"]
 
@@ -151,7 +150,8 @@ class Entries:
         self, tx: Transaction, changes: Changes, before: Entry | None, after: Entry | None, actor: str, action: str
     ) -> Finish:
         entry = after or before
-        assert entry is not None  # one of the two is always given
+        if entry is None:
+            raise InternalError("a change of an entry has neither before nor after")
         changes.entries.append((before, after))
         detail = {
             "id": str(entry.spiffe_id),
@@ -170,7 +170,7 @@ class Entries:
 def _existing(reader: Reader, entry_id: str) -> Entry:
     entry = reader.entry(entry_id)
     if entry is None:
-        raise NotFoundError(f"no entry has id {ascii(entry_id[:80])}", hint="inborn entry list shows them")
+        raise NotFoundError(f"no entry has id {entry_id[:80]!a}", hint="inborn entry list shows them")
     return entry
 
 

@@ -7,16 +7,16 @@ import time
 from collections.abc import Awaitable, Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from inborn.errors import InbornError
 from inborn.revocation import RevocationSet
 from inborn.verify import verify_chain
-from inborn_proto import admin_pb2, signer_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, certificate_der
 from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish, Queue
 from inborn_ca.records import CertificateKind
+from inborn_proto import admin_pb2, signer_pb2
 
 __all__ = ["Health"]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
+
 from inborn.errors import DeniedError, InbornError, RequestError
 from inborn.selector import Selector, parse_selector
-from inborn_proto import ca_pb2, signed_pb2, signer_pb2
-
 from inborn_ca.askers import Asker, believe, used_up
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, Pending, certificate_der
@@ -18,8 +17,9 @@ from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.records import CertificateKind, EnrolleeKind
 from inborn_ca.services import audit
+from inborn_proto import ca_pb2, signed_pb2, signer_pb2
 
-__all__ = ["ISSUE_METHOD", "MAX_ITEMS", "NotAnAgent", "Issuing"]
+__all__ = ["ISSUE_METHOD", "MAX_ITEMS", "Issuing", "NotAnAgent"]
 
 ISSUE_METHOD = "/inborn.v1.Authority/Issue"
 MAX_ITEMS = 500  # a request: 40 ms of work, so that nobody waits longer for his turn

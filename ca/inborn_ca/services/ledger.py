@@ -7,11 +7,10 @@ import json
 from collections.abc import Callable
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from inborn.errors import NotFoundError, RequestError
 from inborn.revocation import RevocationSet
 from inborn.spiffeid import from_operator_input
-from inborn_proto import admin_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, to_rule
 from inborn_ca.ports import CertificateFilter, Reader, Transaction
@@ -20,6 +19,7 @@ from inborn_ca.queue import Finish
 from inborn_ca.records import Alarm, AuditRow, EnrolleeKind, Issued
 from inborn_ca.services.revocation import REASONS, block_message, octets_of_hex
 from inborn_ca.services.tokens import find_agent
+from inborn_proto import admin_pb2
 
 __all__ = ["Ledger", "alarm_message"]
 
@@ -56,7 +56,7 @@ class Ledger:
     ) -> admin_pb2.Certificate:
         row = reader.issued(octets_of_hex(request.serial, "serial"))
         if row is None:
-            raise NotFoundError(f"no certificate has serial {ascii(request.serial[:80])}")
+            raise NotFoundError(f"no certificate has serial {request.serial[:80]!a}")
         return self._certificate(row, revocations)
 
     def all_rules(self, reader: Reader) -> RevocationSet:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from inborn.errors import NotFoundError, RequestError
 from inborn.revocation import RuleKind
 from inborn.spiffeid import SpiffeId, from_operator_input
-from inborn_proto import admin_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, to_rule
 from inborn_ca.ports import CertificateFilter, Transaction
@@ -31,6 +29,7 @@ from inborn_ca.records import (
 )
 from inborn_ca.services import audit
 from inborn_ca.services.tokens import find_agent, make_token
+from inborn_proto import admin_pb2
 
 __all__ = ["REASONS", "Revocations", "add_rule", "block_message", "octets_of_hex", "revoke_certificates_of"]
 
@@ -148,7 +147,7 @@ class Revocations:
             try:
                 kind = BlockKind(kind_text)
             except ValueError as e:
-                raise RequestError(f"{ascii(target[:80])} is no target, such as id:spiffe://... or key:HEX") from e
+                raise RequestError(f"{target[:80]!a} is no target, such as id:spiffe://... or key:HEX") from e
             if kind in (BlockKind.ID, BlockKind.ID_PREFIX):
                 value = str(from_operator_input(value))
             block = tx.find_block([(kind, value)])
@@ -254,7 +253,7 @@ def _reason(name: str) -> int:
     if not name:
         return 0
     if name not in REASONS:
-        raise RequestError(f"{ascii(name[:40])} is no reason; one of {', '.join(REASONS)}")
+        raise RequestError(f"{name[:40]!a} is no reason; one of {', '.join(REASONS)}")
     return REASONS[name]
 
 
@@ -266,4 +265,4 @@ def octets_of_hex(text: str, what: str) -> bytes:
             raise ValueError
         return bytes.fromhex(cleaned if len(cleaned) % 2 == 0 else "0" + cleaned).lstrip(b"\0")
     except ValueError as e:
-        raise RequestError(f"{what} is not hexadecimal: {ascii(text[:80])}") from e
+        raise RequestError(f"{what} is not hexadecimal: {text[:80]!a}") from e

@@ -6,13 +6,12 @@ import datetime as dt
 from collections.abc import Callable
 from importlib.metadata import version
 
-from inborn_proto import admin_pb2
-
 from inborn_ca.authority import activate_at, prepare_at
 from inborn_ca.core import Core
 from inborn_ca.ports import Reader
 from inborn_ca.records import AuthorityState, EnrolleeKind
 from inborn_ca.services.ledger import alarm_message
+from inborn_proto import admin_pb2
 
 __all__ = ["Status"]
 

@@ -11,14 +11,13 @@ from dataclasses import replace
 from inborn.errors import NotFoundError, RequestError
 from inborn.join_token import JoinToken
 from inborn.spiffeid import SpiffeId, from_operator_input
-from inborn_proto import admin_pb2
-
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.ports import Reader, Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.records import Enrollee, EnrolleeKind, Token
 from inborn_ca.services import audit
+from inborn_proto import admin_pb2
 
 __all__ = ["Tokens", "make_token", "token_message"]
 
@@ -95,7 +94,7 @@ class Tokens:
             try:
                 token_id = bytes.fromhex(request.id)
             except ValueError as e:
-                raise RequestError(f"token id is not hexadecimal: {ascii(request.id[:80])}") from e
+                raise RequestError(f"token id is not hexadecimal: {request.id[:80]!a}") from e
             token = tx.token(token_id)
             if token is None:
                 raise NotFoundError(f"no token has id {request.id}")
@@ -131,7 +130,7 @@ def make_token(
         raise RequestError("a token for one daemon is used once")
     for label in (*((name,) if name else ()), *groups):
         if not _NAME.fullmatch(label):
-            raise RequestError(f"name must be letters, digits, . _ - (at most 63): {ascii(label[:80])}")
+            raise RequestError(f"name must be letters, digits, . _ - (at most 63): {label[:80]!a}")
     if name and uses != 1:
         raise RequestError("a token that gives a name is used once")
     if name and any(e.name == name and e.spiffe_id != spiffe_id for e in tx.enrollees()):
@@ -161,7 +160,7 @@ def find_agent(reader: Reader, text: str) -> Enrollee:
     for enrollee in reader.enrollees():
         if enrollee.kind is EnrolleeKind.AGENT and text and text in (str(enrollee.spiffe_id), enrollee.name):
             return enrollee
-    raise NotFoundError(f"no agent is called {ascii(text[:200])}", hint="inborn agent list shows them")
+    raise NotFoundError(f"no agent is called {text[:200]!a}", hint="inborn agent list shows them")
 
 
 def token_message(token: Token, used: int) -> admin_pb2.Token:
