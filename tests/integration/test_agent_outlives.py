@@ -97,7 +97,7 @@ async def test_an_agent_that_was_never_enrolled_and_has_no_ca_does_not_pretend_t
     ca, agent = rig.start_ca(), rig.start_agent()
     agent.kill()
     ca.kill()
-    (rig.data_dir / "agent" / "domain.cache").unlink()
+    (rig.data_dir / "agent" / "domain.cache").unlink(missing_ok=True)
     (rig.data_dir / "agent" / "node.cache").write_bytes(b"garbage")
     process = rig.start_agent()
     assert await refusal(rig) is grpc.StatusCode.UNAVAILABLE
@@ -235,6 +235,6 @@ async def test_a_banned_agent_gives_nothing_out_any_more_also_after_a_restart(ri
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await rest_of(call)
         assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED)
-    agent.kill()
+    assert agent.terminate() == 0
     rig.start_agent()
     assert await refusal(rig) is grpc.StatusCode.UNAVAILABLE
