@@ -139,8 +139,8 @@ def _selectors() -> str:
     lines.append(
         "A selector is one fact about a process. Whose word it is decides what it proves: the **kernel**'s, that of "
         "the **runtime** about something it made itself, or that of whoever **started** the container. One user of a "
-        "machine is one party: a path or a digest tells programs apart, never parties, and counts only beside a fact that "
-        "another user cannot have.\n\n"
+        "machine is one party: a path or a digest tells programs apart, never parties, and counts only beside a fact "
+        "that another user cannot have.\n\n"
     )
     lines += ["| selector | says | whose word | who could forge it |\n", "| --- | --- | --- | --- |\n"]
     for example, says, forger in SELECTORS:

@@ -250,11 +250,9 @@ async def _run(arguments: argparse.Namespace) -> int:
     ended = loop.create_task(front.wait_closed())
     stopped = loop.create_task(stop.wait())
     await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    status = 0 if stop.is_set() else 1
-    if status:
-        _log.event("front.gone")
+    _log.event("signer.stopping", reason="told to" if stop.is_set() else "the front has gone")
     await signer.close()
-    return status
+    return 0
 
 
 if __name__ == "__main__":
