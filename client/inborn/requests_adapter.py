@@ -1,0 +1,37 @@
+"""requests over the library: `session.mount("https://", requests_adapter(source, authorize))`.
+
+httpx and aiohttp need no adapter: they take `client_context(...)` as `verify=` and `ssl=`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from inborn.identity import IdentitySource
+from inborn.tls import client_context
+from inborn.verify import Authorizer
+
+__all__ = ["requests_adapter"]
+
+
+def requests_adapter(source: IdentitySource, authorize: Authorizer) -> Any:
+    """A `requests.adapters.HTTPAdapter` to servers that `authorize` says yes to; the host's name is not looked at.
+
+    `verify=` and `cert=` of a request change nothing. A proxy is not verified by this adapter.
+    """
+    context = client_context(source, authorize)
+    base: Any = importlib.import_module("requests.adapters").HTTPAdapter
+
+    class InbornAdapter(base):  # type: ignore[misc]
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, ssl_context=context, assert_hostname=False, **kwargs)
+
+        def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+            host, pool = super().build_connection_pool_key_attributes(request, True, None)
+            return host, {**pool, "ssl_context": context, "assert_hostname": False, "cert_reqs": "CERT_REQUIRED"}
+
+        def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+            """Nothing: the context verifies."""
+
+    return InbornAdapter()
