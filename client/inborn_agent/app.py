@@ -116,8 +116,9 @@ class Agent:
         sync = Sync(live, own, saver, attendance, acknowledged, self._metrics)
         issuer = Issuer(live, self._ask(own), self._metrics, on_refused=own.refused)
         await self._serve(live, own, sync, attendance, acknowledged, [own.run, sync.run, saver.run, issuer.run])
-        await asyncio.to_thread(state.save_domain, state.domain_bytes(cache))
-        await asyncio.to_thread(state.save_node, state.node_bytes(cache))
+        if cache.is_synced:
+            await asyncio.to_thread(state.save_domain, state.domain_bytes(cache))
+            await asyncio.to_thread(state.save_node, state.node_bytes(cache))
 
     async def _serve(
         self,
