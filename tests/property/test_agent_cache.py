@@ -133,12 +133,13 @@ class CacheMachine(RuleBasedStateMachine):
         return next(want.entry for want in self.asked if want.entry.id == entry_id)
 
     @precondition(lambda self: self.asked)
-    @rule(life=st.sampled_from([-1, 1, 10]))
-    def issue(self, life: int) -> None:
+    @rule(life=st.sampled_from([1, 10]), is_late=st.booleans())
+    def issue(self, life: int, is_late: bool) -> None:
         want = self.asked.pop(0)
+        issued_at = self.now - dt.timedelta(hours=is_late)  # late: it has expired when it comes
         leaf = make_leaf(
-            ISSUING, str(want.entry.spiffe_id), now=self.now, life=dt.timedelta(minutes=life), key=KEY
-        ).svid(issued_at=self.now)
+            ISSUING, str(want.entry.spiffe_id), now=issued_at, life=dt.timedelta(minutes=life), key=KEY
+        ).svid(issued_at=issued_at)
         self.cache.issued(want, leaf, self.now)
 
     @precondition(lambda self: self.asked)
