@@ -24,7 +24,7 @@ from google.protobuf.message import Message
 from inborn import paths
 from inborn.admin import AdminClient
 from inborn.rpc import AioStub
-from inborn_agent.settings import keys_directory
+from inborn_agent.settings import keys_directory, private_runtime_directory
 from inborn_proto import admin_pb2, agent_pb2, workload
 
 M = TypeVar("M", bound=Message)
@@ -204,7 +204,7 @@ class Rig:
             if process.popen.poll() is None:
                 process.kill()
         for data_dir in self.data_dirs:
-            shutil.rmtree(keys_directory(paths.runtime_dir(data_dir) / "agent"), ignore_errors=True)
+            shutil.rmtree(keys_directory(private_runtime_directory(data_dir, {})), ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

@@ -81,10 +81,15 @@ class Settings:
 
 
 def private_runtime_directory(data: Path, environment: Mapping[str, str]) -> Path:
-    """Where what does not outlive the machine's run lies, for the agent's user alone."""
+    """Where what does not outlive the machine's run lies, for the agent's user alone.
+
+    Beside the directory of the Workload API's socket and not below it: containers are given that one, and root in a
+    container would read the keys of every workload.
+    """
     if systemd := environment.get("RUNTIME_DIRECTORY"):
         return Path(systemd.split(":")[0]) / "agent"
-    return paths.runtime_dir(data) / "agent"
+    public = paths.runtime_dir(data)
+    return public.with_name(f"{public.name}-agent")
 
 
 def keys_directory(runtime: Path) -> Path:

@@ -16,7 +16,7 @@ import pytest
 from inborn import paths
 from inborn.svid import X509Svid
 from inborn_agent.identity_store import IdentityStore
-from inborn_agent.settings import keys_directory
+from inborn_agent.settings import keys_directory, private_runtime_directory
 from inborn_agent.tmpfs import is_in_memory
 from inborn_proto import admin_pb2, agent_pb2
 from tests.certificates import make_issuing, make_leaf, make_root
@@ -24,7 +24,7 @@ from tests.fixtures_agent import PATIENCE, Rig
 
 
 def needs_memory_for_keys(rig: Rig) -> None:
-    if not is_in_memory(keys_directory(paths.runtime_dir(rig.data_dir) / "agent").parent):
+    if not is_in_memory(keys_directory(private_runtime_directory(rig.data_dir, {})).parent):
         pytest.skip("needs a tmpfs for keys")
 
 

@@ -30,8 +30,18 @@ def test_everything_lies_below_the_data_directory_that_was_named(tmp_path: Path)
 
 
 def test_systemd_says_where_the_runtime_directory_is(tmp_path: Path) -> None:
-    environment = {"RUNTIME_DIRECTORY": "/run/inborn:/run/other"}
-    assert private_runtime_directory(tmp_path, environment) == Path("/run/inborn/agent")
+    environment = {"RUNTIME_DIRECTORY": "/run/inborn-agent:/run/inborn"}
+    assert private_runtime_directory(tmp_path, environment) == Path("/run/inborn-agent/agent")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_keys_do_not_lie_below_the_directory_that_containers_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "x"))
+    monkeypatch.delenv("INBORN_DATA_DIR", raising=False)
+    settings = Settings.resolve(ca="ca:1", join_token_file="-", data_dir=tmp_path if named else None, environment={})
+    assert settings.socket.parent not in (settings.runtime_dir, *settings.runtime_dir.parents)
 
 
 @pytest.mark.parametrize("ca", ["ca", "ca:", ":1", "ca:0", "ca:65536", "ca:1x", "::1:5", "http://ca:1/"])
