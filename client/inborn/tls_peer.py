@@ -106,9 +106,10 @@ class VerifiedSocket(_Verified, ssl.SSLSocket):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         self._check()
-        data = super().read(len, buffer)
-        self._check()  # whoever waited for octets is told why there are none
-        return data
+        try:
+            return super().read(len, buffer)
+        finally:
+            self._check()  # whoever waited for octets is told why there are none
 
     def write(self, data: Any) -> int:
         self._check()
@@ -150,9 +151,10 @@ class VerifiedObject(_Verified, ssl.SSLObject):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         self._check()
-        data = super().read(len, buffer)
-        self._check()  # whoever waited for octets is told why there are none
-        return data
+        try:
+            return super().read(len, buffer)
+        finally:
+            self._check()  # whoever waited for octets is told why there are none
 
     def write(self, data: Any) -> int:
         self._check()
