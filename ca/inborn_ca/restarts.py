@@ -2,7 +2,8 @@
 
 Who died while serving is started again for ever, at once the first time and with growing pauses when it happens again
 and again: there it is better to serve half of the time than not at all. Who never came up is another matter: after so
-many attempts within a minute something is wrong that no further attempt will mend.
+many attempts within a minute something is wrong that no further attempt will mend. Who was killed (SIGKILL) has not
+failed: that came from outside, from an admin or a machine without memory, and may be over at the next attempt.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ class Restarts:
         self._failed_starts: deque[float] = deque()
         self._in_a_row = 0
 
-    def died(self, now: float, *, served: float | None) -> float | None:
+    def died(self, now: float, *, served: float | None, was_killed: bool = False) -> float | None:
         """The pause in seconds before the next start; None: give up. `served`: for how long; None: never came up."""
-        if served is None:
+        if served is None and not was_killed:
             self._failed_starts.append(now)
             while now - self._failed_starts[0] > WINDOW:
                 self._failed_starts.popleft()
             if len(self._failed_starts) >= self._max_failed_starts:
                 return None
-        elif served >= STABLE_AFTER:
+        elif served is not None and served >= STABLE_AFTER:
             self._in_a_row = 0
         self._in_a_row += 1
         if self._in_a_row == 1:

@@ -119,10 +119,9 @@ class Supervisor:
             self._trust_domain = directory.first_trust_domain()
         owner = self._signer_account
         directory.part("ca", (owner.uid, owner.gid) if owner is not None else (os.geteuid(), os.getegid()))
-        if owner is None:
-            event(
-                "supervisor.one_user", note="signer and front run as one user: the split between them protects little"
-            )
+        if owner is None and os.geteuid() == 0:
+            note = "signer and front run as one user: the split between them protects little"
+            event("supervisor.one_user", note=f'"{note}"')
 
     def _terminated(self, number: int, _frame: object) -> None:
         self._terminations += 1

@@ -118,7 +118,8 @@ class Unit:
             child.forget_pipe()
         if not self.has_served and self._culprits and all(c.process.returncode > 0 for c in self._culprits):
             raise GaveUp(f"{self.name} does not start")  # it has said why; the same would happen again
-        pause = self._restarts.died(now, served=self._served)
+        was_killed = any(child.process.returncode == -signal.SIGKILL for child in self._culprits)
+        pause = self._restarts.died(now, served=self._served, was_killed=was_killed)
         if pause is None:
             raise GaveUp(f"{self.name} has died too often while starting")
         self._enter(State.PAUSED, pause)

@@ -112,12 +112,12 @@ def test_who_says_why_it_cannot_start_is_not_tried_again() -> None:
     unit.stop(patient)
 
 
-def test_who_is_killed_while_it_starts_is_tried_again_up_to_the_limit() -> None:
+def test_who_crashes_while_it_starts_is_tried_again_up_to_the_limit() -> None:
     starts = []
 
     def start() -> list[Child]:
         starts.append(1)
-        return [shell("a", "kill -9 $$")]
+        return [shell("a", "kill -SEGV $$")]
 
     unit = Unit("CA", start, Restarts(max_failed_starts=4))
     unit.start()

@@ -40,3 +40,10 @@ def test_failed_starts_that_lie_far_apart_are_forgiven() -> None:
     restarts = Restarts()
     apart = WINDOW / (MAX_FAILED_STARTS - 2)
     assert all(restarts.died(n * apart, served=None) is not None for n in range(100))
+
+
+def test_who_is_killed_while_it_starts_has_not_failed() -> None:
+    restarts = Restarts()
+    pauses = [restarts.died(n / 10, served=None, was_killed=True) for n in range(100)]
+    assert None not in pauses
+    assert pauses[-1] == LONGEST_PAUSE
