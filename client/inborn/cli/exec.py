@@ -141,6 +141,7 @@ class _Run:
         self._hint = hint
         self._mask = mask
         self._events = events
+        self._started = time.monotonic()  # for a moment, that the agent has not answered yet is no news
         self._written: dict[str, bytes] = {}
         self._complaint = ""
 
@@ -188,7 +189,7 @@ class _Run:
                 return False
             self._files.write(files)
         except (NoIdentity, RequestError, OSError) as error:
-            if str(error) != self._complaint:
+            if str(error) != self._complaint and (self._written or time.monotonic() >= self._started + _RECONSIDER):
                 self._complaint = str(error)
                 say(f"waiting: {error}" if not self._written else f"the files stay as they are: {error}")
             return False

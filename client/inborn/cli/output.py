@@ -140,7 +140,13 @@ def until_text(moment: dt.datetime | None, *, now: dt.datetime) -> str:
     """A time for people: when, and how far away it is."""
     if moment is None:
         return ""
-    distance = moment - now
-    if distance < dt.timedelta():
-        return f"{time_text(moment)} ({format_duration(-distance)} ago)"
-    return f"{time_text(moment)} (in {format_duration(distance)})"
+    distance = _rounded(abs(moment - now))
+    return f"{time_text(moment)} ({distance} ago)" if moment < now else f"{time_text(moment)} (in {distance})"
+
+
+def _rounded(span: dt.timedelta) -> str:
+    """A duration as people say it: days alone from ten days on, and so forth."""
+    for unit in (dt.timedelta(days=1), dt.timedelta(hours=1), dt.timedelta(minutes=1)):
+        if span >= 10 * unit:
+            return format_duration(span // unit * unit)
+    return format_duration(span)

@@ -21,6 +21,9 @@ from inborn.svid import X509Svid
 
 __all__ = ["alias", "fetch", "watch"]
 
+# A source says at once when there is another identity; why there is none may change without a word.
+_RECONSIDER = 1.0  # seconds
+
 
 @click.command(
     help="Show this process's identity: SPIFFE ID, serial, validity. With --write, put it into files that change in "
@@ -97,13 +100,17 @@ def watch(is_json: bool, socket: str | None, data_dir: Path | None) -> None:
     with open_source(workload_endpoint(socket, data_dir)) as source:
         unsubscribe = source.subscribe(arrived.put)
         try:
-            snapshot, last = source.snapshot(), ""
+            snapshot = source.snapshot()
+            last = snapshot.reason  # that the agent has not answered yet is no news
             while True:
                 state = " ".join(svid.facts.serial.hex() for svid in snapshot.svids) or snapshot.reason
                 if state and state != last:
                     _print_change(snapshot, is_json)
                     last = state
-                snapshot = arrived.get()
+                try:
+                    snapshot = arrived.get(timeout=_RECONSIDER)
+                except queue.Empty:
+                    snapshot = source.snapshot()
         finally:
             unsubscribe()
 

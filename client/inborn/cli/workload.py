@@ -15,6 +15,8 @@ from inborn.svid import X509Svid
 
 __all__ = ["choose_svid", "open_source", "wait_for_identity"]
 
+_HINT = "`inborn why` says which selectors this process has"
+
 
 @contextmanager
 def open_source(endpoint: str) -> Iterator[IdentitySource]:
@@ -53,7 +55,8 @@ def wait_for_identity(source: IdentitySource, hint: str | None, patience: dt.tim
             except UnavailableError as error:
                 left = end - time.monotonic()
                 if left <= 0:
-                    raise NoIdentity(error.message, hint="`inborn why` says which selectors this process has") from None
+                    advice = "" if "inborn why" in error.message else _HINT  # the agent may have said so itself
+                    raise NoIdentity(error.message, hint=advice) from None
                 try:
                     snapshot = arrived.get(timeout=left)
                 except queue.Empty:
