@@ -7,7 +7,7 @@ while a transaction runs. Every method that takes or gives rows speaks in the va
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,13 @@ from inborn_ca.records import (
     Block,
     BlockKind,
     Enrollee,
+    Expansion,
     Issued,
     RevocationRecord,
     Token,
 )
 
-__all__ = ["CertificateFilter", "ReadHandle", "Reader", "Store", "Transaction"]
+__all__ = ["Alive", "CertificateFilter", "ReadHandle", "Reader", "Store", "Transaction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,19 @@ class CertificateFilter:
     alive_at: dt.datetime | None = None
     after_serial: bytes = b""
     limit: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alive:
+    """What of the ledger is alive and matches one target."""
+
+    certificates: int
+    identities: int
+    nodes: int
+    examples: tuple[SpiffeId, ...]
+    """Some of the identities."""
+    holders: tuple[SpiffeId, ...]
+    """Agents and enrolled daemons among them: those who have a stream of their own."""
 
 
 class Reader(Protocol):
@@ -64,6 +78,29 @@ class Reader(Protocol):
     def issued(self, serial: bytes) -> Issued | None: ...
     def certificates(self, where: CertificateFilter) -> list[Issued]:
         """By rising serial."""
+        ...
+
+    def count_alive(self, kind: BlockKind, value: str, *, at: dt.datetime) -> Alive:
+        """What a target hits: an ID, a prefix, a key (hex), an entry, a node (its ID) or a selector."""
+        ...
+
+    def alive_serials(
+        self,
+        kind: BlockKind,
+        value: str,
+        cut_offs: Mapping[bytes, bytes | None],
+        *,
+        at: dt.datetime,
+        after: bytes,
+        limit: int,
+    ) -> list[tuple[bytes, bytes]]:
+        """(serial, authority) of what is alive, matches and lies at or below its cut-off, by rising serial."""
+        ...
+
+    def expansion(self, expansion_id: int) -> Expansion | None: ...
+    def open_expansions(self) -> list[Expansion]: ...
+    def command_answer(self, request_id: bytes) -> bytes | None:
+        """What was answered to the command with this idempotency key."""
         ...
 
     def revocations(self, *, dropped: bool = False) -> list[RevocationRecord]: ...
@@ -110,6 +147,12 @@ class Transaction(Reader, Protocol):
 
     def add_revocation(self, row: RevocationRecord) -> None: ...
     def drop_revocation(self, seq: int, at: dt.datetime) -> None: ...
+    def add_expansion(self, expansion: Expansion) -> int:
+        """Returns its id; that of the row is ignored."""
+        ...
+
+    def update_expansion(self, expansion: Expansion) -> None: ...
+    def add_command_answer(self, request_id: bytes, answer: bytes, at: dt.datetime) -> None: ...
     def add_block(self, block: Block) -> None: ...
     def remove_block(self, kind: BlockKind, value: str) -> bool: ...
     def find_block(self, targets: Iterable[tuple[BlockKind, str]]) -> Block | None:

@@ -24,6 +24,7 @@ __all__ = [
     "CertificateKind",
     "Enrollee",
     "EnrolleeKind",
+    "Expansion",
     "Issued",
     "RevocationRecord",
     "Token",
@@ -166,6 +167,29 @@ class Block:
     since: dt.datetime
     actor: str
     revocation_seq: int = 0
+
+    @property
+    def target(self) -> str:
+        return f"{self.kind}:{self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """A target that peers cannot see, being turned into serials; goes on from `after_serial` after a crash."""
+
+    id: int
+    kind: BlockKind
+    value: str
+    cut_offs: Mapping[bytes, bytes | None]
+    reason: int
+    actor: str
+    note: str
+    started_at: dt.datetime
+    after_serial: bytes = b""
+    rules: int = 0
+    revocation_seq: int = 0
+    """Of the last rule that it made."""
+    finished_at: dt.datetime | None = None
 
     @property
     def target(self) -> str:

@@ -61,7 +61,7 @@ ACCESS: Mapping[str, frozenset[CallerClass]] = {
         "CreateToken ListTokens RevokeToken "
         "CreateEntry ListEntries GetEntry UpdateEntry DeleteEntry "
         "ListCertificates GetCertificate ListAgents BanAgent "
-        "Revoke Unblock ListRevocations GetPropagation GetBundle CheckHealth GetStatus "
+        "Revoke GetExpansion Unblock ListRevocations GetPropagation GetBundle CheckHealth GetStatus "
         "ListAudit ListAlarms AcknowledgeAlarm Backup",
         CallerClass.LOCAL_ADMIN,
     ),

@@ -285,32 +285,80 @@ class BanAgentRequest(_message.Message):
     def __init__(self, agent: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RevokeRequest(_message.Message):
-    __slots__ = ("serial", "spiffe_id", "reason", "reissue", "note")
+    __slots__ = ("serial", "spiffe_id", "reason", "reissue", "note", "key", "id_prefix", "entry", "agent", "selector", "dry_run", "expect_count", "request_id")
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REISSUE_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    EXPECT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     serial: str
     spiffe_id: str
     reason: str
     reissue: bool
     note: str
-    def __init__(self, serial: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., reason: _Optional[str] = ..., reissue: bool = ..., note: _Optional[str] = ...) -> None: ...
+    key: str
+    id_prefix: str
+    entry: str
+    agent: str
+    selector: str
+    dry_run: bool
+    expect_count: int
+    request_id: bytes
+    def __init__(self, serial: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., reason: _Optional[str] = ..., reissue: bool = ..., note: _Optional[str] = ..., key: _Optional[str] = ..., id_prefix: _Optional[str] = ..., entry: _Optional[str] = ..., agent: _Optional[str] = ..., selector: _Optional[str] = ..., dry_run: bool = ..., expect_count: _Optional[int] = ..., request_id: _Optional[bytes] = ...) -> None: ...
 
 class RevokeResponse(_message.Message):
-    __slots__ = ("revocation_seq", "log_id", "certificates", "blocked", "token")
+    __slots__ = ("revocation_seq", "log_id", "certificates", "blocked", "token", "identities", "nodes", "dry_run", "examples", "expansion")
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     BLOCKED_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    EXPANSION_FIELD_NUMBER: _ClassVar[int]
     revocation_seq: int
     log_id: bytes
     certificates: int
     blocked: bool
     token: str
-    def __init__(self, revocation_seq: _Optional[int] = ..., log_id: _Optional[bytes] = ..., certificates: _Optional[int] = ..., blocked: bool = ..., token: _Optional[str] = ...) -> None: ...
+    identities: int
+    nodes: int
+    dry_run: bool
+    examples: _containers.RepeatedScalarFieldContainer[str]
+    expansion: int
+    def __init__(self, revocation_seq: _Optional[int] = ..., log_id: _Optional[bytes] = ..., certificates: _Optional[int] = ..., blocked: bool = ..., token: _Optional[str] = ..., identities: _Optional[int] = ..., nodes: _Optional[int] = ..., dry_run: bool = ..., examples: _Optional[_Iterable[str]] = ..., expansion: _Optional[int] = ...) -> None: ...
+
+class ExpansionRequest(_message.Message):
+    __slots__ = ("id", "wait_ms")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    wait_ms: int
+    def __init__(self, id: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+
+class ExpansionResponse(_message.Message):
+    __slots__ = ("id", "target", "rules", "finished", "revocation_seq")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    target: str
+    rules: int
+    finished: bool
+    revocation_seq: int
+    def __init__(self, id: _Optional[int] = ..., target: _Optional[str] = ..., rules: _Optional[int] = ..., finished: bool = ..., revocation_seq: _Optional[int] = ...) -> None: ...
 
 class UnblockRequest(_message.Message):
     __slots__ = ("target",)

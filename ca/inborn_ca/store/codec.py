@@ -11,7 +11,6 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from inborn.revocation import RuleKind
 from inborn.selector import Selector, parse_selector
 from inborn.spiffeid import SpiffeId, parse_spiffe_id
 from inborn_ca.entry import Entry, NodeKind, NodeMatch
@@ -21,12 +20,9 @@ from inborn_ca.records import (
     AuditRow,
     AuthorityRecord,
     AuthorityState,
-    Block,
-    BlockKind,
     CertificateKind,
     Enrollee,
     EnrolleeKind,
-    RevocationRecord,
     Token,
 )
 from inborn_ca.request_numbers import WINDOW_OCTETS
@@ -36,12 +32,10 @@ __all__ = [
     "ASKER_COLUMNS",
     "AUDIT_COLUMNS",
     "AUTHORITY_COLUMNS",
-    "BLOCK_COLUMNS",
     "ENROLLEE_COLUMNS",
     "ENTRY_COLUMNS",
     "KINDS",
     "KIND_NUMBERS",
-    "REVOCATION_COLUMNS",
     "TOKEN_COLUMNS",
     "Row",
     "alarm",
@@ -52,18 +46,17 @@ __all__ = [
     "audit_row",
     "authority",
     "authority_row",
-    "block",
-    "block_row",
     "enrollee",
     "enrollee_row",
     "entry",
     "entry_row",
     "from_micros",
     "id_or_none",
-    "revocation",
-    "revocation_row",
+    "json_text",
+    "micros_or_none",
     "selectors",
     "selectors_text",
+    "time_or_none",
     "to_micros",
     "token",
     "token_row",
@@ -95,11 +88,11 @@ def from_micros(micros: int) -> dt.datetime:
     return _EPOCH + dt.timedelta(microseconds=micros)
 
 
-def _micros(time: dt.datetime | None) -> int | None:
+def micros_or_none(time: dt.datetime | None) -> int | None:
     return None if time is None else to_micros(time)
 
 
-def _time(micros: int | None) -> dt.datetime | None:
+def time_or_none(micros: int | None) -> dt.datetime | None:
     return None if micros is None else from_micros(micros)
 
 
@@ -107,12 +100,12 @@ def id_or_none(text: str | None) -> SpiffeId | None:
     return None if text is None else parse_spiffe_id(text)
 
 
-def _json(value: object) -> str:
+def json_text(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def selectors_text(values: Sequence[Selector]) -> str:
-    return _json([str(value) for value in values])
+    return json_text([str(value) for value in values])
 
 
 def selectors(text: str) -> tuple[Selector, ...]:
@@ -130,11 +123,11 @@ def authority_row(record: AuthorityRecord) -> Row:
         str(record.state),
         record.certificate.public_bytes(Encoding.DER),
         to_micros(record.created_at),
-        _micros(record.activated_at),
+        micros_or_none(record.activated_at),
         record.crl,
         record.crl_number,
-        _micros(record.crl_this_update),
-        _micros(record.crl_next_update),
+        micros_or_none(record.crl_this_update),
+        micros_or_none(record.crl_next_update),
     )
 
 
@@ -145,11 +138,11 @@ def authority(row: Row) -> AuthorityRecord:
         state=AuthorityState(state),
         certificate=x509.load_der_x509_certificate(certificate),
         created_at=from_micros(created_at),
-        activated_at=_time(activated_at),
+        activated_at=time_or_none(activated_at),
         crl=crl,
         crl_number=number,
-        crl_this_update=_time(this_update),
-        crl_next_update=_time(next_update),
+        crl_this_update=time_or_none(this_update),
+        crl_next_update=time_or_none(next_update),
     )
 
 
@@ -167,8 +160,8 @@ def token_row(record: Token) -> Row:
         record.created_by,
         None if record.spiffe_id is None else str(record.spiffe_id),
         record.name,
-        _json(record.groups),
-        _micros(record.withdrawn_at),
+        json_text(record.groups),
+        micros_or_none(record.withdrawn_at),
     )
 
 
@@ -185,7 +178,7 @@ def token(row: Row) -> Token:
         spiffe_id=id_or_none(spiffe_id),
         name=name,
         groups=tuple(json.loads(groups)),
-        withdrawn_at=_time(withdrawn_at),
+        withdrawn_at=time_or_none(withdrawn_at),
     )
 
 
@@ -199,9 +192,9 @@ def enrollee_row(record: Enrollee) -> Row:
         to_micros(record.enrolled_at),
         record.token_id,
         record.name,
-        _json(record.groups),
-        _micros(record.banned_at),
-        _micros(record.stopped_at),
+        json_text(record.groups),
+        micros_or_none(record.banned_at),
+        micros_or_none(record.stopped_at),
     )
 
 
@@ -214,8 +207,8 @@ def enrollee(row: Row) -> Enrollee:
         token_id=token_id,
         name=name,
         groups=tuple(json.loads(groups)),
-        banned_at=_time(banned_at),
-        stopped_at=_time(stopped_at),
+        banned_at=time_or_none(banned_at),
+        stopped_at=time_or_none(stopped_at),
     )
 
 
@@ -259,7 +252,7 @@ def entry_row(record: Entry) -> Row:
         str(record.node.kind),
         record.node.value,
         record.ttl // _MICRO,
-        _json(record.dns_names),
+        json_text(record.dns_names),
         record.common_name,
         record.hint,
         int(record.admin),
@@ -290,60 +283,6 @@ def entry(row: Row) -> Entry:
     )
 
 
-REVOCATION_COLUMNS = "seq, kind, value, cut_offs, reason, blocks, actor, note, revoked_at, alive_until, dropped_at"
-
-
-def revocation_row(record: RevocationRecord) -> Row:
-    cut_offs = {key.hex(): None if serial is None else serial.hex() for key, serial in record.cut_offs.items()}
-    return (
-        record.seq,
-        record.kind.value,
-        record.value,
-        _json(cut_offs),
-        record.reason,
-        int(record.blocks),
-        record.actor,
-        record.note,
-        to_micros(record.revoked_at),
-        to_micros(record.alive_until),
-        _micros(record.dropped_at),
-    )
-
-
-def revocation(row: Row) -> RevocationRecord:
-    seq, kind, value, cut_offs, reason, blocks, actor, note, revoked_at, alive_until, dropped_at = row
-    return RevocationRecord(
-        seq=seq,
-        kind=RuleKind(kind),
-        value=value,
-        cut_offs={
-            bytes.fromhex(key): None if serial is None else bytes.fromhex(serial)
-            for key, serial in json.loads(cut_offs).items()
-        },
-        reason=reason,
-        blocks=bool(blocks),
-        actor=actor,
-        note=note,
-        revoked_at=from_micros(revoked_at),
-        alive_until=from_micros(alive_until),
-        dropped_at=_time(dropped_at),
-    )
-
-
-BLOCK_COLUMNS = "kind, value, since, actor, revocation_seq"
-
-
-def block_row(record: Block) -> Row:
-    return (str(record.kind), record.value, to_micros(record.since), record.actor, record.revocation_seq)
-
-
-def block(row: Row) -> Block:
-    kind, value, since, actor, revocation_seq = row
-    return Block(
-        kind=BlockKind(kind), value=value, since=from_micros(since), actor=actor, revocation_seq=revocation_seq
-    )
-
-
 AUDIT_COLUMNS = "id, at, actor, action, subject, detail, origin, count"
 
 
@@ -354,7 +293,7 @@ def audit_row(record: AuditRow) -> Row:
         record.actor,
         record.action,
         record.subject,
-        _json(dict(record.detail)),
+        json_text(dict(record.detail)),
         record.origin,
         record.count,
     )
@@ -383,7 +322,7 @@ def alike(record: AuditRow) -> bytes:
         str(record.detail.get("kind", "")),
         to_micros(record.at) // _MINUTE,
     )
-    return hashlib.sha256(_json(parts).encode()).digest()[:16]
+    return hashlib.sha256(json_text(parts).encode()).digest()[:16]
 
 
 ALARM_COLUMNS = "id, kind, subject, message, opened_at, count, acknowledged_at, acknowledged_by"
@@ -398,6 +337,6 @@ def alarm(row: Row) -> Alarm:
         message=message,
         opened_at=from_micros(opened_at),
         count=count,
-        acknowledged_at=_time(acknowledged_at),
+        acknowledged_at=time_or_none(acknowledged_at),
         acknowledged_by=acknowledged_by,
     )

@@ -18,12 +18,14 @@ from inborn_ca.records import (
     AuthorityRecord,
     Block,
     Enrollee,
+    Expansion,
     Issued,
     RevocationRecord,
     Token,
 )
 from inborn_ca.serial import serial_floor
-from inborn_ca.store import codec
+from inborn_ca.store import codec, denial_codec
+from inborn_ca.store.alive import AliveQueries
 from inborn_ca.store.handle import Handle
 
 __all__ = ["Queries", "SqliteReader"]
@@ -43,7 +45,7 @@ LEFT JOIN selector_set AS s ON s.id = i.selectors
 """
 
 
-class Queries:
+class Queries(AliveQueries):
     """What `ports.Reader` asks for, on one handle."""
 
     def __init__(self, handle: Handle) -> None:
@@ -134,8 +136,8 @@ class Queries:
     def revocations(self, *, dropped: bool = False) -> list[RevocationRecord]:
         """By rising seq; with `dropped` also those that are no longer in the list."""
         where = "" if dropped else "WHERE dropped_at IS NULL"
-        rows = self._handle.rows(f"SELECT {codec.REVOCATION_COLUMNS} FROM revocation {where} ORDER BY seq")
-        return [codec.revocation(row) for row in rows]
+        rows = self._handle.rows(f"SELECT {denial_codec.REVOCATION_COLUMNS} FROM revocation {where} ORDER BY seq")
+        return [denial_codec.revocation(row) for row in rows]
 
     def revocation_seq(self) -> int:
         """The length of the revocation log; what was dropped counts."""
@@ -143,8 +145,8 @@ class Queries:
         return int(row[0] or 0) if row else 0
 
     def blocks(self) -> list[Block]:
-        rows = self._handle.rows(f"SELECT {codec.BLOCK_COLUMNS} FROM block ORDER BY kind, value")
-        return [codec.block(row) for row in rows]
+        rows = self._handle.rows(f"SELECT {denial_codec.BLOCK_COLUMNS} FROM block ORDER BY kind, value")
+        return [denial_codec.block(row) for row in rows]
 
     def audit(self, *, after_id: int, limit: int, action: str = "", newest: bool = False) -> list[AuditRow]:
         """Rows above `after_id` by rising id: the first `limit` of them, or with `newest` the last."""
@@ -161,6 +163,21 @@ class Queries:
         where = "" if acknowledged else "WHERE acknowledged_at IS NULL"
         rows = self._handle.rows(f"SELECT {codec.ALARM_COLUMNS} FROM alarm {where} ORDER BY id")
         return [codec.alarm(row) for row in rows]
+
+    def expansion(self, expansion_id: int) -> Expansion | None:
+        columns = denial_codec.EXPANSION_COLUMNS
+        row = self._handle.row(f"SELECT id, {columns} FROM expansion WHERE id = ?", (expansion_id,))
+        return None if row is None else denial_codec.expansion(row)
+
+    def open_expansions(self) -> list[Expansion]:
+        """Those that are not finished, oldest first."""
+        columns = denial_codec.EXPANSION_COLUMNS
+        rows = self._handle.rows(f"SELECT id, {columns} FROM expansion WHERE finished_at IS NULL ORDER BY id")
+        return [denial_codec.expansion(row) for row in rows]
+
+    def command_answer(self, request_id: bytes) -> bytes | None:
+        row = self._handle.row("SELECT answer FROM command_answer WHERE request_id = ?", (request_id,))
+        return None if row is None else bytes(row[0])
 
     def iter_alive(self, *, at: dt.datetime) -> Iterator[Issued]:
         """Every certificate that has not expired, by rising serial, page by page: none is held open in between."""

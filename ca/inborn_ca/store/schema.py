@@ -150,6 +150,27 @@ CREATE INDEX revocation_in_force ON revocation (seq) WHERE dropped_at IS NULL;
 CREATE TRIGGER revocation_is_for_ever BEFORE DELETE ON revocation
 BEGIN SELECT RAISE(ABORT, 'a revocation is for ever'); END;
 
+CREATE TABLE expansion (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    cut_offs TEXT NOT NULL,
+    reason INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    note TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    after_serial BLOB NOT NULL,
+    rules INTEGER NOT NULL,
+    revocation_seq INTEGER NOT NULL,
+    finished_at INTEGER
+) STRICT;
+CREATE INDEX expansion_open ON expansion (id) WHERE finished_at IS NULL;
+CREATE TABLE command_answer (
+    request_id BLOB PRIMARY KEY,
+    answer BLOB NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE block (
     kind TEXT NOT NULL,
     value TEXT NOT NULL,

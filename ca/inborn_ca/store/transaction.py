@@ -25,12 +25,13 @@ from inborn_ca.records import (
     BlockKind,
     CertificateKind,
     Enrollee,
+    Expansion,
     Issued,
     RevocationRecord,
     Token,
 )
 from inborn_ca.serial import serial_time
-from inborn_ca.store import codec
+from inborn_ca.store import codec, denial_codec
 from inborn_ca.store.errors import ConstraintBroken
 from inborn_ca.store.handle import Handle
 from inborn_ca.store.interning import Names
@@ -217,7 +218,7 @@ class SqliteTransaction(Queries):
         expected = self.revocation_seq() + 1
         if row.seq != expected:
             raise InternalError(f"revocation {row.seq} does not follow on the log, which goes on with {expected}")
-        self._insert("revocation", codec.REVOCATION_COLUMNS, codec.revocation_row(row))
+        self._insert("revocation", denial_codec.REVOCATION_COLUMNS, denial_codec.revocation_row(row))
 
     def drop_revocation(self, seq: int, at: dt.datetime) -> None:
         """Take it from the list; it stays in the log. Raises `NotFoundError`."""
@@ -227,11 +228,31 @@ class SqliteTransaction(Queries):
         if not cursor.rowcount:
             raise NotFoundError(f"no revocation {seq}")
 
+    def add_expansion(self, expansion: Expansion) -> int:
+        self._insert("expansion", denial_codec.EXPANSION_COLUMNS, denial_codec.expansion_row(expansion))
+        row = self._handle.row("SELECT last_insert_rowid()")
+        return int(row[0]) if row is not None else 0
+
+    def update_expansion(self, expansion: Expansion) -> None:
+        self._handle.execute(
+            "UPDATE expansion SET after_serial = ?, rules = ?, revocation_seq = ?, finished_at = ? WHERE id = ?",
+            (
+                expansion.after_serial,
+                expansion.rules,
+                expansion.revocation_seq,
+                codec.micros_or_none(expansion.finished_at),
+                expansion.id,
+            ),
+        )
+
+    def add_command_answer(self, request_id: bytes, answer: bytes, at: dt.datetime) -> None:
+        self._handle.execute("INSERT INTO command_answer VALUES (?, ?, ?)", (request_id, answer, codec.to_micros(at)))
+
     def add_block(self, block: Block) -> None:
         """A block that is there already stays as it is."""
         self._handle.execute(
-            f"INSERT INTO block ({codec.BLOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            codec.block_row(block),
+            f"INSERT INTO block ({denial_codec.BLOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            denial_codec.block_row(block),
         )
         self._has_blocks = True
 
@@ -248,10 +269,10 @@ class SqliteTransaction(Queries):
             return None
         for kind, value in targets:
             row = self._handle.row(
-                f"SELECT {codec.BLOCK_COLUMNS} FROM block WHERE kind = ? AND value = ?", (str(kind), value)
+                f"SELECT {denial_codec.BLOCK_COLUMNS} FROM block WHERE kind = ? AND value = ?", (str(kind), value)
             )
             if row is not None:
-                return codec.block(row)
+                return denial_codec.block(row)
         return None
 
     # Audit trail and alarms.
