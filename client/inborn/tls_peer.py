@@ -9,7 +9,6 @@ from __future__ import annotations
 import _ssl  # what 3.11 and 3.12 keep their chains in
 import asyncio
 import contextlib
-import gc
 import logging
 import socket
 import ssl
@@ -23,6 +22,7 @@ from inborn.connections import Connection, Connections
 from inborn.errors import InbornError, UnauthenticatedError
 from inborn.spiffeid import SpiffeId
 from inborn.svid import CertificateFacts, parse_chain
+from inborn.transports import abort_transport
 
 __all__ = ["PeerRefused", "VerifiedObject", "VerifiedSocket", "peer_chain"]
 
@@ -130,8 +130,9 @@ class VerifiedObject(_Verified, ssl.SSLObject):
             loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
-        ref = weakref.ref(self)
-        self._verify(lambda: _abort_transport(ref, loop))
+        ref: weakref.ref[ssl.SSLObject] = weakref.ref(self)
+        # Where there is no loop of asyncio's, the next read or write raises.
+        self._verify(lambda: None if loop is None else abort_transport(ref, loop))
 
     def close_with(self, close: Callable[[InbornError], None]) -> None:
         """Say how the connection is closed, for an owner who has the transport at hand."""
@@ -171,42 +172,3 @@ def _shut_down(ref: weakref.ref[VerifiedSocket]) -> None:
         with contextlib.suppress(OSError):
             # Not SSLSocket's own: that would drop the TLS layer, and what is buffered would be read as plain octets.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-def _abort_transport(ref: weakref.ref[VerifiedObject], loop: asyncio.AbstractEventLoop | None) -> None:
-    """Close the transport above a TLS object. Where there is none, or none is found, the next read or write raises."""
-    ssl_object = ref()
-    if ssl_object is None or loop is None or loop.is_closed():
-        return
-    transport = _find_transport(ssl_object)
-    if transport is not None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed between
-            loop.call_soon_threadsafe(transport.abort)
-
-
-def _find_transport(ssl_object: VerifiedObject) -> Any:
-    """The transport whose `ssl_object` this is. asyncio tells a TLS object nothing of its transport, and this is needed
-    only when a live peer is refused, so the garbage collector is asked who holds it (works for uvloop as well)."""
-    seen: set[int] = set()
-    frontier: list[Any] = [ssl_object]
-    for _ in range(4):  # object <- (dict) <- protocol <- (dict) <- transport
-        holders = [
-            holder
-            for holder in gc.get_referrers(*frontier)
-            if id(holder) not in seen
-            and holder is not frontier
-            and (isinstance(holder, dict) or "ssl" in type(holder).__name__.lower())
-        ]
-        for holder in holders:
-            if (
-                not isinstance(holder, dict | VerifiedObject)
-                and hasattr(holder, "abort")
-                and hasattr(holder, "get_extra_info")
-                and holder.get_extra_info("ssl_object") is ssl_object
-            ):
-                return holder
-        seen.update(map(id, holders))
-        frontier = holders
-        if not frontier:
-            break
-    return None

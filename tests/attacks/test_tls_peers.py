@@ -291,6 +291,31 @@ async def test_idle_asyncio_connection_of_a_revoked_client_is_closed(authority: 
     server.close()
 
 
+async def test_many_connections_of_a_revoked_client_are_closed_together(authority: MemoryAuthority) -> None:
+    """Finding what to close is dear: it must be done once, not for each connection."""
+    context = server_context(authority.source(SERVER), authorize_any())
+    served: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: served.append(writer), "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    revoked = client_context(apart(authority, CLIENT), authorize_any())
+    bystander = client_context(apart(authority, OTHER), authorize_any())
+    doomed = [await asyncio.open_connection("127.0.0.1", port, ssl=revoked) for _ in range(60)]
+    spared = [await asyncio.open_connection("127.0.0.1", port, ssl=bystander) for _ in range(5)]
+    while len(served) < 65:
+        await asyncio.sleep(0)  # the server has yet to see the last ones
+    authority.revoke(CLIENT)
+    async with asyncio.timeout(2):
+        for reader, _ in doomed:
+            assert await reader.read(1) == b""
+    assert len(context.connections) == 5
+    for reader, writer in spared:
+        assert not reader.at_eof()
+        writer.close()
+    for writer in served:
+        writer.close()
+    server.close()
+
+
 def test_peer_whose_root_is_withdrawn_is_cut_off(authority: MemoryAuthority, serve: Serve) -> None:
     source = authority.source(SERVER)
     server = serve(source)
