@@ -25,6 +25,8 @@ class Changes:
     """Whose names, groups or state changed: their node feed starts anew."""
     disconnect: list[SpiffeId] = field(default_factory=list)
     """Whose streams are to be ended."""
+    expanding: bool = False
+    """An expansion was opened."""
     audited: bool = False
 
     @property
@@ -40,4 +42,5 @@ class Changes:
         self.entries += other.entries
         self.enrollees += other.enrollees
         self.disconnect += other.disconnect
+        self.expanding |= other.expanding
         self.audited |= other.audited

@@ -58,6 +58,7 @@ class Feeds:
         self._chain_ends_at = core.clock()
         self._nodes: dict[str, _NodeFeed] = {}
         self._snapshot: feed_pb2.FeedMessage | None = None
+        self._made_at_ms = 0
 
     # -- the log key -------------------------------------------------------------------------------------------------
 
@@ -178,7 +179,9 @@ class Feeds:
     def _message(self, body: feed_pb2.FeedBody) -> feed_pb2.FeedMessage:
         body.trust_domain = self._core.trust_domain.name
         body.log_id = self._core.log_id
-        body.made_at_ms = int(self._core.clock().timestamp() * 1000)
+        # Later than every message before it, also when the clock was set back: by it readers know what is news.
+        self._made_at_ms = max(int(self._core.clock().timestamp() * 1000), self._made_at_ms + 1)
+        body.made_at_ms = self._made_at_ms
         octets = body.SerializeToString()
         return feed_pb2.FeedMessage(
             body=octets, signature=sign_octets(self._key, FEED_CONTEXT, octets), log_chain=self._chain

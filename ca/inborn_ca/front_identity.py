@@ -31,7 +31,7 @@ __all__ = ["FrontIdentity"]
 
 log = get_logger("ca.identity")
 
-_LONGEST_SLEEP = 60.0  # seconds: a clock that was set is noticed within this time
+_LONGEST_SLEEP = 5.0  # seconds: a clock that was set, or a machine that was asleep, is noticed within this time
 
 
 class FrontIdentity:

@@ -1,7 +1,8 @@
 """What the front knows of its trust domain, from the messages that pass through it (no input or output).
 
 The front believes the signer, so signatures are not checked here; the agents check them. Recent messages are kept, so
-that a stream which was cut can go on where it was.
+that a stream which was cut can go on where it was: those under the signer's present log certificate, because whoever
+comes back could not verify the others once theirs has expired.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class KnownDomain:
         """DER of issuing authorities that are tainted or revoked."""
         self.heartbeat: bytes = b""
         """The newest one as it goes to the agents; empty before the first."""
+        self.log_chain: tuple[bytes, ...] = ()
+        """The certificate that the newest message is signed under, and its issuer; DER."""
         self._recent: deque[_Recent] = deque()
         self._recent_octets = 0
 
@@ -62,8 +65,7 @@ class KnownDomain:
         rules = [rule_from_wire(rule) for rule in body.domain.revocations]
         added = self.revocations.apply_snapshot(body.log_id, body.domain.revocation_seq, rules)
         self.log_id, self.revision = body.log_id, body.revision
-        self._recent.clear()
-        self._recent_octets = 0
+        self._forget_recent(message)
         return added
 
     def apply(self, message: feed_pb2.FeedMessage, octets: bytes) -> list[RevocationRule]:
@@ -74,6 +76,8 @@ class KnownDomain:
         body = _parse(message)
         if body.log_id != self.log_id:
             raise MissedMessage(f"message is of log {body.log_id.hex()}, known is {self.log_id.hex()}")
+        if tuple(message.log_chain) != self.log_chain:
+            self._forget_recent(message)
         if body.WhichOneof("content") == "heartbeat":
             if body.revision > self.revision:
                 raise MissedMessage(f"heartbeat is of revision {body.revision}, known is {self.revision}")
@@ -105,6 +109,11 @@ class KnownDomain:
             if recent.previous == revision:
                 return [later.octets for later in list(self._recent)[n:]]
         return None
+
+    def _forget_recent(self, message: feed_pb2.FeedMessage) -> None:
+        self.log_chain = tuple(message.log_chain)
+        self._recent.clear()
+        self._recent_octets = 0
 
     def _take_authorities(self, update: feed_pb2.DomainUpdate) -> None:
         if update.roots and list(update.roots) != self.bundle.ders():

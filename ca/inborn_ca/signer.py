@@ -37,6 +37,7 @@ from inborn_ca.rpc.calls import Calls
 from inborn_ca.rpc.front_calls import FrontCalls
 from inborn_ca.services.authorities import Authorities
 from inborn_ca.services.entries import Entries
+from inborn_ca.services.expansion import Expander
 from inborn_ca.services.health import Health
 from inborn_ca.services.status import Status
 from inborn_ca.store import open_store
@@ -95,6 +96,7 @@ class Signer:
         self.authorities = Authorities(core)
         self.maintenance = Maintenance(core, self.queue, self.feeds, self.authorities, self.propagation, reader)
         self.front_calls = FrontCalls(core, reader, self.feeds, self.propagation)
+        self.expander = Expander(core, self.queue, reader)
         status = Status(
             core,
             addresses=lambda: (self.front_calls.bootstrap_address, self.front_calls.api_address),
@@ -106,10 +108,11 @@ class Signer:
             self.queue,
             reader=reader,
             front=self.front_calls,
-            entries=Entries(core, min_ttl=min_ttl),
+            entries=Entries(core, min_ttl=min_ttl, ca_names=self.front_calls.dns_names),
             health=Health(core, self.queue, self._probe),
             status=status,
             propagation=self.propagation,
+            expander=self.expander,
         )
         self._front_table = Calls(self.queue, self.front_calls.table())
         self._admin_table = Calls(self.queue, self.admin_calls.table())
@@ -130,6 +133,7 @@ class Signer:
             front, on_requests=self._from_front, on_closed=self._front_closed, pauses_reading=True, name="the front"
         )
         await self._listen(admin_socket)
+        self.expander.start()
         self._task = asyncio.get_running_loop().create_task(self.maintenance.run())
         return self._front
 
@@ -138,6 +142,7 @@ class Signer:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        await self.expander.close()
         if self._server is not None:
             self._server.close()
         for link in list(self._admins):
@@ -169,6 +174,8 @@ class Signer:
             if self._front is not None:
                 self._front.notify(_DISCONNECT, signer_pb2.NodeFeedRequest(spiffe_id=str(spiffe_id)))
         self.maintenance.changed(changes)
+        if changes.expanding:
+            self.expander.start()
         self.admin_calls.audited()
 
     # -- admins ------------------------------------------------------------------------------------------------------

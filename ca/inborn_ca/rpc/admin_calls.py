@@ -17,6 +17,7 @@ from inborn_ca.rpc.calls import Call, Direct, Later, Queued
 from inborn_ca.rpc.front_calls import FrontCalls
 from inborn_ca.services.backups import Backups
 from inborn_ca.services.entries import Entries
+from inborn_ca.services.expansion import Expander
 from inborn_ca.services.health import Health
 from inborn_ca.services.ledger import Ledger
 from inborn_ca.services.revocation import Revocations
@@ -45,6 +46,7 @@ class AdminCalls:
         health: Health,
         status: Status,
         propagation: Propagation,
+        expander: Expander,
     ) -> None:
         self._core = core
         self._queue = queue
@@ -60,6 +62,7 @@ class AdminCalls:
         self._health = health
         self._status = status
         self._propagation = propagation
+        self._expander = expander
         self._audited = asyncio.Event()
 
     def table(self) -> Mapping[str, Call]:
@@ -84,6 +87,7 @@ class AdminCalls:
             "ListAgents": Later(lambda m, _: self._agents()),
             "BanAgent": Queued(revocations.ban),
             "Revoke": Queued(revocations.revoke),
+            "GetExpansion": Later(lambda m, _: self._expander.wait(m)),
             "Unblock": Queued(revocations.unblock),
             "ListRevocations": Direct(lambda m, _: ledger.revocations(reader, m)),
             "GetPropagation": Later(lambda m, _: self._propagation.wait(m.revocation_seq, m.wait_ms)),

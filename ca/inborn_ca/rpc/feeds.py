@@ -102,7 +102,7 @@ class FeedHub:
         self._domain = domain
         self._callers = callers
         self._streams: dict[str, list[Stream]] = {}  # by SPIFFE ID
-        self._snapshot: tuple[int, asyncio.Task[bytes]] | None = None
+        self._snapshot: tuple[tuple[int, tuple[bytes, ...]], asyncio.Task[bytes]] | None = None
         self._refresh: asyncio.Task[None] | None = None
         self.resyncs = 0
 
@@ -146,9 +146,10 @@ class FeedHub:
                 self._offer(other, octets)  # its next message follows on this one
 
     async def _domain_snapshot(self) -> bytes:
-        """One for all who need it at this revision."""
-        if self._snapshot is None or self._snapshot[0] != self._domain.revision or _failed(self._snapshot[1]):
-            self._snapshot = (self._domain.revision, asyncio.create_task(self._fetch_snapshot()))
+        """One for all who need it at this revision, signed under the present log certificate."""
+        at = (self._domain.revision, self._domain.log_chain)
+        if self._snapshot is None or self._snapshot[0] != at or _failed(self._snapshot[1]):
+            self._snapshot = (at, asyncio.create_task(self._fetch_snapshot()))
         return await asyncio.shield(self._snapshot[1])
 
     async def _fetch_snapshot(self) -> bytes:

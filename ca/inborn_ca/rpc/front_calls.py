@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 
 from inborn.errors import RequestError
@@ -83,6 +84,11 @@ class FrontCalls:
 
         return command
 
+    def dns_names(self) -> list[str]:
+        """The DNS names under which the CA is reached, as far as the front has been told one."""
+        hosts = {address.rpartition(":")[0] for address in (self.bootstrap_address, self.api_address)}
+        return sorted(host for host in hosts if host and not _is_ip(host))
+
     def node_state(self, node: str) -> tuple[Enrollee | None, list[Entry]]:
         """An agent and all entries, for its node feed; a daemon has none."""
         enrollee = self._reader.enrollee(_id(node))
@@ -127,6 +133,14 @@ class FrontCalls:
         """The link to the front has ended, and all streams with it."""
         self._feeds.close_all()
         self._propagation.all_disconnected()
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _id(text: str) -> SpiffeId:

@@ -29,7 +29,8 @@ from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.records import AskerKey, CertificateKind, Enrollee, EnrolleeKind, Token
 from inborn_ca.services import audit
-from inborn_ca.services.revocation import revoke_certificates_of
+from inborn_ca.services.rules import revoke_certificates_of
+from inborn_ca.services.targets import REASONS
 from inborn_proto import ca_pb2, signer_pb2
 
 __all__ = [
@@ -159,7 +160,12 @@ class Enrolment:
                 # Enrolled anew: what the same agent had ends here, and what two holders of one key had. A daemon may
                 # have several instances of one ID, each with a token of its own.
                 revoke_certificates_of(
-                    self._core, tx, changes, before.spiffe_id, actor=f"token:{token.id.hex()}", reason="superseded"
+                    self._core,
+                    tx,
+                    changes,
+                    before.spiffe_id,
+                    actor=f"token:{token.id.hex()}",
+                    reason=REASONS["superseded"],
                 )
         changes.enrollees.append(spiffe_id)
         return Enrollee(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from inborn.errors import AlreadyExistsError, InternalError, NotFoundError, RequestError
@@ -27,9 +27,13 @@ _SETTABLE = frozenset({"selectors", "node", "ttl", "dns", "cn", "hint", "admin"}
 class Entries:
     """Commands and reads behind `inborn entry`."""
 
-    def __init__(self, core: Core, *, min_ttl: dt.timedelta) -> None:
+    def __init__(
+        self, core: Core, *, min_ttl: dt.timedelta, ca_names: Callable[[], Sequence[str]] = lambda: ()
+    ) -> None:
+        """`ca_names` gives the DNS names under which the CA itself is reached: no entry may have them."""
         self._core = core
         self._min_ttl = min_ttl
+        self._ca_names = ca_names
 
     def create(self, request: admin_pb2.CreateEntryRequest, actor: str) -> Callable[[Transaction, Changes], Finish]:
         """Finishes with an `EntryResponse`; warnings say where an entry rests on too little."""
@@ -125,6 +129,7 @@ class Entries:
             trust_domain=self._core.trust_domain,
             min_ttl=self._min_ttl,
             max_ttl=self._core.lifetimes.workload_max,
+            ca_names=self._ca_names(),
         )
 
     def _ttl(self, seconds: int) -> dt.timedelta:

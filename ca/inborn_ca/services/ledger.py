@@ -17,7 +17,8 @@ from inborn_ca.ports import CertificateFilter, Reader, Transaction
 from inborn_ca.propagation import Propagation
 from inborn_ca.queue import Finish
 from inborn_ca.records import Alarm, AuditRow, EnrolleeKind, Issued
-from inborn_ca.services.revocation import REASONS, block_message, octets_of_hex
+from inborn_ca.services.revocation import block_message
+from inborn_ca.services.targets import octets_of_hex, reason_name
 from inborn_ca.services.tokens import find_agent
 from inborn_proto import admin_pb2
 
@@ -116,7 +117,7 @@ class Ledger:
             message = response.revocations.add(
                 seq=row.seq,
                 target=to_rule(row).target,
-                reason=_reason_name(row.reason),
+                reason=reason_name(row.reason),
                 blocks=row.blocks,
                 actor=row.actor,
                 note=row.note,
@@ -198,7 +199,3 @@ def _time(timestamp: Timestamp) -> dt.datetime:
         return timestamp.ToDatetime(tzinfo=dt.UTC)
     except (ValueError, OverflowError) as e:
         raise RequestError("time is out of range") from e
-
-
-def _reason_name(number: int) -> str:
-    return next((name for name, value in REASONS.items() if value == number), str(number))

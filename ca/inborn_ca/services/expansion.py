@@ -1,0 +1,130 @@
+"""Targets that peers cannot see, turned into serials: each certificate alive at or below the cut-off, once.
+
+The block and the cut-off are committed first, so nothing new can come under the target meanwhile and nothing that
+comes after an unblock is touched. Then the ledger is walked through in chunks, each a transaction of its own: issuing
+goes on between them, and a crash loses the chunk that was under way and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from inborn.errors import NotFoundError
+from inborn.log import get_logger
+from inborn.revocation import RuleKind
+from inborn_ca.changes import Changes
+from inborn_ca.core import Core
+from inborn_ca.ports import Reader, Transaction
+from inborn_ca.queue import Finish, Queue
+from inborn_ca.records import Expansion
+from inborn_ca.services import audit
+from inborn_ca.services.rules import add_rule
+from inborn_proto import admin_pb2
+
+__all__ = ["Expander"]
+
+_log = get_logger("ca.expansion")
+
+CHUNK = 500  # serials a transaction: 20 ms, so that an issue waits no longer than for a group of others
+
+MAX_WAIT = 30.0  # seconds; whoever wants to wait longer asks again
+
+
+class Expander:
+    """Works on open expansions, one after another, until there is none."""
+
+    def __init__(self, core: Core, queue: Queue, reader: Reader) -> None:
+        self._core = core
+        self._queue = queue
+        self._reader = reader
+        self._task: asyncio.Task[None] | None = None
+        self._progress = asyncio.Event()
+
+    def start(self) -> None:
+        """Go on with what is open: at the start of the process, and after each command that opened one."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def wait(self, request: admin_pb2.ExpansionRequest) -> admin_pb2.ExpansionResponse:
+        """How far an expansion is; waits until it is finished, or for the time given."""
+        deadline = asyncio.get_running_loop().time() + min(max(request.wait_ms, 0) / 1000, MAX_WAIT)
+        while True:
+            expansion = self._reader.expansion(request.id)
+            if expansion is None:
+                raise NotFoundError(f"no expansion has number {request.id}")
+            left = deadline - asyncio.get_running_loop().time()
+            if expansion.finished_at is not None or left <= 0:
+                return _message(expansion)
+            self._progress.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._progress.wait()
+            except TimeoutError:
+                continue
+
+    async def _run(self) -> None:
+        while expansions := self._reader.open_expansions():
+            expansion = expansions[0]
+            while expansion.finished_at is None:
+                expansion = await self._queue.run(self._chunk(expansion))
+                self._progress.set()
+                await asyncio.sleep(0)  # whatever has arrived meanwhile is the next group
+            _log.event("expansion.finished", target=expansion.target, rules=expansion.rules)
+
+    def _chunk(self, expansion: Expansion) -> Callable[[Transaction, Changes], Finish]:
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            now = self._core.clock()
+            serials = tx.alive_serials(
+                expansion.kind,
+                expansion.value,
+                expansion.cut_offs,
+                at=now,
+                after=expansion.after_serial,
+                limit=CHUNK,
+            )
+            seq = expansion.revocation_seq
+            for serial, authority in serials:
+                seq = add_rule(
+                    self._core,
+                    tx,
+                    changes,
+                    RuleKind.SERIAL,
+                    serial,
+                    cut_offs={authority: serial},
+                    reason=expansion.reason,
+                    blocks=False,
+                    actor=expansion.actor,
+                    note=expansion.note,
+                    audited=False,
+                )
+            done = replace(
+                expansion,
+                after_serial=serials[-1][0] if serials else expansion.after_serial,
+                rules=expansion.rules + len(serials),
+                revocation_seq=seq,
+                finished_at=None if serials else now,
+            )
+            tx.update_expansion(done)
+            if not serials:
+                detail = {"rules": done.rules, "seq": seq}
+                tx.add_audit(audit.row(now, expansion.actor, "revoke.expanded", expansion.target, detail=detail))
+            return lambda: done
+
+        return command
+
+
+def _message(expansion: Expansion) -> admin_pb2.ExpansionResponse:
+    return admin_pb2.ExpansionResponse(
+        id=expansion.id,
+        target=expansion.target,
+        rules=expansion.rules,
+        finished=expansion.finished_at is not None,
+        revocation_seq=expansion.revocation_seq,
+    )
