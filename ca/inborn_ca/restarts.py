@@ -15,7 +15,8 @@ __all__ = ["Restarts"]
 WINDOW = 60.0  # seconds
 MAX_FAILED_STARTS = 10  # within the window
 FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 1.0  # after a death while serving, or by SIGKILL
+LONGEST_PAUSE_FAILED = 5.0  # after a failed start: ten of them take half of the window
 STABLE_AFTER = 10.0  # seconds of service after which a death counts as the first one
 
 
@@ -29,7 +30,9 @@ class Restarts:
 
     def died(self, now: float, *, served: float | None, was_killed: bool = False) -> float | None:
         """The pause in seconds before the next start; None: give up. `served`: for how long; None: never came up."""
+        longest = LONGEST_PAUSE
         if served is None and not was_killed:
+            longest = LONGEST_PAUSE_FAILED
             self._failed_starts.append(now)
             while now - self._failed_starts[0] > WINDOW:
                 self._failed_starts.popleft()
@@ -40,4 +43,4 @@ class Restarts:
         self._in_a_row += 1
         if self._in_a_row == 1:
             return 0.0
-        return min(LONGEST_PAUSE, FIRST_PAUSE * float(2 ** min(self._in_a_row - 2, 16)))
+        return min(longest, FIRST_PAUSE * float(2 ** min(self._in_a_row - 2, 16)))
