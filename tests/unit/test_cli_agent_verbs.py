@@ -95,6 +95,14 @@ def test_why_shows_ones_own_selectors(agent: FakeAgent, inborn: Command) -> None
     assert ("workload.spiffe.io", "true") in agent.headers
 
 
+def test_named_endpoint_comes_before_the_data_directory_of_the_environment(
+    agent: FakeAgent, inborn: Command, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPIFFE_ENDPOINT_SOCKET", f"unix://{short_dir}/none.sock")
+    assert f"no agent listens at {short_dir}/none.sock" in inborn("why").err
+    assert inborn("why", "--data-dir", str(short_dir)).status == 0
+
+
 def test_why_of_a_process_names_what_is_missing(agent: FakeAgent, inborn: Command) -> None:
     ran = inborn("why --pid 4711")
     assert ran.out.splitlines() == [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from inborn import paths
 from inborn.cli.connection import workload_endpoint
 from inborn.cli.findings import Finding, Verdict, check_host
 from inborn.cli.options import example, json_option, socket_option
@@ -23,7 +24,8 @@ __all__ = ["doctor"]
 @json_option
 @socket_option
 def doctor(is_json: bool, socket: str | None, data_dir: Path | None) -> None:
-    findings = list(check_host(workload_endpoint(socket, data_dir)))
+    admin_directory = paths.admin_socket(paths.data_dir(data_dir)).parent
+    findings = list(check_host(workload_endpoint(socket, data_dir), admin_directory))
     if is_json:
         print_document([asdict(finding) for finding in findings])
     else:

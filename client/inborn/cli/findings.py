@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from inborn import paths
 from inborn.cli.memory import file_system_of, private_memory_directory
 from inborn.errors import InbornError
 from inborn.peer import PinMode, supported_pin_mode
@@ -46,8 +45,8 @@ class Finding:
     hint: str = ""
 
 
-def check_host(endpoint: str) -> Iterator[Finding]:
-    """Look at everything. `endpoint` is the Workload API's address."""
+def check_host(endpoint: str, admin_directory: Path) -> Iterator[Finding]:
+    """Look at everything. `endpoint` is the Workload API's address; the directory is that of the CA's admin socket."""
     if not sys.platform.startswith("linux"):
         yield Finding(
             name="system",
@@ -62,7 +61,7 @@ def check_host(endpoint: str) -> Iterator[Finding]:
     yield check_swap(Path("/proc/swaps"))
     yield check_clock(dt.datetime.now(dt.UTC))
     yield check_endpoint(endpoint)
-    yield check_admin_directory(paths.admin_socket().parent)
+    yield check_admin_directory(admin_directory)
 
 
 def check_pinning() -> Finding:

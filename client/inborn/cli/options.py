@@ -133,7 +133,10 @@ def socket_option(command: C) -> C:
         envvar="INBORN_SOCKET",
         help="The Workload API's socket (default: SPIFFE_ENDPOINT_SOCKET, else the one in the data directory).",
     )
-    return data_dir_option(option(command))
+    # Not data_dir_option: what the environment says of the directory comes after SPIFFE_ENDPOINT_SOCKET, as it does in
+    # the library, which reads both itself.
+    directory = click.option("--data-dir", type=_Path, help="The data directory of the agent, to find its socket by.")
+    return directory(option(command))
 
 
 def json_option(command: C) -> C:
