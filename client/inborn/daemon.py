@@ -28,7 +28,7 @@ from inborn.background import run_in_background
 from inborn.daemon_state import DaemonIdentity, DaemonState
 from inborn.enrollment import AuthorityClient, Enrolled, RequestNumbers, WatchStream, enroll_with_token
 from inborn.errors import InbornError, RequestError, UnavailableError
-from inborn.feed import DomainUpdate, FeedUpdate, FeedVerifier
+from inborn.feed import DomainUpdate, FeedUpdate, FeedVerifier, Heartbeat
 from inborn.identity import NoIdentity, Snapshot, SnapshotCallback, StaticSource
 from inborn.join_token import JoinToken, parse_join_token
 from inborn.paths import data_dir
@@ -44,6 +44,8 @@ __all__ = ["EnrolledSource", "WrongIdentity", "enroll"]
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts to reach the CA
+_FIRST_MESSAGE = 30.0  # seconds until a stream that was opened must have said something
+_SHORTEST_PATIENCE = 5.0  # seconds of silence that are never held against the CA; else three heartbeats
 _LONGEST_NAP = 30.0  # seconds between two looks at the wall clock: somebody may set it
 _CLOSING = 5.0  # seconds that closing may take before it is left to itself
 
@@ -297,8 +299,11 @@ class _Daemon:
         while True:
             try:
                 stream = await client.watch(log_id=verifier.log_id, domain_revision=verifier.domain_revision)
+                patience = _FIRST_MESSAGE
                 try:
-                    async for message in stream:
+                    while True:
+                        async with asyncio.timeout(patience):
+                            message = await anext(stream)
                         snapshot = self.held.snapshot()
                         update = verifier.receive(
                             message,
@@ -307,11 +312,15 @@ class _Daemon:
                             now=dt.datetime.now(dt.UTC),
                         )
                         await self._apply(state, client, stream, update)
+                        if isinstance(update.content, Heartbeat):
+                            patience = max(_SHORTEST_PATIENCE, 3 * update.content.interval.total_seconds())
                         pause = _FIRST_PAUSE
                 finally:
                     stream.cancel()
             except InbornError as e:
                 log.warning("feed ended reason=%s", e)
+            except TimeoutError:
+                log.warning("feed is silent seconds=%g", patience)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(_LONGEST_PAUSE, pause * 2)
 

@@ -132,8 +132,10 @@ class Tunnel:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
         except (OSError, ssl.SSLError, TimeoutError) as e:
+            is_news = str(e) != str(self.failure)
             self.failure = e
-            log.warning("tunnel to %s:%d failed reason=%s", self._host, self._port, self.reason())
+            if is_news:  # gRPC tries again and again
+                log.warning("tunnel to %s:%d failed reason=%s", self._host, self._port, self.reason())
         finally:
             for writer in (outer_writer, inner_writer):
                 if writer is not None:
