@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -37,7 +38,7 @@ from inborn.svid import X509Svid, load_certificate, serial_octets
 from inborn.tls import client_context, server_context
 from inborn.verify import authorize_id
 from inborn.wire import error_from_message
-from inborn_proto import admin_pb2, ca_pb2
+from inborn_proto import admin_pb2, agent_pb2, ca_pb2
 from tests.up_rig import UP_TIME, Running, environment, wait_until
 
 TRUST_DOMAIN = "example.org"
@@ -181,9 +182,15 @@ class Machine:
         """This process's identities, through the library."""
         return X509Source(workload_socket(self.data_dir), timeout=timeout)
 
-    @property
-    def agent_socket(self) -> Path:
-        return agent_admin_socket(self.data_dir)
+    def agent_status(self) -> agent_pb2.AgentStatus:
+        """What the agent says of itself, on its own socket."""
+        with grpc.insecure_channel(f"unix:{agent_admin_socket(self.data_dir)}") as channel:
+            call = channel.unary_unary(
+                "/inborn.agent.v1.AgentAdmin/GetStatus",
+                agent_pb2.AgentStatusRequest.SerializeToString,
+                agent_pb2.AgentStatus.FromString,
+            )
+            return call(agent_pb2.AgentStatusRequest(), timeout=20, wait_for_ready=True)
 
 
 def spiffe_id(path: str) -> str:

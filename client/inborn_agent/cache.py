@@ -193,7 +193,8 @@ class Cache:
         denied.sort(key=lambda slot: slot.asked_at or now)
         for slot in denied[:_RETRIES_PER_MESSAGE]:
             # Not `hurry`: the pauses between attempts that nobody prompted go on growing.
-            slot.schedule.next_attempt = max(now, (slot.asked_at or now) + _RETRY_SPACING)
+            # An attempt that lies ahead was made before the clock was set back.
+            slot.schedule.next_attempt = max(now, min(slot.asked_at or now, now) + _RETRY_SPACING)
 
     def reconnected(self, now: dt.datetime) -> None:
         """The CA is back: what could not be asked for is tried at once, spread over the first pause."""
