@@ -133,7 +133,7 @@ def test_agent_dies_with_all_that_it_vouched_for(ca: CaBench) -> None:
 def test_banned_agent_takes_with_it_what_it_vouched_for(ca: CaBench) -> None:
     agent, entry = ca.enroll(name="edge"), ca.create_entry()
     svid = ca.issue(agent, entry.id)
-    ca.run(ca.revocations.ban(admin_pb2.BanAgentRequest(agent="edge"), ADMIN))
+    ca.run(ca.revocations.ban(admin_pb2.BanAgentRequest(agent="edge", reason="stolen from the rack"), ADMIN))
     expand(ca)
     assert ca.is_revoked(svid)
     with pytest.raises(DeniedError):

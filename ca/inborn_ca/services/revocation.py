@@ -18,7 +18,7 @@ from inborn_ca.queue import Finish
 from inborn_ca.records import Block, BlockKind, EnrolleeKind, Expansion
 from inborn_ca.services import audit
 from inborn_ca.services.rules import add_rule, cut_offs_now, revoke_certificates_of
-from inborn_ca.services.targets import Target, parse_reason, parse_target
+from inborn_ca.services.targets import REASONS, Target, parse_reason, parse_target
 from inborn_ca.services.tokens import find_agent, make_token
 from inborn_proto import admin_pb2
 
@@ -208,12 +208,14 @@ class Revocations:
             now = self._core.clock()
             node = str(enrollee.spiffe_id)
             hit = tx.count_alive(BlockKind.NODE, node, at=now)
-            reason = parse_reason(request.reason or "privilegeWithdrawn")
+            reason = REASONS["privilegeWithdrawn"]
             response = admin_pb2.RevokeResponse(
                 log_id=self._core.log_id, certificates=hit.certificates, identities=hit.identities, blocked=True
             )
             target = Target(rule=None, value=b"", block=BlockKind.NODE, block_value=node)
-            self._begin_expansion(tx, changes, target, reason, actor, admin_pb2.RevokeRequest(), response)
+            self._begin_expansion(
+                tx, changes, target, reason, actor, admin_pb2.RevokeRequest(note=request.reason), response
+            )
             tx.put_enrollee(replace(enrollee, banned_at=enrollee.banned_at or now))
             for token in tx.tokens():
                 mine = token.id == enrollee.token_id or token.spiffe_id == enrollee.spiffe_id
