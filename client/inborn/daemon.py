@@ -295,7 +295,7 @@ class _Daemon:
 
     async def _keep_watching(self, state: DaemonState, client: AuthorityClient) -> None:
         verifier = FeedVerifier(trust_domain=self._current().bundle.trust_domain)
-        pause = _FIRST_PAUSE
+        pause, told = _FIRST_PAUSE, ""
         while True:
             try:
                 stream = await client.watch(log_id=verifier.log_id, domain_revision=verifier.domain_revision)
@@ -318,7 +318,9 @@ class _Daemon:
                 finally:
                     stream.cancel()
             except InbornError as e:
-                log.warning("feed ended reason=%s", e)
+                if told != str(e):  # it is tried again and again
+                    log.warning("feed ended reason=%s", e)
+                told = str(e)
             except TimeoutError:
                 log.warning("feed is silent seconds=%g", patience)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))

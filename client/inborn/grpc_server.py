@@ -79,7 +79,7 @@ def grpc_server_interceptor(source: IdentitySource, authorize: Authorizer) -> Id
 
 
 def grpc_aio_server_interceptor(source: IdentitySource, authorize: Authorizer) -> AioIdentityInterceptor:
-    """The interceptor for a `grpc.aio.server`."""
+    """The interceptor for a `grpc.aio.server` whose handlers are coroutines or async generators."""
     return AioIdentityInterceptor(source, authorize)
 
 

@@ -51,7 +51,7 @@ class X509Source:
 
     Entering waits up to `timeout` seconds for the first identity and raises `NoIdentity`, which quotes the agent's
     reason; 0 does not wait. `socket` is a path or `unix:///path`; by default see `workloadapi.default_socket`. All
-    methods may be called from any thread.
+    methods may be called from any thread. A process that forks opens its source afterwards: threads do not survive it.
     """
 
     def __init__(self, socket: str | Path | None = None, *, timeout: float = 30.0) -> None:
