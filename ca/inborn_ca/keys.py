@@ -18,10 +18,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from inborn.errors import InternalError, NotFoundError, PreconditionError, RequestError, UnavailableError
+from inborn_ca.sealing import MIN_PASSPHRASE, WrongPassphrase, seal, unseal
 
 __all__ = ["MIN_PASSPHRASE", "CaKey", "KeyStore", "UnsafeKeyFile", "WrongPassphrase"]
-
-MIN_PASSPHRASE = 12  # octets: whoever has the backup may try as many as he likes
 
 CaKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -31,10 +30,6 @@ _SUFFIX = ".pem"
 
 class UnsafeKeyFile(PreconditionError):
     """A key's file or directory could have been read or written by others."""
-
-
-class WrongPassphrase(RequestError):
-    """An encrypted key cannot be opened with this passphrase, or has been altered."""
 
 
 class KeyStore:
@@ -96,14 +91,11 @@ class KeyStore:
             raise UnavailableError(f"key {key_id.hex()} cannot be removed: {e.strerror}") from e
 
     def export_encrypted(self, key_id: bytes, passphrase: bytes) -> bytes:
-        """The key as encrypted PKCS#8 in DER. Raises `RequestError` for a passphrase that is too short."""
-        if len(passphrase) < MIN_PASSPHRASE:
-            raise RequestError(f"passphrase has {len(passphrase)} octets, at least {MIN_PASSPHRASE} are needed")
-        return self._read(key_id).private_bytes(
-            serialization.Encoding.DER,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(passphrase),
+        """The key, sealed under a passphrase. Raises `RequestError` for one that is too short."""
+        plain = self._read(key_id).private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
+        return seal(plain, passphrase, key_id)
 
     def import_encrypted(self, key_id: bytes, data: bytes, passphrase: bytes) -> None:
         """Write a key from `export_encrypted`, if it is the one that `key_id` names.
@@ -113,9 +105,9 @@ class KeyStore:
         if len(data) > _MAX_KEY_SIZE:
             raise RequestError(f"encrypted key is larger than {_MAX_KEY_SIZE} octets: {len(data)}")
         try:
-            key = serialization.load_der_private_key(data, password=passphrase)
+            key = serialization.load_der_private_key(unseal(data, passphrase, key_id), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as e:
-            raise WrongPassphrase(f"key {key_id.hex()} cannot be opened with this passphrase, or is altered") from e
+            raise WrongPassphrase(f"key {key_id.hex()} cannot be read") from e
         if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
             raise RequestError(f"key {key_id.hex()} is neither EC nor Ed25519")
         if _identifier(key) != key_id:

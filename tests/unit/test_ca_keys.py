@@ -136,7 +136,7 @@ def test_an_unencrypted_key_is_not_imported(keys: KeyStore) -> None:
 def test_a_key_under_another_name_is_not_imported(keys: KeyStore) -> None:
     name, _ = keys.create()
     data = keys.export_encrypted(name, PASSPHRASE)
-    with pytest.raises(RequestError, match="another one"):
+    with pytest.raises(WrongPassphrase):
         keys.import_encrypted(b"\1" * 20, data, PASSPHRASE)
 
 
