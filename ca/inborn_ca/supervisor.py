@@ -295,10 +295,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--with-agent", action="store_true")
     parser.add_argument("--socket", type=Path)
     parser.add_argument("--docker-socket")
+    settings = Settings(**vars(parser.parse_args(arguments)))
     try:
-        return Supervisor(Settings(**vars(parser.parse_args(arguments)))).run()
+        return Supervisor(settings).run()
     except InbornError as e:
         print(f"error: {e.message}" + (f"\nhint: {e.hint}" if e.hint else ""), file=sys.stderr)
+        return 1
+    except OSError as e:  # a full disk, no more processes: nothing of ours is wrong
+        print(f"error: {e.filename or settings.data_dir}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
         return 1
 
 
