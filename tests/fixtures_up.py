@@ -73,9 +73,9 @@ class Machine:
             self.running.wait_for("inborn is up" if self.verb == ("up",) else "the CA is up", UP_TIME)
         return self.running
 
-    def start_agent(self, ca: Machine, token: str, *, is_awaited: bool = True) -> Running:
+    def start_agent(self, ca_address: str, token: str, *, is_awaited: bool = True) -> Running:
         """`inborn agent run` on this data directory, which joins that CA; the token goes in by standard input."""
-        command = ["agent", "run", "--ca", ca.bootstrap_address, "--data-dir", str(self.data_dir)]
+        command = ["agent", "run", "--ca", ca_address, "--data-dir", str(self.data_dir)]
         command += ["--join-token-file", "-", "--docker-socket", ""]
         agent = self._spawn(command, self.data_dir, stdin=token)
         self.agents.append(agent)
