@@ -11,15 +11,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import socket
 import ssl
 import struct
-import tempfile
-import weakref
 
 from inborn.background import background_loop, run_in_background
 from inborn.errors import InbornError, RequestError, UnavailableError
+from inborn.socket_directory import SocketDirectory
 from inborn.tls_peer import VerifiedObject
 
 __all__ = ["BadTarget", "Tunnel", "split_target"]
@@ -62,23 +60,22 @@ class Tunnel:
         self._current: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
         self.peer: ssl.SSLObject | None = None
-        self._directory = tempfile.mkdtemp(prefix="inborn-")  # made with mode 0700
-        self._remove = weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
+        self._directory = SocketDirectory()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._listener.bind(os.path.join(self._directory, "t"))
+            self._listener.bind(str(self._directory.path / "t"))
             self._listener.listen(4)
             self._listener.setblocking(False)
         except OSError:
             self._listener.close()
-            self._remove()
+            self._directory.remove()
             raise
         self._task = run_in_background(self._serve())
 
     @property
     def address(self) -> str:
         """Where gRPC dials."""
-        return f"unix:{self._directory}/t"
+        return f"unix:{self._directory.path}/t"
 
     def close(self) -> None:
         """End the connection and remove the socket. May be called from any thread, and more than once."""
@@ -86,7 +83,7 @@ class Tunnel:
             return
         self._closed = True
         self._task.cancel()
-        self._remove()
+        self._directory.remove()
 
     async def _serve(self) -> None:
         loop = background_loop()
