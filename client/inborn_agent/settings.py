@@ -86,9 +86,10 @@ def private_runtime_directory(data: Path, environment: Mapping[str, str]) -> Pat
     Beside the directory of the Workload API's socket and not below it: containers are given that one, and root in a
     container would read the keys of every workload.
     """
-    if systemd := environment.get("RUNTIME_DIRECTORY"):
-        return Path(systemd.split(":")[0]) / "agent"
     public = paths.runtime_dir(data)
+    for named in environment.get("RUNTIME_DIRECTORY", "").split(":"):  # systemd.exec(5); it sorts them
+        if named and Path(named) != public:
+            return Path(named) / "agent"
     return public.with_name(f"{public.name}-agent")
 
 

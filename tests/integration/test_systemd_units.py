@@ -76,7 +76,7 @@ def test_the_unit_gives_up_privileges(unit: Path) -> None:
 @pytest.mark.parametrize("name", ["inborn-agent.service", "inborn-up.service"])
 def test_keys_of_workloads_outlive_a_restart_of_the_unit(name: str) -> None:
     found = settings(UNITS[NAMES.index(name)])
-    assert (found["RuntimeDirectory"], found["RuntimeDirectoryPreserve"]) == ("inborn-agent inborn", "yes")
+    assert (found["RuntimeDirectory"], found["RuntimeDirectoryPreserve"]) == ("inborn inborn-agent", "yes")
 
 
 @pytest.mark.parametrize("name", ["inborn-agent.service", "inborn-up.service"])

@@ -30,8 +30,10 @@ def test_everything_lies_below_the_data_directory_that_was_named(tmp_path: Path)
 
 
 def test_systemd_says_where_the_runtime_directory_is(tmp_path: Path) -> None:
-    environment = {"RUNTIME_DIRECTORY": "/run/inborn-agent:/run/inborn"}
+    public = tmp_path / "run"
+    environment = {"RUNTIME_DIRECTORY": f"{public}:/run/inborn-agent"}
     assert private_runtime_directory(tmp_path, environment) == Path("/run/inborn-agent/agent")
+    assert public not in private_runtime_directory(tmp_path, {"RUNTIME_DIRECTORY": str(public)}).parents
 
 
 @pytest.mark.parametrize("named", [True, False])
