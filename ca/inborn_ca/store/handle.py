@@ -7,6 +7,7 @@ on their own. A handle therefore refuses them until the transaction has been end
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,12 @@ class Handle:
     For one thread at a time; which one may change.
     """
 
-    __slots__ = ("_connection", "_is_writing", "_lost", "path")
+    __slots__ = ("_connection", "_is_writing", "_lock", "_lost", "path")
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        # A connection that one thread closes while another reads is a crash of the process, not an exception.
+        self._lock = threading.RLock()
         self._is_writing = False
         self._lost: InbornError | None = None
         self.path = path
@@ -52,7 +55,8 @@ class Handle:
         if self._lost is not None:
             raise self._lost
         try:
-            return self._connection.execute(sql, parameters)
+            with self._lock:
+                return self._connection.execute(sql, parameters)
         except (sqlite3.Error, UnicodeEncodeError, OverflowError) as e:
             raise self._failed(e) from e
 
@@ -61,7 +65,8 @@ class Handle:
         if self._lost is not None:
             raise self._lost
         try:
-            self._connection.executemany(sql, rows)
+            with self._lock:
+                self._connection.executemany(sql, rows)
         except (sqlite3.Error, UnicodeEncodeError, OverflowError) as e:
             raise self._failed(e) from e
 
@@ -72,11 +77,12 @@ class Handle:
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """All rows. Errors while they are fetched are translated as well."""
-        cursor = self.execute(sql, parameters)
-        try:
-            return cursor.fetchall()
-        except sqlite3.Error as e:
-            raise self._failed(e) from e
+        with self._lock:
+            cursor = self.execute(sql, parameters)
+            try:
+                return cursor.fetchall()
+            except sqlite3.Error as e:
+                raise self._failed(e) from e
 
     def begin(self) -> None:
         """Begin to write. Raises `InternalError` if a transaction is under way on this handle."""
@@ -101,7 +107,9 @@ class Handle:
             self.execute("ROLLBACK")
 
     def close(self) -> None:
-        self._connection.close()
+        """Close it; a statement that another thread runs on it ends first, and its next one is refused."""
+        with self._lock:
+            self._connection.close()
 
     def _failed(self, error: Exception) -> InbornError:
         ours = translate(error)
