@@ -7,8 +7,9 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.errors import RequestError, UnauthenticatedError, UnavailableError
+from inborn.errors import DeniedError, RequestError, UnauthenticatedError, UnavailableError
 from inborn.feed import DomainUpdate, FeedVerifier, Heartbeat, NodeUpdate
 from inborn.revocation import CertificateRevoked, RevocationSet
 from inborn.rpc import AioStream
@@ -16,7 +17,7 @@ from inborn.spiffeid import TrustDomain, parse_spiffe_id
 from inborn.verify import CertificateExpired
 from inborn_ca.rpc.feeds import MAX_STREAMS_A_CALLER
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2
-from tests.front_rig import Member, Rig, body_of, now, running_ca
+from tests.front_rig import Member, Rig, body_of, make_csr, now, running_ca
 
 
 async def next_of(stream: AioStream) -> feed_pb2.FeedMessage:
@@ -240,3 +241,23 @@ async def test_stranger_cannot_watch(tmp_path: Path) -> None:
         stream = rig.authority(None).stream("Watch", feed_pb2.FeedMessage)
         with pytest.raises((UnavailableError, UnauthenticatedError)):
             await next_of(stream)
+
+
+async def test_workload_with_a_good_certificate_is_no_daemon_and_cannot_watch(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        agent = await rig.enroll()
+        request = admin_pb2.CreateEntryRequest(
+            spiffe_id="spiffe://example.org/web", selectors=["unix:uid:1000"], node=agent.spiffe_id
+        )
+        entry = (await rig.admin("CreateEntry", request)).entry
+        key = ec.generate_private_key(ec.SECP256R1())
+        item = ca_pb2.IssueItem(entry_id=entry.id, csr=make_csr(key), selectors=["unix:uid:1000"])
+        signed = agent.sign("Issue", ca_pb2.IssueRequest(items=[item]).SerializeToString())
+        answer = await rig.authority(agent).unary("Issue", signed, ca_pb2.IssueResponse, timeout=10)
+        chain = [answer.results[0].leaf, answer.issuer]
+        workload = Member(key=key, response=ca_pb2.EnrollResponse(chain=chain, log_id=rig.signer.core.log_id))
+        with pytest.raises(DeniedError):
+            await next_of(await rig.watch(workload))
+        with pytest.raises(DeniedError):
+            await rig.authority(workload).unary("Renew", workload.sign("Renew", b""), ca_pb2.EnrollResponse, timeout=10)
+        assert rig.signer.feeds.connected == []

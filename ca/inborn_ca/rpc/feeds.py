@@ -133,12 +133,10 @@ class FeedHub:
         """Bring a stream up to now: from where its caller was, or from snapshots; the domain's feed comes first."""
         stream.hold()
         known = self._domain.since(hello.log_id, hello.domain_revision) if hello is not None else None
-        if known is None:
-            domain = [await self._domain_snapshot()]
-        else:
-            domain = known + ([self._domain.heartbeat] if self._domain.heartbeat else [])
+        heartbeat = [self._domain.heartbeat] if self._domain.heartbeat else []
         request = signer_pb2.NodeFeedRequest(spiffe_id=str(stream.spiffe_id))
-        node = await self._link.call(_SIGNING + "OpenNodeFeed", request, feed_pb2.FeedMessage)
+        node = await self._link.call(_SIGNING + "OpenNodeFeed", request, feed_pb2.FeedMessage)  # it may refuse
+        domain = [await self._domain_snapshot()] if known is None else known + heartbeat
         octets = node.SerializeToString()
         stream.release([*domain, octets] if stream.caller.is_agent else domain)
         for other in self._streams.get(str(stream.spiffe_id), []):

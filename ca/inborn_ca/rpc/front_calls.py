@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 
+from inborn.access import CallNotAllowed
 from inborn.errors import RequestError
 from inborn.spiffeid import SpiffeId, parse_spiffe_id
 from inborn_ca.changes import Changes
@@ -97,7 +98,10 @@ class FrontCalls:
         return enrollee, self._reader.entries()
 
     def _open_node(self, message: signer_pb2.NodeFeedRequest, _: str) -> feed_pb2.FeedMessage:
+        """An agent's or enrolled daemon's: a workload's certificate looks like a daemon's, and only the store knows."""
         node = str(_id(message.spiffe_id))
+        if self._reader.enrollee(_id(node)) is None:
+            raise CallNotAllowed(f"{node} has not enrolled: only agents and enrolled daemons may watch")
         self._propagation.connected(node)
         return self._feeds.open_node(node, *self.node_state(node))
 

@@ -166,7 +166,10 @@ class Front(Observer):
             self._hub.end_all(closing)
         if self._metrics_server is not None:
             self._metrics_server.close()
+        # Who still waits for the signer then gets an error of ours, and not gRPC's CANCELLED at the end of the grace.
+        last_call = asyncio.get_running_loop().call_later(GRACE * 0.8, self._link.close)
         await asyncio.gather(*(server.stop(GRACE) for server in self._servers))
+        last_call.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from inborn.access import CallerClass, check
+from inborn.access import CallerClass, CallNotAllowed, check
 from inborn.errors import DeniedError, InbornError, InternalError, RequestError, UnavailableError
 from inborn.rpc import abort_aio
 from inborn.rpc_methods import RpcMethod, rpc_methods
@@ -94,7 +94,12 @@ class Port:
             began = time.monotonic()
             try:
                 with self._admission.stream():
-                    await work(context, self._admit(method, context))
+                    caller = self._admit(method, context)
+                    try:
+                        await work(context, caller)
+                    except CallNotAllowed as e:  # the signer knows more of a caller than its certificate says
+                        self._observer.denied(method.name, caller, e)
+                        raise
             except Exception as e:
                 await self._refuse(method, context, began, e)
             self._observer.finished(method.name, time.monotonic() - began, None)
