@@ -139,7 +139,8 @@ class Machine:
             return client.call(name, request, timeout)
 
     def status(self) -> admin_pb2.StatusResponse:
-        return self.ask("GetStatus", admin_pb2.StatusRequest())
+        answer: admin_pb2.StatusResponse = self.ask("GetStatus", admin_pb2.StatusRequest())
+        return answer
 
     @property
     def bootstrap_address(self) -> str:
@@ -147,14 +148,16 @@ class Machine:
 
     def entry(self, path: str, **fields: Any) -> str:
         """Create an entry that this process matches; returns its ID."""
-        fields = {"spiffe_id": spiffe_id(path), "selectors": [SELECTOR], "ttl_seconds": 60} | fields
-        return str(self.ask("CreateEntry", admin_pb2.CreateEntryRequest(**fields)).entry.id)
+        wanted: dict[str, Any] = {"spiffe_id": spiffe_id(path), "selectors": [SELECTOR], "ttl_seconds": 60} | fields
+        return str(self.ask("CreateEntry", admin_pb2.CreateEntryRequest(**wanted)).entry.id)
 
     def token(self, **fields: Any) -> str:
         return str(self.ask("CreateToken", admin_pb2.CreateTokenRequest(**fields)).token)
 
     def revoke(self, path: str, **fields: Any) -> admin_pb2.RevokeResponse:
-        return self.ask("Revoke", admin_pb2.RevokeRequest(spiffe_id=spiffe_id(path), **fields))
+        request = admin_pb2.RevokeRequest(spiffe_id=spiffe_id(path), **fields)
+        answer: admin_pb2.RevokeResponse = self.ask("Revoke", request)
+        return answer
 
     def wait_applied(self, seq: int) -> None:
         """Until every connected peer has applied the revocation, as `inborn revoke --wait` does."""
