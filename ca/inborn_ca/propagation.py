@@ -61,6 +61,11 @@ class Propagation:
         known = self._peers.get(peer)
         return None if known is None else (known.revocation_seq, known.laggards)
 
+    def heard_at(self, peer: str) -> dt.datetime | None:
+        """When a connected peer last acknowledged something."""
+        known = self._peers.get(peer)
+        return None if known is None else known.heard_at
+
     async def wait(self, revocation_seq: int, wait_ms: int) -> admin_pb2.PropagationResponse:
         """Answer when every connected peer has applied the revocation, or after the time."""
         deadline = asyncio.get_running_loop().time() + min(max(wait_ms, 0) / 1000, MAX_WAIT)

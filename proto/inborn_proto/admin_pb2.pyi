@@ -245,7 +245,7 @@ class GetCertificateRequest(_message.Message):
     def __init__(self, serial: _Optional[str] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("spiffe_id", "name", "groups", "state", "connected", "enrolled_at", "svid_expires_at", "revocation_seq", "laggards")
+    __slots__ = ("spiffe_id", "name", "groups", "state", "connected", "enrolled_at", "svid_expires_at", "revocation_seq", "laggards", "heard_at")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +255,7 @@ class Agent(_message.Message):
     SVID_EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     LAGGARDS_FIELD_NUMBER: _ClassVar[int]
+    HEARD_AT_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     name: str
     groups: _containers.RepeatedScalarFieldContainer[str]
@@ -264,7 +265,8 @@ class Agent(_message.Message):
     svid_expires_at: _timestamp_pb2.Timestamp
     revocation_seq: int
     laggards: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, spiffe_id: _Optional[str] = ..., name: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., connected: bool = ..., enrolled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., svid_expires_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revocation_seq: _Optional[int] = ..., laggards: _Optional[_Iterable[str]] = ...) -> None: ...
+    heard_at: _timestamp_pb2.Timestamp
+    def __init__(self, spiffe_id: _Optional[str] = ..., name: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., connected: bool = ..., enrolled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., svid_expires_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revocation_seq: _Optional[int] = ..., laggards: _Optional[_Iterable[str]] = ..., heard_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListAgentsRequest(_message.Message):
     __slots__ = ()
@@ -315,7 +317,7 @@ class RevokeRequest(_message.Message):
     def __init__(self, serial: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., reason: _Optional[str] = ..., reissue: bool = ..., note: _Optional[str] = ..., key: _Optional[str] = ..., id_prefix: _Optional[str] = ..., entry: _Optional[str] = ..., agent: _Optional[str] = ..., selector: _Optional[str] = ..., dry_run: bool = ..., expect_count: _Optional[int] = ..., request_id: _Optional[bytes] = ...) -> None: ...
 
 class RevokeResponse(_message.Message):
-    __slots__ = ("revocation_seq", "log_id", "certificates", "blocked", "token", "identities", "nodes", "dry_run", "examples", "expansion")
+    __slots__ = ("revocation_seq", "log_id", "certificates", "blocked", "token", "identities", "nodes", "dry_run", "examples", "expansion", "needs_count")
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
@@ -326,6 +328,7 @@ class RevokeResponse(_message.Message):
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     EXPANSION_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_COUNT_FIELD_NUMBER: _ClassVar[int]
     revocation_seq: int
     log_id: bytes
     certificates: int
@@ -336,7 +339,8 @@ class RevokeResponse(_message.Message):
     dry_run: bool
     examples: _containers.RepeatedScalarFieldContainer[str]
     expansion: int
-    def __init__(self, revocation_seq: _Optional[int] = ..., log_id: _Optional[bytes] = ..., certificates: _Optional[int] = ..., blocked: bool = ..., token: _Optional[str] = ..., identities: _Optional[int] = ..., nodes: _Optional[int] = ..., dry_run: bool = ..., examples: _Optional[_Iterable[str]] = ..., expansion: _Optional[int] = ...) -> None: ...
+    needs_count: bool
+    def __init__(self, revocation_seq: _Optional[int] = ..., log_id: _Optional[bytes] = ..., certificates: _Optional[int] = ..., blocked: bool = ..., token: _Optional[str] = ..., identities: _Optional[int] = ..., nodes: _Optional[int] = ..., dry_run: bool = ..., examples: _Optional[_Iterable[str]] = ..., expansion: _Optional[int] = ..., needs_count: bool = ...) -> None: ...
 
 class ExpansionRequest(_message.Message):
     __slots__ = ("id", "wait_ms")
@@ -405,20 +409,26 @@ class Revocation(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., target: _Optional[str] = ..., reason: _Optional[str] = ..., blocks: bool = ..., actor: _Optional[str] = ..., note: _Optional[str] = ..., revoked_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., alive_until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListRevocationsRequest(_message.Message):
-    __slots__ = ("all",)
+    __slots__ = ("all", "after_seq", "limit")
     ALL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_SEQ_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
     all: bool
-    def __init__(self, all: bool = ...) -> None: ...
+    after_seq: int
+    limit: int
+    def __init__(self, all: bool = ..., after_seq: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class ListRevocationsResponse(_message.Message):
-    __slots__ = ("revocations", "blocks", "revocation_seq")
+    __slots__ = ("revocations", "blocks", "revocation_seq", "more")
     REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     revocations: _containers.RepeatedCompositeFieldContainer[Revocation]
     blocks: _containers.RepeatedCompositeFieldContainer[Block]
     revocation_seq: int
-    def __init__(self, revocations: _Optional[_Iterable[_Union[Revocation, _Mapping]]] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ..., revocation_seq: _Optional[int] = ...) -> None: ...
+    more: bool
+    def __init__(self, revocations: _Optional[_Iterable[_Union[Revocation, _Mapping]]] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ..., revocation_seq: _Optional[int] = ..., more: bool = ...) -> None: ...
 
 class PropagationRequest(_message.Message):
     __slots__ = ("revocation_seq", "wait_ms")
@@ -483,7 +493,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("trust_domain", "log_id", "started_at", "bootstrap_address", "api_address", "authorities", "agents_connected", "agents", "entries", "certificates_issued", "revocation_seq", "alarms", "data_dir", "version")
+    __slots__ = ("trust_domain", "log_id", "started_at", "bootstrap_address", "api_address", "authorities", "agents_connected", "agents", "entries", "certificates_issued", "revocation_seq", "alarms", "data_dir", "version", "crl_address")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -498,6 +508,7 @@ class StatusResponse(_message.Message):
     ALARMS_FIELD_NUMBER: _ClassVar[int]
     DATA_DIR_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    CRL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     log_id: str
     started_at: _timestamp_pb2.Timestamp
@@ -512,7 +523,8 @@ class StatusResponse(_message.Message):
     alarms: _containers.RepeatedCompositeFieldContainer[Alarm]
     data_dir: str
     version: str
-    def __init__(self, trust_domain: _Optional[str] = ..., log_id: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., bootstrap_address: _Optional[str] = ..., api_address: _Optional[str] = ..., authorities: _Optional[_Iterable[_Union[AuthorityStatus, _Mapping]]] = ..., agents_connected: _Optional[int] = ..., agents: _Optional[int] = ..., entries: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., data_dir: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+    crl_address: str
+    def __init__(self, trust_domain: _Optional[str] = ..., log_id: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., bootstrap_address: _Optional[str] = ..., api_address: _Optional[str] = ..., authorities: _Optional[_Iterable[_Union[AuthorityStatus, _Mapping]]] = ..., agents_connected: _Optional[int] = ..., agents: _Optional[int] = ..., entries: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., data_dir: _Optional[str] = ..., version: _Optional[str] = ..., crl_address: _Optional[str] = ...) -> None: ...
 
 class AuthorityStatus(_message.Message):
     __slots__ = ("id", "kind", "state", "not_after", "crl_next_update", "prepare_at", "activate_at")

@@ -25,6 +25,7 @@ from inborn_proto import admin_pb2
 __all__ = ["Ledger", "alarm_message"]
 
 MAX_PAGE = 1000  # rows of one answer: 300 KiB
+MAX_SEQ = 2**63 - 1  # the largest integer of the store
 
 
 class Ledger:
@@ -107,13 +108,20 @@ class Ledger:
             if heard is not None:
                 agent.revocation_seq = heard[0]
                 agent.laggards.extend(heard[1])
+            heard_at = propagation.heard_at(name)
+            if heard_at is not None:
+                agent.heard_at.FromDatetime(heard_at)
         return response
 
     def revocations(
         self, reader: Reader, request: admin_pb2.ListRevocationsRequest
     ) -> admin_pb2.ListRevocationsResponse:
-        response = admin_pb2.ListRevocationsResponse(revocation_seq=reader.revocation_seq())
-        for row in reader.revocations(dropped=request.all):
+        limit = min(request.limit or MAX_PAGE, MAX_PAGE)
+        if request.after_seq > MAX_SEQ:
+            raise RequestError(f"after_seq is larger than {MAX_SEQ}: {request.after_seq}")
+        rows = reader.revocations(dropped=request.all, after_seq=request.after_seq, limit=limit + 1)
+        response = admin_pb2.ListRevocationsResponse(revocation_seq=reader.revocation_seq(), more=len(rows) > limit)
+        for row in rows[:limit]:
             message = response.revocations.add(
                 seq=row.seq,
                 target=to_rule(row).target,
@@ -124,7 +132,8 @@ class Ledger:
             )
             message.revoked_at.FromDatetime(row.revoked_at)
             message.alive_until.FromDatetime(row.alive_until)
-        response.blocks.extend(block_message(block) for block in reader.blocks())
+        if not request.after_seq:
+            response.blocks.extend(block_message(block) for block in reader.blocks())
         return response
 
     def audit(self, reader: Reader, request: admin_pb2.ListAuditRequest) -> admin_pb2.ListAuditResponse:

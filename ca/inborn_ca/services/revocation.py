@@ -95,6 +95,7 @@ class Revocations:
             nodes=hit.nodes,
             examples=[str(spiffe_id) for spiffe_id in hit.examples],
             dry_run=request.dry_run,
+            needs_count=hit.certificates > BULK_GUARD,
         )
 
     def _guard(self, hit: Alive, request: admin_pb2.RevokeRequest) -> None:
@@ -188,7 +189,7 @@ class Revocations:
             block = tx.find_block([(kind, value)])
             if block is None or not tx.remove_block(kind, value):
                 raise NotFoundError(
-                    f"nothing is blocked by {kind}:{value}", hint="inborn revocations list shows blocks"
+                    f"nothing is blocked by {kind}:{value}", hint="inborn blocks list shows what is blocked"
                 )
             tx.add_audit(audit.row(self._core.clock(), actor, "block.lift", block.target))
             # Agents ask again when they hear something: the domain feed says the authorities once more.
@@ -236,7 +237,7 @@ def block_message(block: Block) -> admin_pb2.Block:
 
 
 def _block_target(text: str) -> tuple[BlockKind, str]:
-    """Read a block's target as `inborn revocations list` prints it; a bare ID means that ID."""
+    """Read a block's target as `inborn blocks list` prints it; a bare ID means that ID."""
     if text.startswith("spiffe://"):
         text = f"id:{text}"
     kind_text, _, value = text.partition(":")

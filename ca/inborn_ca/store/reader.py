@@ -133,10 +133,15 @@ class Queries(AliveQueries):
         values = tuple(value for _, value in conditions)
         return self._issued(f"WHERE {text} ORDER BY i.serial LIMIT ?", (*values, where.limit))
 
-    def revocations(self, *, dropped: bool = False) -> list[RevocationRecord]:
-        """By rising seq; with `dropped` also those that are no longer in the list."""
-        where = "" if dropped else "WHERE dropped_at IS NULL"
-        rows = self._handle.rows(f"SELECT {denial_codec.REVOCATION_COLUMNS} FROM revocation {where} ORDER BY seq")
+    def revocations(
+        self, *, dropped: bool = False, after_seq: int = 0, limit: int | None = None
+    ) -> list[RevocationRecord]:
+        """By rising seq, from above `after_seq`; with `dropped` also those that are no longer in the list."""
+        where = "seq > ?" if dropped else "seq > ? AND dropped_at IS NULL"
+        rows = self._handle.rows(
+            f"SELECT {denial_codec.REVOCATION_COLUMNS} FROM revocation WHERE {where} ORDER BY seq LIMIT ?",
+            (after_seq, -1 if limit is None else limit),
+        )
         return [denial_codec.revocation(row) for row in rows]
 
     def revocation_seq(self) -> int:
