@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-import fcntl
 import json
 import os
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import DecodeError
 
 from inborn.bundle import X509Bundle
-from inborn.errors import AlreadyExistsError, InbornError, InternalError, UnavailableError
+from inborn.disk import DirectoryInUse, DirectoryLock, private_directory, write_file
+from inborn.errors import InbornError, InternalError
 from inborn.frames import FrameReader, encode_frame
 from inborn.revocation import RevocationSet
 from inborn.svid import PrivateKey, X509Svid, key_sha256
@@ -32,10 +32,6 @@ from inborn_proto import agent_pb2
 __all__ = ["DaemonIdentity", "DaemonState", "DirectoryInUse", "UnreadableState"]
 
 _MAX_FILE = 64 * 1024 * 1024  # octets: four times the largest message of a feed
-
-
-class DirectoryInUse(AlreadyExistsError):
-    """Another process has the directory open."""
 
 
 class UnreadableState(InternalError):
@@ -59,22 +55,11 @@ class DaemonState:
 
     def __init__(self, directory: Path) -> None:
         """Make the directory (0700) where it is missing, and lock it. Raises `DirectoryInUse`, `UnavailableError`."""
-        self._directory = directory
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as e:
-            raise UnavailableError(f"cannot use {directory}: {e.strerror}") from e
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            os.close(self._lock)
-            raise DirectoryInUse(
-                f"{directory} is in use by another process", hint="each daemon has a directory of its own"
-            ) from e
+        self._directory = private_directory(directory)
+        self._lock = DirectoryLock(directory)
 
     def close(self) -> None:
-        os.close(self._lock)
+        self._lock.release()
 
     def identity(self) -> DaemonIdentity | None:
         """The one that is kept, if there is one. Raises `UnreadableState`."""
@@ -203,21 +188,7 @@ class DaemonState:
         self._write_octets(name, json.dumps(document).encode())
 
     def _write_octets(self, name: str, octets: bytes) -> None:
-        path, fresh = self._directory / name, self._directory / f".{name}.new"
-        try:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with open(descriptor, "wb") as file:
-                file.write(octets)
-                file.flush()
-                os.fsync(descriptor)
-            os.rename(fresh, path)
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except OSError as e:
-            raise UnavailableError(f"cannot write {path}: {e.strerror}", hint="is the disk full?") from e
+        write_file(self._directory / name, octets)
 
     def _unreadable(self, name: str, error: Exception) -> UnreadableState:
         return UnreadableState(

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc.aio
 
+from inborn.disk import DirectoryLock, private_directory
 from inborn.errors import UnavailableError
 from inborn.log import get_logger
 from inborn.rotation import RETRY_FIRST
@@ -24,7 +25,6 @@ from inborn.spiffeid import TrustDomain
 from inborn_agent.admin import AdminApi
 from inborn_agent.attendance import Attendance
 from inborn_agent.cache import Cache
-from inborn_agent.disk import DirectoryLock, private_directory
 from inborn_agent.enrol import OwnIdentity
 from inborn_agent.identity_store import IdentityRecord, IdentityStore
 from inborn_agent.issuing import Issuer

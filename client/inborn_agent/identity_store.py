@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn.bundle import X509Bundle
+from inborn.disk import CorruptFile, read_sealed, set_aside, write_sealed
 from inborn.enrollment import Enrolled
 from inborn.errors import InbornError
 from inborn.log import get_logger
 from inborn.spiffeid import TrustDomain
 from inborn.svid import X509Svid, key_sha256
-from inborn_agent.disk import CorruptFile, read_sealed, set_aside, write_sealed
 
 __all__ = ["IdentityRecord", "IdentityStore"]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
+from inborn.disk import CorruptFile, read_sealed, set_aside, write_sealed
 from inborn.errors import InbornError
 from inborn.frames import FrameReader, encode_frame
 from inborn.log import get_logger
 from inborn.spiffeid import TrustDomain
 from inborn_agent.cache import Cache
-from inborn_agent.disk import CorruptFile, read_sealed, set_aside, write_sealed
 from inborn_agent.feed_values import (
     domain_to_wire,
     former_to_wire,

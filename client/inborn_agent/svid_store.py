@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from inborn.disk import CorruptFile, private_directory, read_sealed, set_aside, write_sealed
 from inborn.errors import InbornError
 from inborn.log import get_logger
 from inborn.svid import X509Svid
-from inborn_agent.disk import CorruptFile, private_directory, read_sealed, set_aside, write_sealed
 from inborn_agent.slots import Held
 from inborn_agent.tmpfs import is_in_memory
 

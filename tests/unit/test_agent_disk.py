@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from inborn.disk import CorruptFile, DirectoryLock, private_directory, read_sealed, write_file, write_sealed
 from inborn.errors import AlreadyExistsError, RequestError, UnavailableError
 from inborn.revocation import RevocationRule, RuleKind
 from inborn.selector import parse_selector
 from inborn.spiffeid import TrustDomain, parse_spiffe_id
 from inborn_agent.cache import Cache
 from inborn_agent.changes import Authority, AuthorityState, DomainChange, NodeChange
-from inborn_agent.disk import CorruptFile, DirectoryLock, private_directory, read_sealed, write_file, write_sealed
 from inborn_agent.entry import AgentEntry
 from inborn_agent.identity_store import IdentityRecord, IdentityStore
 from inborn_agent.slots import Held

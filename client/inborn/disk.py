@@ -31,7 +31,7 @@ class CorruptFile(RequestError):
 
 
 class DirectoryInUse(AlreadyExistsError):
-    """Another agent runs on the same data directory."""
+    """Another process holds the directory."""
 
 
 def write_file(path: Path, data: bytes, *, is_durable: bool = True) -> None:
@@ -102,7 +102,7 @@ def private_directory(path: Path) -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise RequestError(f"{path} is not a directory of the user who runs the agent (uid {os.geteuid()})")
+            raise RequestError(f"{path} is not a directory of uid {os.geteuid()}, who runs this")
         if found.st_mode & 0o077:
             path.chmod(0o700)
     except OSError as error:
@@ -120,7 +120,7 @@ class DirectoryLock:
         except OSError as error:
             os.close(self._descriptor)
             raise DirectoryInUse(
-                f"another agent runs on {directory}", hint="stop it, or choose another directory with --data-dir"
+                f"another process runs on {directory}", hint="stop it, or choose another directory"
             ) from error
 
     def release(self) -> None:
