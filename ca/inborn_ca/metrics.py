@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from inborn.errors import RequestError
 from inborn_ca.address import Address
@@ -17,7 +17,7 @@ MAX_CONNECTIONS = 16  # a scraper or two
 TIMEOUT = 5.0  # seconds for a request's head to arrive
 MAX_SERIES = 1000  # label values are method names and error types; more would be a bug that eats memory
 
-Gauges = Callable[[], Mapping[str, tuple[str, float]]]
+Gauges = Callable[[], Awaitable[Mapping[str, tuple[str, float]]]]
 """Name -> (help, value), asked for at each scrape."""
 
 _HELP = {
@@ -82,7 +82,8 @@ async def serve_metrics(address: Address, metrics: Metrics, gauges: Gauges) -> a
                 return
             async with asyncio.timeout(TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_response(head, lambda: metrics.text(gauges())))
+                text = metrics.text(await gauges())
+                writer.write(_response(head, text))
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a client that does not speak HTTP gets nothing
@@ -93,13 +94,13 @@ async def serve_metrics(address: Address, metrics: Metrics, gauges: Gauges) -> a
     return await asyncio.start_server(answer, address.host, address.port, limit=MAX_REQUEST)
 
 
-def _response(head: bytes, text: Callable[[], str]) -> bytes:
+def _response(head: bytes, text: str) -> bytes:
     words = head.split(b"\r\n", 1)[0].split()
     if len(words) != 3 or words[0] not in (b"GET", b"HEAD"):
         return _http(b"405 Method Not Allowed", b"")
     if words[1].split(b"?")[0] != b"/metrics":
         return _http(b"404 Not Found", b"see /metrics\n")
-    return _http(b"200 OK", text().encode() if words[0] == b"GET" else b"")
+    return _http(b"200 OK", text.encode() if words[0] == b"GET" else b"")
 
 
 def _http(status: bytes, body: bytes) -> bytes:

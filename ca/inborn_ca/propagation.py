@@ -56,6 +56,10 @@ class Propagation:
         """Whether every connected peer has applied this revision of the domain feed."""
         return all(peer.domain_revision >= revision for peer in self._peers.values())
 
+    def slowest(self, revocation_seq: int) -> int:
+        """What every connected peer has applied at least; `revocation_seq` where none is connected."""
+        return min((peer.revocation_seq for peer in self._peers.values()), default=revocation_seq)
+
     def state(self, peer: str) -> tuple[int, tuple[str, ...]] | None:
         """A connected peer's acknowledged revocation_seq and its laggards."""
         known = self._peers.get(peer)

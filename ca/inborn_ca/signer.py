@@ -103,6 +103,10 @@ class Signer:
             connected=lambda: len(self.feeds.connected),
         )
         status.data_dir = data_dir
+        status.crl_address = lambda: self.front_calls.crl_address
+        self.front_calls.measure = lambda: status.measure(
+            reader, self.queue, self.propagation.slowest(core.revocations.seq)
+        )
         self.admin_calls = AdminCalls(
             core,
             self.queue,

@@ -52,7 +52,8 @@ ACCESS: Mapping[str, frozenset[CallerClass]] = {
     **_rows("inborn.v1.Authority", "Renew Watch", CallerClass.AGENT, CallerClass.DAEMON),
     **_rows(
         "inborn.signer.v1.Signing",
-        "Attach Enroll Issue Renew CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed Acknowledge ReportDenial",
+        "Attach Enroll Issue Renew CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed Acknowledge ReportDenial "
+        "Measure",
         CallerClass.FRONT,
     ),
     **_rows("inborn.signer.v1.Fronting", "Publish Disconnect Probe", CallerClass.SIGNER),

@@ -17,7 +17,7 @@ from inborn_proto import feed_pb2 as inborn__proto_dot_feed__pb2
 from inborn_proto import signed_pb2 as inborn__proto_dot_signed__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19inborn_proto/signer.proto\x12\x10inborn.signer.v1\x1a\x15inborn_proto/ca.proto\x1a\x17inborn_proto/feed.proto\x1a\x19inborn_proto/signed.proto\"R\n\x05\x46rame\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x1f\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x10.inborn.v1.Error\"\x06\n\x04\x44one\"?\n\rAttachRequest\x12\x19\n\x11\x62ootstrap_address\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x02 \x01(\t\"E\n\x0e\x41ttachResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\x0c\x12\r\n\x05roots\x18\x03 \x03(\x0c\"L\n\x0f\x46orwardedEnroll\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.inborn.v1.EnrollRequest\x12\x0e\n\x06origin\x18\x02 \x01(\t\"M\n\x10\x46orwardedRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.inborn.v1.SignedRequest\x12\x0e\n\x06origin\x18\x02 \x01(\t\"\"\n\x13\x43\x65rtifyFrontRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"%\n\x14\x43\x65rtifyFrontResponse\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\"\x17\n\x15\x44omainSnapshotRequest\"$\n\x0fNodeFeedRequest\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\"F\n\x0f\x41\x63knowledgement\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x13.inborn.v1.WatchAck\"`\n\x0c\x44\x65nialReport\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0e\n\x06origin\x18\x05 \x01(\t\"D\n\x0bPublication\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\'\n\x07message\x18\x02 \x01(\x0b\x32\x16.inborn.v1.FeedMessage\"\x0e\n\x0cProbeRequest\"<\n\rProbeResponse\x12+\n\x05ports\x18\x01 \x03(\x0b\x32\x1c.inborn.signer.v1.PortHealth\"M\n\nPortHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t2\x88\x06\n\x07Signing\x12K\n\x06\x41ttach\x12\x1f.inborn.signer.v1.AttachRequest\x1a .inborn.signer.v1.AttachResponse\x12\x46\n\x06\x45nroll\x12!.inborn.signer.v1.ForwardedEnroll\x1a\x19.inborn.v1.EnrollResponse\x12\x45\n\x05Issue\x12\".inborn.signer.v1.ForwardedRequest\x1a\x18.inborn.v1.IssueResponse\x12\x46\n\x05Renew\x12\".inborn.signer.v1.ForwardedRequest\x1a\x19.inborn.v1.EnrollResponse\x12]\n\x0c\x43\x65rtifyFront\x12%.inborn.signer.v1.CertifyFrontRequest\x1a&.inborn.signer.v1.CertifyFrontResponse\x12Q\n\x0e\x44omainSnapshot\x12\'.inborn.signer.v1.DomainSnapshotRequest\x1a\x16.inborn.v1.FeedMessage\x12I\n\x0cOpenNodeFeed\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.v1.FeedMessage\x12J\n\rCloseNodeFeed\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.signer.v1.Done\x12H\n\x0b\x41\x63knowledge\x12!.inborn.signer.v1.Acknowledgement\x1a\x16.inborn.signer.v1.Done\x12\x46\n\x0cReportDenial\x12\x1e.inborn.signer.v1.DenialReport\x1a\x16.inborn.signer.v1.Done2\xdf\x01\n\x08\x46ronting\x12@\n\x07Publish\x12\x1d.inborn.signer.v1.Publication\x1a\x16.inborn.signer.v1.Done\x12G\n\nDisconnect\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.signer.v1.Done\x12H\n\x05Probe\x12\x1e.inborn.signer.v1.ProbeRequest\x1a\x1f.inborn.signer.v1.ProbeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19inborn_proto/signer.proto\x12\x10inborn.signer.v1\x1a\x15inborn_proto/ca.proto\x1a\x17inborn_proto/feed.proto\x1a\x19inborn_proto/signed.proto\"R\n\x05\x46rame\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x1f\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x10.inborn.v1.Error\"\x06\n\x04\x44one\"T\n\rAttachRequest\x12\x19\n\x11\x62ootstrap_address\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x02 \x01(\t\x12\x13\n\x0b\x63rl_address\x18\x03 \x01(\t\"E\n\x0e\x41ttachResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\x0c\x12\r\n\x05roots\x18\x03 \x03(\x0c\"L\n\x0f\x46orwardedEnroll\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.inborn.v1.EnrollRequest\x12\x0e\n\x06origin\x18\x02 \x01(\t\"M\n\x10\x46orwardedRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.inborn.v1.SignedRequest\x12\x0e\n\x06origin\x18\x02 \x01(\t\"\"\n\x13\x43\x65rtifyFrontRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"%\n\x14\x43\x65rtifyFrontResponse\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\"\x17\n\x15\x44omainSnapshotRequest\"$\n\x0fNodeFeedRequest\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\"F\n\x0f\x41\x63knowledgement\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x13.inborn.v1.WatchAck\"`\n\x0c\x44\x65nialReport\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0e\n\x06origin\x18\x05 \x01(\t\"D\n\x0bPublication\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\'\n\x07message\x18\x02 \x01(\x0b\x32\x16.inborn.v1.FeedMessage\"\x10\n\x0eMeasureRequest\"\x98\x02\n\x08Measures\x12\x13\n\x0bopen_alarms\x18\x01 \x01(\r\x12\x1b\n\x13\x63\x65rtificates_issued\x18\x02 \x01(\x04\x12\x16\n\x0erevocation_seq\x18\x03 \x01(\x04\x12\x1d\n\x15oldest_revocation_seq\x18\x04 \x01(\x04\x12\x17\n\x0f\x63onnected_peers\x18\x05 \x01(\r\x12\x14\n\x0croot_expires\x18\x06 \x01(\x01\x12\x17\n\x0fissuing_expires\x18\x07 \x01(\x01\x12\x13\n\x0b\x63rl_expires\x18\x08 \x01(\x01\x12\x0e\n\x06groups\x18\t \x01(\x04\x12\x0c\n\x04jobs\x18\n \x01(\x04\x12\x0f\n\x07waiting\x18\x0b \x01(\r\x12\x17\n\x0f\x64\x61tabase_octets\x18\x0c \x01(\x04\"\x0e\n\x0cProbeRequest\"<\n\rProbeResponse\x12+\n\x05ports\x18\x01 \x03(\x0b\x32\x1c.inborn.signer.v1.PortHealth\"M\n\nPortHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t2\xd1\x06\n\x07Signing\x12K\n\x06\x41ttach\x12\x1f.inborn.signer.v1.AttachRequest\x1a .inborn.signer.v1.AttachResponse\x12\x46\n\x06\x45nroll\x12!.inborn.signer.v1.ForwardedEnroll\x1a\x19.inborn.v1.EnrollResponse\x12\x45\n\x05Issue\x12\".inborn.signer.v1.ForwardedRequest\x1a\x18.inborn.v1.IssueResponse\x12\x46\n\x05Renew\x12\".inborn.signer.v1.ForwardedRequest\x1a\x19.inborn.v1.EnrollResponse\x12]\n\x0c\x43\x65rtifyFront\x12%.inborn.signer.v1.CertifyFrontRequest\x1a&.inborn.signer.v1.CertifyFrontResponse\x12Q\n\x0e\x44omainSnapshot\x12\'.inborn.signer.v1.DomainSnapshotRequest\x1a\x16.inborn.v1.FeedMessage\x12I\n\x0cOpenNodeFeed\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.v1.FeedMessage\x12J\n\rCloseNodeFeed\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.signer.v1.Done\x12H\n\x0b\x41\x63knowledge\x12!.inborn.signer.v1.Acknowledgement\x1a\x16.inborn.signer.v1.Done\x12\x46\n\x0cReportDenial\x12\x1e.inborn.signer.v1.DenialReport\x1a\x16.inborn.signer.v1.Done\x12G\n\x07Measure\x12 .inborn.signer.v1.MeasureRequest\x1a\x1a.inborn.signer.v1.Measures2\xdf\x01\n\x08\x46ronting\x12@\n\x07Publish\x12\x1d.inborn.signer.v1.Publication\x1a\x16.inborn.signer.v1.Done\x12G\n\nDisconnect\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.signer.v1.Done\x12H\n\x05Probe\x12\x1e.inborn.signer.v1.ProbeRequest\x1a\x1f.inborn.signer.v1.ProbeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -29,35 +29,39 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_DONE']._serialized_start=206
   _globals['_DONE']._serialized_end=212
   _globals['_ATTACHREQUEST']._serialized_start=214
-  _globals['_ATTACHREQUEST']._serialized_end=277
-  _globals['_ATTACHRESPONSE']._serialized_start=279
-  _globals['_ATTACHRESPONSE']._serialized_end=348
-  _globals['_FORWARDEDENROLL']._serialized_start=350
-  _globals['_FORWARDEDENROLL']._serialized_end=426
-  _globals['_FORWARDEDREQUEST']._serialized_start=428
-  _globals['_FORWARDEDREQUEST']._serialized_end=505
-  _globals['_CERTIFYFRONTREQUEST']._serialized_start=507
-  _globals['_CERTIFYFRONTREQUEST']._serialized_end=541
-  _globals['_CERTIFYFRONTRESPONSE']._serialized_start=543
-  _globals['_CERTIFYFRONTRESPONSE']._serialized_end=580
-  _globals['_DOMAINSNAPSHOTREQUEST']._serialized_start=582
-  _globals['_DOMAINSNAPSHOTREQUEST']._serialized_end=605
-  _globals['_NODEFEEDREQUEST']._serialized_start=607
-  _globals['_NODEFEEDREQUEST']._serialized_end=643
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=645
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=715
-  _globals['_DENIALREPORT']._serialized_start=717
-  _globals['_DENIALREPORT']._serialized_end=813
-  _globals['_PUBLICATION']._serialized_start=815
-  _globals['_PUBLICATION']._serialized_end=883
-  _globals['_PROBEREQUEST']._serialized_start=885
-  _globals['_PROBEREQUEST']._serialized_end=899
-  _globals['_PROBERESPONSE']._serialized_start=901
-  _globals['_PROBERESPONSE']._serialized_end=961
-  _globals['_PORTHEALTH']._serialized_start=963
-  _globals['_PORTHEALTH']._serialized_end=1040
-  _globals['_SIGNING']._serialized_start=1043
-  _globals['_SIGNING']._serialized_end=1819
-  _globals['_FRONTING']._serialized_start=1822
-  _globals['_FRONTING']._serialized_end=2045
+  _globals['_ATTACHREQUEST']._serialized_end=298
+  _globals['_ATTACHRESPONSE']._serialized_start=300
+  _globals['_ATTACHRESPONSE']._serialized_end=369
+  _globals['_FORWARDEDENROLL']._serialized_start=371
+  _globals['_FORWARDEDENROLL']._serialized_end=447
+  _globals['_FORWARDEDREQUEST']._serialized_start=449
+  _globals['_FORWARDEDREQUEST']._serialized_end=526
+  _globals['_CERTIFYFRONTREQUEST']._serialized_start=528
+  _globals['_CERTIFYFRONTREQUEST']._serialized_end=562
+  _globals['_CERTIFYFRONTRESPONSE']._serialized_start=564
+  _globals['_CERTIFYFRONTRESPONSE']._serialized_end=601
+  _globals['_DOMAINSNAPSHOTREQUEST']._serialized_start=603
+  _globals['_DOMAINSNAPSHOTREQUEST']._serialized_end=626
+  _globals['_NODEFEEDREQUEST']._serialized_start=628
+  _globals['_NODEFEEDREQUEST']._serialized_end=664
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=666
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=736
+  _globals['_DENIALREPORT']._serialized_start=738
+  _globals['_DENIALREPORT']._serialized_end=834
+  _globals['_PUBLICATION']._serialized_start=836
+  _globals['_PUBLICATION']._serialized_end=904
+  _globals['_MEASUREREQUEST']._serialized_start=906
+  _globals['_MEASUREREQUEST']._serialized_end=922
+  _globals['_MEASURES']._serialized_start=925
+  _globals['_MEASURES']._serialized_end=1205
+  _globals['_PROBEREQUEST']._serialized_start=1207
+  _globals['_PROBEREQUEST']._serialized_end=1221
+  _globals['_PROBERESPONSE']._serialized_start=1223
+  _globals['_PROBERESPONSE']._serialized_end=1283
+  _globals['_PORTHEALTH']._serialized_start=1285
+  _globals['_PORTHEALTH']._serialized_end=1362
+  _globals['_SIGNING']._serialized_start=1365
+  _globals['_SIGNING']._serialized_end=2214
+  _globals['_FRONTING']._serialized_start=2217
+  _globals['_FRONTING']._serialized_end=2440
 # @@protoc_insertion_point(module_scope)

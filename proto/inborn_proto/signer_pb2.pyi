@@ -25,12 +25,14 @@ class Done(_message.Message):
     def __init__(self) -> None: ...
 
 class AttachRequest(_message.Message):
-    __slots__ = ("bootstrap_address", "api_address")
+    __slots__ = ("bootstrap_address", "api_address", "crl_address")
     BOOTSTRAP_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     API_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    CRL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     bootstrap_address: str
     api_address: str
-    def __init__(self, bootstrap_address: _Optional[str] = ..., api_address: _Optional[str] = ...) -> None: ...
+    crl_address: str
+    def __init__(self, bootstrap_address: _Optional[str] = ..., api_address: _Optional[str] = ..., crl_address: _Optional[str] = ...) -> None: ...
 
 class AttachResponse(_message.Message):
     __slots__ = ("trust_domain", "log_id", "roots")
@@ -109,6 +111,38 @@ class Publication(_message.Message):
     node: str
     message: _feed_pb2.FeedMessage
     def __init__(self, node: _Optional[str] = ..., message: _Optional[_Union[_feed_pb2.FeedMessage, _Mapping]] = ...) -> None: ...
+
+class MeasureRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Measures(_message.Message):
+    __slots__ = ("open_alarms", "certificates_issued", "revocation_seq", "oldest_revocation_seq", "connected_peers", "root_expires", "issuing_expires", "crl_expires", "groups", "jobs", "waiting", "database_octets")
+    OPEN_ALARMS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_ISSUED_FIELD_NUMBER: _ClassVar[int]
+    REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_PEERS_FIELD_NUMBER: _ClassVar[int]
+    ROOT_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    ISSUING_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    CRL_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_OCTETS_FIELD_NUMBER: _ClassVar[int]
+    open_alarms: int
+    certificates_issued: int
+    revocation_seq: int
+    oldest_revocation_seq: int
+    connected_peers: int
+    root_expires: float
+    issuing_expires: float
+    crl_expires: float
+    groups: int
+    jobs: int
+    waiting: int
+    database_octets: int
+    def __init__(self, open_alarms: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., oldest_revocation_seq: _Optional[int] = ..., connected_peers: _Optional[int] = ..., root_expires: _Optional[float] = ..., issuing_expires: _Optional[float] = ..., crl_expires: _Optional[float] = ..., groups: _Optional[int] = ..., jobs: _Optional[int] = ..., waiting: _Optional[int] = ..., database_octets: _Optional[int] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ()

@@ -228,3 +228,5 @@ async def test_metrics_are_served_on_loopback(tmp_path: Path) -> None:
         assert 'inborn_ca_certificates_total{outcome="issued"} 1' in text
         assert 'inborn_ca_calls_total{method="/inborn.v1.Bootstrap/Enroll",outcome="ok"} 1' in text
         assert "inborn_ca_streams 0" in text
+        assert "inborn_ca_open_alarms 0" in text
+        assert "inborn_ca_issuing_expires 1" in text

@@ -11,6 +11,10 @@ from inborn_ca.address import Address
 from inborn_ca.metrics import MAX_SERIES, Metrics, serve_metrics
 
 
+async def no_gauges() -> dict[str, tuple[str, float]]:
+    return {}
+
+
 def test_text_has_help_type_and_escaped_labels() -> None:
     metrics = Metrics()
     metrics.count("inborn_ca_calls_total", method='a"b\\c\nd', outcome="ok")
@@ -36,7 +40,7 @@ def test_series_are_bounded() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
 async def test_address_that_others_could_reach_is_refused(host: str) -> None:
     with pytest.raises(RequestError, match="loopback only"):
-        await serve_metrics(Address(host, 0), Metrics(), dict)
+        await serve_metrics(Address(host, 0), Metrics(), no_gauges)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,7 @@ async def test_address_that_others_could_reach_is_refused(host: str) -> None:
     ],
 )
 async def test_request_gets_its_answer_and_nonsense_none(request_: bytes, status: bytes) -> None:
-    server = await serve_metrics(Address("127.0.0.1", 0), Metrics(), dict)
+    server = await serve_metrics(Address("127.0.0.1", 0), Metrics(), no_gauges)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     writer.write(request_)
     writer.write_eof()

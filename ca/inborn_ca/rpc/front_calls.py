@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from inborn.access import CallNotAllowed
 from inborn.errors import RequestError
@@ -38,8 +38,11 @@ class FrontCalls:
         self._propagation = propagation
         self._enrolment = Enrolment(core)
         self._issuing = Issuing(core)
+        self.measure: Callable[[], signer_pb2.Measures] = signer_pb2.Measures
+        """Set by whoever composes the signer."""
         self.bootstrap_address = ""
         self.api_address = ""
+        self.crl_address = ""
 
     def table(self) -> Mapping[str, Call]:
         return {
@@ -59,6 +62,7 @@ class FrontCalls:
             _SERVICE + "CloseNodeFeed": Direct(self._close_node),
             _SERVICE + "Acknowledge": Direct(self._acknowledge),
             _SERVICE + "ReportDenial": Queued(lambda m, _: self._report_denial(m)),
+            _SERVICE + "Measure": Direct(lambda m, _: self.measure()),
         }
 
     def _refusal(self, action: str, origin: str) -> Refusal:
@@ -66,6 +70,7 @@ class FrontCalls:
 
     def _attach(self, message: signer_pb2.AttachRequest, _: str) -> signer_pb2.AttachResponse:
         self.bootstrap_address, self.api_address = message.bootstrap_address, message.api_address
+        self.crl_address = message.crl_address
         return signer_pb2.AttachResponse(
             trust_domain=self._core.trust_domain.name, log_id=self._core.log_id, roots=self._core.bundle.ders()
         )

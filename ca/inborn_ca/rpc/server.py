@@ -33,6 +33,7 @@ from inborn_ca.rpc.admission import Admission, TokenBucket
 from inborn_ca.rpc.authority import AuthorityService
 from inborn_ca.rpc.bootstrap import BootstrapService
 from inborn_ca.rpc.caller import Caller, CallerReader
+from inborn_ca.rpc.crl_port import CrlPort
 from inborn_ca.rpc.feeds import FeedHub
 from inborn_ca.rpc.serving import Context, Observer, Port
 from inborn_proto import feed_pb2, signer_pb2
@@ -95,6 +96,8 @@ class FrontSettings:
     advertise: str = ""
     """Host name or address by which others reach this machine; empty: the one they dialled."""
     metrics: Address | None = None
+    crl: Address | None = None
+    """Where CRLs are served over plain HTTP; None: nowhere."""
 
 
 class Front(Observer):
@@ -110,6 +113,7 @@ class Front(Observer):
         self._servers: list[grpc.aio.Server] = []
         self._ports: list[Port] = []
         self._metrics_server: asyncio.Server | None = None
+        self._crl_port: CrlPort | None = None
         self._denials = TokenBucket(burst=DENIALS_BURST, per_second=DENIALS_A_SECOND, now=time.monotonic())
         self._early: list[signer_pb2.Publication] = []
         self._hub: FeedHub | None = None
@@ -166,6 +170,8 @@ class Front(Observer):
             self._hub.end_all(closing)
         if self._metrics_server is not None:
             self._metrics_server.close()
+        if self._crl_port is not None:
+            await self._crl_port.close()
         # Who still waits for the signer then gets an error of ours, and not gRPC's CANCELLED at the end of the grace.
         last_call = asyncio.get_running_loop().call_later(GRACE * 0.8, self._link.close)
         await asyncio.gather(*(server.stop(GRACE) for server in self._servers))
@@ -207,6 +213,9 @@ class Front(Observer):
         )
         if self._settings.metrics is not None:
             self._metrics_server = await serve_metrics(self._settings.metrics, self._metrics, self._gauges)
+        if self._settings.crl is not None:
+            self._crl_port = CrlPort(domain)
+            await self._crl_port.open(self._settings.crl, patience=BIND_TIME)
 
     async def _serve(
         self,
@@ -233,8 +242,9 @@ class Front(Observer):
             return
 
     def _attach_request(self) -> signer_pb2.AttachRequest:
-        host = self._settings.advertise
+        host, crl = self._settings.advertise, self._settings.crl
         return signer_pb2.AttachRequest(
+            crl_address=str(Address(host or crl.host, crl.port)) if crl is not None else "",
             bootstrap_address=str(Address(host or self._settings.bootstrap.host, self._settings.bootstrap.port)),
             api_address=str(Address(host or self._settings.api.host, self._settings.api.port)),
         )
@@ -313,7 +323,34 @@ class Front(Observer):
             )
             self._link.notify(_SIGNING + "ReportDenial", report)
 
-    def _gauges(self) -> dict[str, tuple[str, float]]:
+    async def _gauges(self) -> dict[str, tuple[str, float]]:
+        """The front's own, and the signer's if it answers."""
+        gauges = self._own_gauges()
+        try:
+            m = await self._link.call(_SIGNING + "Measure", signer_pb2.MeasureRequest(), signer_pb2.Measures, timeout=3)
+        except InbornError as e:
+            self.log.warning("metrics.signer_silent", error=e)
+            return gauges
+        return gauges | {
+            "inborn_ca_open_alarms": ("Alarms that nobody has acknowledged.", m.open_alarms),
+            "inborn_ca_issued": ("Certificates signed since the signer started.", m.certificates_issued),
+            "inborn_ca_revocation_seq_applied": (
+                "How far of the revocation log every connected peer has applied.",
+                m.oldest_revocation_seq,
+            ),
+            "inborn_ca_root_expires": ("End of the root, seconds since 1970.", m.root_expires),
+            "inborn_ca_issuing_expires": (
+                "End of the active issuing authority, seconds since 1970.",
+                m.issuing_expires,
+            ),
+            "inborn_ca_crl_expires": ("End of the CRL that runs out first, seconds since 1970.", m.crl_expires),
+            "inborn_ca_transactions": ("Groups committed since the signer started.", m.groups),
+            "inborn_ca_commands": ("Commands in those groups.", m.jobs),
+            "inborn_ca_commands_waiting": ("Commands that wait now.", m.waiting),
+            "inborn_ca_database_octets": ("Size of the database.", m.database_octets),
+        }
+
+    def _own_gauges(self) -> dict[str, tuple[str, float]]:
         if self._hub is None or self._domain is None or self._identity is None:
             return {}
         streams = self._hub.streams()

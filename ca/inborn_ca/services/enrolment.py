@@ -124,14 +124,15 @@ class Enrolment:
                 hint="ask the admin for a new one: inborn token create",
                 **facts,
             )
-        uses = tx.token_uses(token.id)
-        if key_hash in uses:
-            known = tx.enrollee(uses[key_hash])
+        holder = tx.token_use(token.id, key_hash)
+        if holder is not None:
+            known = tx.enrollee(holder)
             if known is None or known.banned_at is not None:
-                raise DeniedError(f"{uses[key_hash]} is banned", **facts)
+                raise DeniedError(f"{holder} is banned", **facts)
             return known
-        if len(uses) >= token.uses:
-            message = f"token {token.id.hex()} has been used {len(uses)} of {token.uses} times, now by another key"
+        used = tx.count_token_uses(token.id)
+        if used >= token.uses:
+            message = f"token {token.id.hex()} has been used {used} of {token.uses} times, now by another key"
 
             def consequence(tx: Transaction, changes: Changes) -> None:
                 tx.raise_alarm(

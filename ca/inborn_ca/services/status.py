@@ -9,9 +9,10 @@ from importlib.metadata import version
 from inborn_ca.authority import activate_at, prepare_at
 from inborn_ca.core import Core
 from inborn_ca.ports import Reader
+from inborn_ca.queue import Queue
 from inborn_ca.records import AuthorityState, EnrolleeKind
 from inborn_ca.services.ledger import alarm_message
-from inborn_proto import admin_pb2
+from inborn_proto import admin_pb2, signer_pb2
 
 __all__ = ["Status"]
 
@@ -24,6 +25,28 @@ class Status:
         self._addresses = addresses
         self._connected = connected
         self.data_dir = ""
+        self.crl_address: Callable[[], str] = lambda: ""
+        """Where the front serves CRLs; empty: nowhere."""
+
+    def measure(self, reader: Reader, queue: Queue, slowest: int) -> signer_pb2.Measures:
+        """The gauges that a monitor wants to see."""
+        core = self._core
+        crls = [a.crl_next_update.timestamp() for a in core.authorities if a.crl_next_update is not None]
+        active = [a for a in core.authorities if a.state is AuthorityState.ACTIVE]
+        return signer_pb2.Measures(
+            open_alarms=len(reader.alarms()),
+            certificates_issued=core.issued_count,
+            revocation_seq=core.revocations.seq,
+            oldest_revocation_seq=slowest,
+            connected_peers=self._connected(),
+            root_expires=min((r.certificate.not_valid_after_utc.timestamp() for r in core.roots), default=0.0),
+            issuing_expires=min((a.certificate.not_valid_after_utc.timestamp() for a in active), default=0.0),
+            crl_expires=min(crls, default=0.0),
+            groups=queue.groups,
+            jobs=queue.jobs,
+            waiting=len(queue),
+            database_octets=core.store.size(),
+        )
 
     def get(self, reader: Reader) -> admin_pb2.StatusResponse:
         bootstrap, api = self._addresses()
@@ -33,6 +56,7 @@ class Status:
             log_id=self._core.log_id.hex(),
             bootstrap_address=bootstrap,
             api_address=api,
+            crl_address=self.crl_address(),
             agents_connected=self._connected(),
             agents=len(agents),
             entries=len(reader.entries()),

@@ -81,7 +81,7 @@ class Tokens:
         now = self._core.clock()
         response = admin_pb2.ListTokensResponse()
         for token in reader.tokens():
-            used = len(reader.token_uses(token.id))
+            used = reader.count_token_uses(token.id)
             usable = token.withdrawn_at is None and token.expires_at > now and used < token.uses
             if usable or request.all:
                 response.tokens.append(token_message(token, used))
@@ -103,7 +103,7 @@ class Tokens:
                 tx.withdraw_token(token_id, now)
                 token = replace(token, withdrawn_at=now)
                 tx.add_audit(audit.row(now, actor, "token.withdraw", request.id))
-            message = token_message(token, len(tx.token_uses(token_id)))
+            message = token_message(token, tx.count_token_uses(token_id))
             return lambda: admin_pb2.RevokeTokenResponse(token=message)
 
         return command

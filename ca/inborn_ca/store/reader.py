@@ -74,6 +74,16 @@ class Queries(AliveQueries):
         )
         return {key_hash: parse_spiffe_id(spiffe_id) for key_hash, spiffe_id in rows}
 
+    def token_use(self, token_id: bytes, key_hash: bytes) -> SpiffeId | None:
+        row = self._handle.row(
+            "SELECT spiffe_id FROM token_use WHERE token_id = ? AND key_hash = ?", (token_id, key_hash)
+        )
+        return None if row is None else parse_spiffe_id(row[0])
+
+    def count_token_uses(self, token_id: bytes) -> int:
+        row = self._handle.row("SELECT count(*) FROM token_use WHERE token_id = ?", (token_id,))
+        return int(row[0]) if row is not None else 0
+
     def enrollees(self) -> list[Enrollee]:
         rows = self._handle.rows(f"SELECT {codec.ENROLLEE_COLUMNS} FROM enrollee ORDER BY spiffe_id")
         return [codec.enrollee(row) for row in rows]
