@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 import generate
-from inborn.cli import VERBS
+from inborn.cli import GROUPS, VERBS
+from inborn.cli.program import _load
 
 ROOT = Path(__file__).parent.parent
-LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
-COMMAND = re.compile(r"^\s*(?:\$ |# )?(?:sudo )?inborn ([a-z][a-z ]*)", re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^```(?:sh|shell|console)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"(?<![\w.\"-])(?:(?<!/)|(?<=/opt/inborn/bin/))inborn ([a-z][^|;)#\n]*)")
+SUBSTITUTION = re.compile(r"\$\(([^()]*)\)")
+INLINE = re.compile(r"`inborn ([a-z][^`]*)`")
 
 
 def pages() -> list[Path]:
@@ -19,28 +26,64 @@ def pages() -> list[Path]:
     return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def broken_links(page: Path) -> list[str]:
-    problems = []
-    for target in LINK.findall(page.read_text()):
-        if "://" not in target and not target.startswith("mailto:") and not (page.parent / target).exists():
-            problems.append(f"{page.relative_to(ROOT)}: link to {target} leads nowhere")
-    return problems
+def broken_links(page: Path) -> Iterator[str]:
+    for link in LINK.findall(page.read_text()):
+        target, _, anchor = link.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path = page.parent / target if target else page
+        if not path.exists():
+            yield f"link to {target} leads nowhere"
+        elif anchor and path.suffix == ".md" and anchor not in anchors(path):
+            yield f"link to {link}: there is no such heading"
 
 
-def unknown_commands(page: Path) -> list[str]:
-    """Lines of code blocks that begin with `inborn` and a verb that is none."""
-    verbs = {verb.path for verb in VERBS} | {verb.path.split()[0] for verb in VERBS}
-    problems = []
-    for block in re.findall(r"^```(?:sh|shell|console|text)?\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
-        for words in COMMAND.findall(block):
-            parts = words.split()
-            if parts and not ({parts[0], " ".join(parts[:2])} & verbs):
-                problems.append(f"{page.relative_to(ROOT)}: there is no command `inborn {' '.join(parts[:2])}`")
-    return problems
+def anchors(page: Path) -> set[str]:
+    """The headings as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def wrong_commands(page: Path) -> Iterator[str]:
+    """Commands in blocks of a shell and in the text that begin with `inborn`: the verb exists, and has the options."""
+    text = page.read_text()
+    blocks = _unfolded("\n".join(BLOCK.findall(text)).replace("\\\n", " "))
+    verbs = {verb.path: verb for verb in VERBS}
+    groups = {group.name for group in GROUPS}
+    for command in (*COMMAND.findall(blocks), *INLINE.findall(text)):
+        words = command.split()
+        path = " ".join(words[:2]) if words[0] in groups else words[0]
+        if path in groups:  # `inborn token create|list` and the like
+            continue
+        if path not in verbs:
+            yield f"there is no command `inborn {path}`"
+            continue
+        known = {option for param in _load(verbs[path], path.split()[-1]).params for option in options(param)}
+        until = words.index("--") if "--" in words else len(words)
+        for option in (word.partition("=")[0] for word in words[:until] if word.startswith("--")):
+            if option not in known:
+                yield f"`inborn {path}` has no option {option}"
+
+
+def _unfolded(script: str) -> str:
+    """With what stands in `$(...)` on lines of its own."""
+    inner: list[str] = []
+    while match := SUBSTITUTION.search(script):
+        inner.append(match[1])
+        script = script[: match.start()] + "X" + script[match.end() :]
+    return "\n".join([script, *inner])
+
+
+def options(parameter: click.Parameter) -> list[str]:
+    return [*parameter.opts, *parameter.secondary_opts, "--help"]
 
 
 def main() -> int:
-    problems = [p for page in pages() for p in (*broken_links(page), *unknown_commands(page))]
+    problems = [
+        f"{page.relative_to(ROOT)}: {problem}"
+        for page in pages()
+        for problem in (*broken_links(page), *wrong_commands(page))
+    ]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if generate.main(["--check"]) or problems else 0

@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: commands, settings, errors, RPCs, selectors, metrics.
+"""Write the reference pages that follow from the code: commands, settings, errors, RPCs, selectors.
 
 `python docs/generate.py` writes them, `--check` fails when one of them is not what the code says.
 """
@@ -107,12 +107,13 @@ def _errors() -> str:
         "admin (understood and refused), `UnavailableError` nobody (it may work later), `InternalError` us. An error "
         "keeps its type across the wire, in the trailing metadata `inborn-error-bin`.\n\n"
     )
-    lines += ["| error | family | gRPC status | meaning |\n", "| --- | --- | --- | --- |\n"]
-    for cls in sorted(set(_subclasses(InbornError)), key=lambda c: c.__name__):
+    lines += ["| error | module | family | gRPC status | meaning |\n", "| --- | --- | --- | --- | --- |\n"]
+    for cls in sorted(set(_subclasses(InbornError)), key=lambda c: (c.__name__, c.__module__)):
         if cls.__module__.startswith("inborn"):
             summary = (cls.__doc__ or "").strip().splitlines()[0]
             family = cls.__mro__[1].__name__
-            lines.append(f"| `{cls.__name__}` | `{family}` | {STATUS_NAMES[cls.status]} | {summary} |\n")
+            status = STATUS_NAMES[cls.status]
+            lines.append(f"| `{cls.__name__}` | `{cls.__module__}` | `{family}` | {status} | {summary} |\n")
     return "".join(lines)
 
 
