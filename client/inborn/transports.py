@@ -60,7 +60,10 @@ def _find_transports(
         frontier = []
         for holder in holders:
             if hasattr(holder, "abort") and hasattr(holder, "get_extra_info"):
-                ssl_object = holder.get_extra_info("ssl_object")
+                try:
+                    ssl_object = holder.get_extra_info("ssl_object")
+                except AttributeError:
+                    continue  # closed by its own loop meanwhile: asyncio's has forgotten its protocol then
                 match = wanted.pop(id(ssl_object), None)
                 if match is not None:
                     found.append((holder, match[1]))
