@@ -71,6 +71,8 @@ class LiveCache:
         """The same for the entries."""
         self.node_applied = asyncio.Event()
         """Set with each change of the entries, for whoever waits for the first one."""
+        self.knows_entries = False
+        """Whether the CA has said since the start which entries there are: what was kept may lack the newest ones."""
         self.is_stopping = False
         self.is_suspended: Callable[[], bool] = lambda: False
         """Whether the agent's own certificate is revoked: it hears of nothing any more, and gives nothing out."""
@@ -135,6 +137,7 @@ class LiveCache:
     def apply_node(self, change: NodeChange) -> bool:
         """True: the CA wants the agent's own certificate renewed as well."""
         effects = self.cache.apply_node(change, self.now())
+        self.knows_entries = True
         self._carry_out(effects)
         self.node_changed.set()
         self.node_applied.set()

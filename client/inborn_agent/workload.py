@@ -110,6 +110,8 @@ class WorkloadApi:
             pass
         if view.held:
             return view
+        if view.entries == 0 and not self._live.knows_entries:
+            raise UnavailableError("the agent has not heard from the CA since it was started")
         if view.entries == 0 or view.denial:
             _log.event(
                 "caller.no_identity",
