@@ -54,6 +54,13 @@ _CA_OPTIONS = (
         help="Port for agents and daemons (default: a free one, which is kept).",
     ),
     click.option(
+        "--crl-port",
+        type=_PORT,
+        envvar="INBORN_CRL_PORT",
+        default=0,
+        help="Port for CRLs over plain HTTP (default: a free one, which is kept).",
+    ),
+    click.option(
         "--advertise",
         metavar="HOST",
         envvar="INBORN_ADVERTISE",
@@ -145,16 +152,19 @@ def _become_supervisor(
     listen: str,
     bootstrap_port: int,
     api_port: int,
+    crl_port: int,
     advertise: str,
     min_ttl: dt.timedelta | None,
     metrics: bool,
     signer_user: str,
     front_user: str,
 ) -> None:
-    if bootstrap_port and bootstrap_port == api_port:
-        raise RequestError(f"bootstrap and API cannot share port {api_port}")
+    named = [port for port in (bootstrap_port, api_port, crl_port) if port]
+    if len(set(named)) < len(named):
+        raise RequestError(f"bootstrap, API and CRLs cannot share a port: {', '.join(map(str, named))}")
     arguments = [*arguments, "--data-dir", str(paths.data_dir(data_dir)), "--listen", check_host(listen)]
     arguments += ["--bootstrap-port", str(bootstrap_port), "--api-port", str(api_port)]
+    arguments += ["--crl-port", str(crl_port)]
     if trust_domain:
         arguments += ["--trust-domain", parse_trust_domain(trust_domain).name]
     if advertise:

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             api=Address.parse(options.api),
             advertise=check_host(options.advertise) if options.advertise else "",
             metrics=Address.parse(options.metrics) if options.metrics else None,
+            crl=Address.parse(options.crl) if options.crl else None,
         )
         raise_file_limit()
         return run_loop(_run(options.signer_fd, options.ready_fd, settings))
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ready-fd", type=int, help="descriptor of a pipe that is told when the ports answer")
     parser.add_argument("--bootstrap", required=True, metavar="HOST:PORT")
     parser.add_argument("--api", required=True, metavar="HOST:PORT")
+    parser.add_argument("--crl", default="", metavar="HOST:PORT", help="CRLs over plain HTTP")
     parser.add_argument("--advertise", default="", metavar="HOST", help="how others reach this machine")
     parser.add_argument("--metrics", default="", metavar="HOST:PORT", help="Prometheus metrics, on loopback")
     return parser

@@ -45,6 +45,8 @@ class KnownDomain:
         self.revocations = RevocationSet()
         self.dead_authorities: frozenset[bytes] = frozenset()
         """DER of issuing authorities that are tainted or revoked."""
+        self.authorities: tuple[feed_pb2.AuthorityState, ...] = ()
+        """All of them with their CRLs, as the signer said last; another object whenever it says so again."""
         self.heartbeat: bytes = b""
         """The newest one as it goes to the agents; empty before the first."""
         self.log_chain: tuple[bytes, ...] = ()
@@ -119,6 +121,7 @@ class KnownDomain:
         if update.roots and list(update.roots) != self.bundle.ders():
             self.bundle = X509Bundle.parse(self.trust_domain, list(update.roots))
         if update.authorities:
+            self.authorities = tuple(update.authorities)
             dead = (feed_pb2.AuthorityState.TAINTED, feed_pb2.AuthorityState.REVOKED)
             self.dead_authorities = frozenset(a.certificate for a in update.authorities if a.state in dead)
 

@@ -40,6 +40,7 @@ class Settings:
     listen: str
     bootstrap_port: int
     api_port: int
+    crl_port: int
     metrics: bool
     """Of CA and agent, on loopback."""
     advertise: str
@@ -111,7 +112,7 @@ class Supervisor:
                 )
         directory = DataDirectory.open(settings.data_dir, is_shared=self._signer_account is not None)
         self._directory = directory
-        wanted = {"bootstrap": settings.bootstrap_port, "api": settings.api_port}
+        wanted = {"bootstrap": settings.bootstrap_port, "api": settings.api_port, "crl": settings.crl_port}
         self._ports = directory.ports(settings.listen, wanted)
         if settings.metrics:
             self._ports |= directory.ports("127.0.0.1", {"metrics": 0, "agent_metrics": 0})
@@ -147,6 +148,7 @@ class Supervisor:
                 command = _python("inborn_ca.front", "--signer-fd", str(front_fd), "--ready-fd", str(ready_fd))
                 command += ["--bootstrap", _address(settings.listen, self._ports["bootstrap"])]
                 command += ["--api", _address(settings.listen, self._ports["api"])]
+                command += ["--crl", _address(settings.listen, self._ports["crl"])]
                 if settings.advertise:
                     command += ["--advertise", settings.advertise]
                 if settings.metrics:
@@ -287,6 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--listen", default="127.0.0.1")
     parser.add_argument("--bootstrap-port", type=int, default=0)
     parser.add_argument("--api-port", type=int, default=0)
+    parser.add_argument("--crl-port", type=int, default=0)
     parser.add_argument("--metrics", action="store_true")
     parser.add_argument("--advertise", default="")
     parser.add_argument("--min-ttl", type=float)

@@ -169,6 +169,7 @@ def _print_ca(ca: admin_pb2.StatusResponse, now: dt.datetime) -> None:
             ("data", ca.data_dir),
             ("bootstrap", ca.bootstrap_address),
             ("API", ca.api_address),
+            ("CRLs", f"http://{ca.crl_address}/crl" if ca.crl_address else ""),
             ("agents", f"{ca.agents_connected} of {ca.agents} connected"),
             ("entries", str(ca.entries)),
             ("issued", f"{ca.certificates_issued} certificates since it started"),
