@@ -55,7 +55,7 @@ class Metrics:
         for name, series in named.items():
             lines += [f"# HELP {name} {_HELP.get(name, name)}", f"# TYPE {name} counter", *series]
         for name, (help_text, gauge) in gauges.items():
-            lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge", f"{name} {gauge:g}"]
+            lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge", f"{name} {gauge:.15g}"]
         return "\n".join(lines) + "\n"
 
 

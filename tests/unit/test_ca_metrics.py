@@ -30,6 +30,10 @@ def test_text_has_help_type_and_escaped_labels() -> None:
     ]
 
 
+def test_a_moment_is_shown_to_the_second() -> None:
+    assert Metrics().text({"x_expires": ("End.", 1_795_591_392.0)}).splitlines()[-1] == "x_expires 1795591392"
+
+
 def test_series_are_bounded() -> None:
     metrics = Metrics()
     for n in range(MAX_SERIES + 10):
