@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import shlex
 import shutil
 import socket
@@ -30,6 +31,14 @@ NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 WEB = "spiffe://example.org/web"
 AGENT = "spiffe://example.org/inborn/agent/a1"
 ENTRY_ID = "0b7f4a4e-63e6-4b9c-8d58-2d5f0a1f5a51"
+BLOCKED = (
+    f"entry:{ENTRY_ID}",
+    f"id:{WEB}",
+    "id-prefix:spiffe://example.org/shop",
+    f"key:{'cc' * 32}",
+    f"node:{AGENT}",
+    "selector:docker:label:app:a b",
+)
 TOKEN_ID = "5d41402abc4b2a76b9719d911017c592"
 
 
@@ -71,7 +80,7 @@ class FakeCa:
 
     def _serve(self, connection: socket.socket) -> None:
         reader = FrameReader()
-        with contextlib.suppress(OSError):
+        with connection, contextlib.suppress(OSError):  # an answer that raises OSError is a reply that is lost
             while data := connection.recv(65536):
                 for payload in reader.feed(data):
                     connection.sendall(encode_frame(self._answer(signer_pb2.Frame.FromString(payload))))
@@ -166,29 +175,52 @@ class FakeCa:
             enrolled_at=stamp(),
             svid_expires_at=stamp(days=7),
             revocation_seq=17,
+            heard_at=stamp(),
         )
         return pb.ListAgentsResponse(agents=[agent])
 
     def BanAgent(self, request: pb.BanAgentRequest) -> pb.RevokeResponse:
-        return pb.RevokeResponse(revocation_seq=18, log_id=b"\x01" * 16, certificates=1, blocked=True)
+        return pb.RevokeResponse(
+            revocation_seq=18, log_id=b"\x01" * 16, certificates=600, identities=7, blocked=True, expansion=4
+        )
 
     def Revoke(self, request: pb.RevokeRequest) -> pb.RevokeResponse:
+        """One ID has three certificates; all else is known by 600 of seven IDs, which is above the guard."""
         if request.spiffe_id.startswith("spiffe://example.org/inborn/"):
             raise RequestError("id is reserved", hint="inborn agent ban")
-        return pb.RevokeResponse(
-            revocation_seq=18,
+        is_small = bool(request.spiffe_id or request.serial or request.key)
+        response = pb.RevokeResponse(
             log_id=b"\x01" * 16,
-            certificates=3,
-            blocked=bool(request.spiffe_id) and not request.reissue,
-            token="inborn1-again-example.org" if request.reissue else "",
+            certificates=3 if is_small else 600,
+            identities=1 if is_small else 7,
+            nodes=1 if is_small else 2,
+            examples=[WEB] if is_small else [f"{WEB}/{number}" for number in range(7)],
+            dry_run=request.dry_run,
+            needs_count=not is_small,
         )
+        if request.dry_run:
+            return response
+        if response.needs_count and request.expect_count != 600:
+            raise PreconditionError(
+                "600 certificates would be hit, more than 500", hint="if that is meant: --expect-count 600"
+            )
+        response.revocation_seq = 18
+        response.blocked = not request.serial and not request.reissue
+        response.token = "inborn1-again-example.org" if request.reissue and request.spiffe_id else ""
+        response.expansion = 4 if request.entry or request.agent or request.selector else 0
+        return response
+
+    def GetExpansion(self, request: pb.ExpansionRequest) -> pb.ExpansionResponse:
+        asked = [r for _, r in self.requests if isinstance(r, pb.RevokeRequest) and not r.dry_run]
+        target = f"node:{AGENT}" if not asked or asked[-1].agent else f"selector:{asked[-1].selector}"
+        return pb.ExpansionResponse(id=request.id, target=target, rules=599, finished=True, revocation_seq=617)
 
     def GetPropagation(self, request: pb.PropagationRequest) -> pb.PropagationResponse:
         return pb.PropagationResponse(peers=2, applied=2)
 
     def Unblock(self, request: pb.UnblockRequest) -> pb.UnblockResponse:
-        if request.target != f"id:{WEB}":
-            raise NotFoundError(f"not blocked: {request.target}", hint="inborn revocations list")
+        if request.target not in BLOCKED:
+            raise NotFoundError(f"not blocked: {request.target}", hint="inborn blocks list")
         return pb.UnblockResponse(blocks=[pb.Block(target=request.target, since=stamp(), actor="uid:0")])
 
     def ListRevocations(self, request: pb.ListRevocationsRequest) -> pb.ListRevocationsResponse:
@@ -202,8 +234,12 @@ class FakeCa:
             revoked_at=stamp(),
             alive_until=stamp(hours=1),
         )
-        block = pb.Block(target=f"id:{WEB}", since=stamp(), actor="uid:0", revocation_seq=17)
-        return pb.ListRevocationsResponse(revocations=[revocation], blocks=[block], revocation_seq=17)
+        blocks = [pb.Block(target=target, since=stamp(), actor="uid:0", revocation_seq=17) for target in BLOCKED]
+        return pb.ListRevocationsResponse(
+            revocations=[revocation] if request.after_seq < revocation.seq else [],
+            blocks=[] if request.after_seq else blocks,
+            revocation_seq=17,
+        )
 
     def CheckHealth(self, request: pb.CheckHealthRequest) -> pb.CheckHealthResponse:
         check = pb.Check(name="issue", healthy=True, detail="signed and verified", milliseconds=3.25)
@@ -342,9 +378,8 @@ def fake_ca(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCa
 
 
 @pytest.fixture
-def inborn(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs a command line, given as one string or word by word, in this process."""
-    monkeypatch.setenv("COLUMNS", "100")
+def inborn(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Runs a command line, given as one string or word by word, in this process; nobody is at the keyboard."""
 
     def run(*words: str) -> Ran:
         capfd.readouterr()
@@ -352,4 +387,7 @@ def inborn(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         captured = capfd.readouterr()
         return Ran(status=status, out=captured.out, err=captured.err)
 
-    return run
+    monkeypatch.setenv("COLUMNS", "100")
+    with open(os.devnull, encoding="ascii") as nobody:
+        monkeypatch.setattr("sys.stdin", nobody)
+        yield run

@@ -93,33 +93,6 @@ def test_certs_list_goes_through_every_page(fake_ca: FakeCa, inborn: Command) ->
     assert ran.err == ""
 
 
-def test_revoke_sends_the_reason_by_its_rfc_name(fake_ca: FakeCa, inborn: Command) -> None:
-    assert inborn(f"revoke --id {WEB} --reason KEYCOMPROMISE --note 'laptop lost' --reissue").status == 0
-    assert asked(fake_ca) == pb.RevokeRequest(spiffe_id=WEB, reason="keyCompromise", note="laptop lost", reissue=True)
-
-
-def test_revoke_waits_until_everybody_has_it(fake_ca: FakeCa, inborn: Command) -> None:
-    left = [["pid 7 web"], ["pid 7 web"], []]
-    fake_ca.answers["GetPropagation"] = lambda request: pb.PropagationResponse(
-        peers=2, applied=2 if len(left) == 1 else 1, laggards=left.pop(0)
-    )
-    ran = inborn(f"revoke --id {WEB} --wait 1m")
-    assert ran.status == 0
-    assert ran.err == "applied by every peer (2)\n"  # no progress where nobody looks
-    assert [name for name, _ in fake_ca.requests] == ["Revoke", *["GetPropagation"] * 3]
-
-
-def test_revoke_names_who_has_not_applied_it_and_fails(fake_ca: FakeCa, inborn: Command) -> None:
-    fake_ca.answers["GetPropagation"] = lambda request: pb.PropagationResponse(peers=2, applied=1, laggards=["web1"])
-    ran = inborn(f"revoke --id {WEB} --wait 0")
-    assert ran.status == 1
-    assert ran.err == "error: applied by 1 of 2 peers; not yet by web1\n"
-    assert "3 killed" in ran.out
-    ran = inborn(f"revoke --id {WEB} --wait 0 --json")
-    assert ran.status == 1
-    assert json.loads(ran.out)["propagation"] == {"peers": 2, "applied": 1, "laggards": ["web1"]}
-
-
 def test_audit_follow_asks_for_what_comes_after(fake_ca: FakeCa, inborn: Command) -> None:
     answers = [
         pb.ListAuditResponse(rows=[pb.AuditRow(id=8, action="b"), pb.AuditRow(id=7, action="a")]),

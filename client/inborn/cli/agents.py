@@ -1,17 +1,20 @@
-"""`inborn agent list` and `inborn agent ban`. (`agent run` is the agent's own.)"""
+"""`inborn agent list`, `inborn agent ban`, `inborn agent evict`. (`agent run` is the agent's own.)"""
 
 from __future__ import annotations
+
+import datetime as dt
 
 import click
 
 from inborn.admin import AdminClient
-from inborn.cli.options import admin_options, example, json_option
-from inborn.cli.output import as_document, print_document, print_table_or_json, time_or_none, time_text
+from inborn.cli.options import REASON, admin_options, example, json_option
+from inborn.cli.output import print_table_or_json, time_or_none, time_text
+from inborn.cli.revoke import carry_out, finish, preview_options, show_and_ask, wait_option, yes_option
+from inborn.cli.spread import call_patiently
 from inborn.cli.talk import say
-from inborn.cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 
-__all__ = ["ban", "list_agents"]
+__all__ = ["ban", "evict", "list_agents"]
 
 
 @click.command(help="List the agents, and which revocation each has applied.\n\n" + example("inborn agent list"))
@@ -36,18 +39,55 @@ def list_agents(ca: AdminClient, is_json: bool) -> None:
 
 
 @click.command(
-    help="End an agent at once: its certificates die, it cannot renew, its token is spent.\n\n"
-    "What it fetched for its workloads lives to its end, unless it is revoked.\n\n"
+    help="End an agent for good: its certificates die, it cannot renew or enrol, its tokens are withdrawn, and all "
+    "that it vouched for dies with it. There is no lifting a ban.\n\n"
+    "It shows what would be hit, asks where there is a terminal, and waits until all of it is killed.\n\n"
     + example("inborn agent ban web1 --reason 'stolen from the rack'")
 )
 @click.argument("agent")
 @click.option("--reason", default="", help="Why, for the audit trail.")
+@yes_option
+@wait_option
 @json_option
 @admin_options
-def ban(ca: AdminClient, agent: str, reason: str, is_json: bool) -> None:
-    answer = ca.call_as("BanAgent", pb.BanAgentRequest(agent=agent, reason=reason), pb.RevokeResponse)
-    if is_json:
-        print_document(as_document(answer))
-    else:
-        killed = count_of(answer.certificates, "certificate")
-        say(f"agent {agent} is banned: {killed} killed, revocation {answer.revocation_seq}")
+def ban(ca: AdminClient, agent: str, reason: str, is_sure: bool, wait: dt.timedelta | None, is_json: bool) -> None:
+    target = f"agent:{agent}"
+    show_and_ask(ca, pb.RevokeRequest(agent=agent), target, is_sure=is_sure, is_quiet=is_json)
+    answer = call_patiently(ca, "BanAgent", pb.BanAgentRequest(agent=agent, reason=reason), pb.RevokeResponse)
+    finish(ca, target, answer, wait=wait, is_json=is_json, blocked="for good: the agent is banned")
+
+
+@click.command(
+    help="Kill an agent's certificates and all that it vouched for, and block nothing: with a new token it may enrol "
+    "again. (The agent of `inborn up` does by itself.)\n\n"
+    "It shows what would be hit, asks where there is a terminal, and waits until all of it is killed.\n\n"
+    + example("inborn agent evict web1 --reason keyCompromise --wait")
+)
+@click.argument("agent")
+@click.option("--reason", type=REASON, default="unspecified", show_default=True, help="As in RFC 5280.")
+@click.option("--note", default="", help="For the audit trail.")
+@preview_options
+@wait_option
+@json_option
+@admin_options
+def evict(
+    ca: AdminClient,
+    agent: str,
+    reason: str,
+    note: str,
+    is_dry_run: bool,
+    expect_count: int | None,
+    is_sure: bool,
+    wait: dt.timedelta | None,
+    is_json: bool,
+) -> None:
+    request = pb.RevokeRequest(
+        agent=agent,
+        reissue=True,
+        reason="" if reason == "unspecified" else reason,
+        note=note,
+        expect_count=expect_count or 0,
+    )
+    carry_out(ca, request, f"agent:{agent}", is_dry_run=is_dry_run, is_sure=is_sure, wait=wait, is_json=is_json)
+    if not is_dry_run and not is_json:
+        say(f"it enrols again with: inborn token create --agent {agent}")

@@ -12,15 +12,18 @@ import click
 
 from inborn import paths
 from inborn.admin import AdminClient
-from inborn.cli.typed_values import InvalidValue, parse_duration, parse_moment, parse_reason, parse_serial
+from inborn.cli.typed_values import InvalidValue, parse_duration, parse_key, parse_moment, parse_reason, parse_serial
 from inborn.errors import InbornError
+from inborn.selector import parse_selector
 from inborn.spiffeid import from_operator_input
 
 __all__ = [
     "DURATION",
+    "KEY",
     "LIFE",
     "MOMENT",
     "REASON",
+    "SELECTOR",
     "SERIAL",
     "SPIFFE_ID",
     "admin_options",
@@ -72,6 +75,8 @@ DURATION = _Parsed("duration", parse_duration)
 LIFE = _Parsed("duration", _parse_life)
 REASON = _Parsed("reason", parse_reason)
 MOMENT = _Parsed("time", lambda text: parse_moment(text, now=dt.datetime.now(dt.UTC)))
+KEY = _Parsed("sha256", parse_key)
+SELECTOR = _Parsed("selector", lambda text: str(parse_selector(text)))
 SERIAL = _Parsed("hex", parse_serial)
 SPIFFE_ID = _Parsed("spiffe-id", lambda text: str(from_operator_input(text)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["Progress", "clean", "say", "say_error", "say_hint", "say_warning"]
@@ -31,6 +32,10 @@ def say_warning(text: str) -> None:
     say(f"warning: {text}")
 
 
+_BAR = 24  # characters
+_NARROW = 80  # columns of a terminal that does not say how many it has
+
+
 class Progress:
     """One line on a terminal that is written over; nothing at all elsewhere."""
 
@@ -38,9 +43,14 @@ class Progress:
         self._is_shown = sys.stderr.isatty()
         self._width = 0
 
+    def bar(self, done: int, total: int, text: str) -> None:
+        """A bar, full when `done` has reached `total`, and the text behind it."""
+        full = _BAR if total <= 0 else max(0, min(_BAR, _BAR * done // total))
+        self.show(f"[{'#' * full}{'.' * (_BAR - full)}] {text}")
+
     def show(self, text: str) -> None:
         if self._is_shown:
-            text = clean(text)
+            text = clean(text)[: _columns() - 1]  # a line that wraps cannot be written over
             sys.stderr.write("\r" + text.ljust(self._width))
             sys.stderr.flush()
             self._width = len(text)
@@ -51,3 +61,10 @@ class Progress:
             sys.stderr.write("\r" + " " * self._width + "\r")
             sys.stderr.flush()
             self._width = 0
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _NARROW
+    except OSError:
+        return _NARROW

@@ -14,6 +14,7 @@ __all__ = [
     "format_duration",
     "format_duration_seconds",
     "parse_duration",
+    "parse_key",
     "parse_moment",
     "parse_reason",
     "parse_serial",
@@ -104,6 +105,17 @@ def parse_serial(text: str) -> str:
     if not octets or len(octets) > _MAX_SERIAL:
         raise InvalidValue(f"serial must have 1 to {_MAX_SERIAL} octets and not be zero: {text[:_MAX_TEXT]!a}")
     return octets.hex()
+
+
+def parse_key(text: str) -> str:
+    """Parse the SHA-256 of a public key (SubjectPublicKeyInfo) in hex, as `certs show` prints it; colons are taken."""
+    digits = text.strip().lower().removeprefix("sha256:").replace(":", "")
+    if re.fullmatch("[0-9a-f]{64}", digits) is None:
+        raise InvalidValue(
+            f"not the SHA-256 of a public key in hex, 64 digits: {text[:_MAX_TEXT]!a}",
+            hint="inborn certs show SERIAL prints a certificate's",
+        )
+    return digits
 
 
 # RFC 5280 5.3.1, those that fit a leaf. Not certificateHold: a revocation is for ever.
