@@ -25,7 +25,7 @@ _PATIENCE = 1800.0  # seconds
 
 @click.command(
     help="Back up the CA's database while it runs, to FILE on the CA's host (which must not exist).\n\n"
-    "Without a passphrase the keys stay out, and a CA restored from it makes new ones.\n\n"
+    "Without a passphrase the keys stay out, and restoring it takes the old keys directory.\n\n"
     + example("inborn ca backup /var/backups/inborn.backup --passphrase-file /root/inborn.pass")
 )
 @click.argument("file", type=click.Path(path_type=Path))
