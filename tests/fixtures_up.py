@@ -39,7 +39,7 @@ from inborn.tls import client_context, server_context
 from inborn.verify import authorize_id
 from inborn.wire import error_from_message
 from inborn_proto import admin_pb2, agent_pb2, ca_pb2
-from tests.up_rig import UP_TIME, Running, environment, wait_until
+from tests.up_rig import UP_TIME, Running, environment
 
 TRUST_DOMAIN = "example.org"
 SELECTOR = f"unix:uid:{os.getuid()}"
@@ -118,18 +118,25 @@ class Machine:
 
     def wait_serving(self, seconds: float = 60.0) -> None:
         """Until signer, front and agent run, and the agent hears the CA."""
+        deadline = time.monotonic() + seconds
+        while not self.is_serving():
+            assert time.monotonic() < deadline, (
+                f"not all of it serves within {seconds:g} s: {self.supervisor.children()}\n"
+                f"{self.supervisor.stderr[-6000:]}"
+            )
+            time.sleep(0.01)
 
-        def is_serving() -> bool:
-            try:
-                return self.status().agents_connected >= 1 and set(self.supervisor.children()) == {
-                    "signer",
-                    "front",
-                    "agent",
-                }
-            except InbornError:
-                return False
+    def is_serving(self) -> bool:
+        if set(self.supervisor.children()) != {"signer", "front", "agent"}:
+            return False
+        try:
+            return self.status().agents_connected >= 1 and self.agent_is_connected()
+        except InbornError:
+            return False
 
-        wait_until(is_serving, f"all of it serves\n{self.supervisor.stderr[-3000:]}", seconds)
+    def agent_is_connected(self) -> bool:
+        """Whether our own agent has the CA's stream, and not only others."""
+        return any(agent.name == "local" and agent.connected for agent in self.agents_listed())
 
     # -- the CA's admin ----------------------------------------------------------------------------------------------
 
