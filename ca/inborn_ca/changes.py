@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from inborn.revocation import RevocationRule
 from inborn.spiffeid import SpiffeId
 from inborn_ca.entry import Entry
+from inborn_ca.posture_rule import PostureRule
 
 __all__ = ["Changes"]
 
@@ -21,6 +22,8 @@ class Changes:
     roots: bool = False
     entries: list[tuple[Entry | None, Entry | None]] = field(default_factory=list)
     """Each as (before, after)."""
+    rules_changed: list[PostureRule] | None = None
+    """All rules of the trust domain as they are now, when one was made or deleted: every node feed starts anew."""
     enrollees: list[SpiffeId] = field(default_factory=list)
     """Whose names, groups or state changed: their node feed starts anew."""
     disconnect: list[SpiffeId] = field(default_factory=list)
@@ -40,6 +43,8 @@ class Changes:
         self.authorities |= other.authorities
         self.roots |= other.roots
         self.entries += other.entries
+        if other.rules_changed is not None:
+            self.rules_changed = other.rules_changed
         self.enrollees += other.enrollees
         self.disconnect += other.disconnect
         self.expanding |= other.expanding

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from inborn.bundle import X509Bundle
+from inborn.demand import Demand
 from inborn.errors import DeniedError, InternalError, PreconditionError, moment
 from inborn.revocation import RevocationRule, RevocationSet
 from inborn.selector import Selector
@@ -26,6 +27,7 @@ from inborn_ca.entry import Entry
 from inborn_ca.issuance import Prepared, issue
 from inborn_ca.keys import KeyStore
 from inborn_ca.ports import Store, Transaction
+from inborn_ca.posture_rule import PostureRule, demands_on
 from inborn_ca.profile import Lifetimes
 from inborn_ca.queue import GroupHooks
 from inborn_ca.records import (
@@ -89,6 +91,7 @@ class Core(GroupHooks):
         self.authorities: list[AuthorityRecord] = []
         self.revocations = RevocationSet()
         self.entries: dict[str, Entry] = {}
+        self.rules: list[PostureRule] = []
         self.domain_revision = 0
         self.entry_revision = 0
         self.serials = SerialSource(0, 0)
@@ -106,6 +109,7 @@ class Core(GroupHooks):
         reader = self._reader
         self.authorities = reader.authorities()
         self.entries = {entry.id: entry for entry in reader.entries()}
+        self._use_rules(reader.rules())
         self.revocations = RevocationSet()
         rules = [to_rule(row) for row in reader.revocations()]
         self.revocations.apply_snapshot(self.log_id, reader.revocation_seq(), rules)
@@ -114,6 +118,20 @@ class Core(GroupHooks):
         stored = reader.meta("serial")
         if stored:
             self.serials = SerialSource.from_state(stored)
+
+    def _use_rules(self, rules: list[PostureRule]) -> None:
+        self.rules = rules
+        self._demands: dict[SpiffeId, tuple[Demand, ...]] = {}
+
+    def demands_on(self, spiffe_id: SpiffeId) -> tuple[Demand, ...]:
+        """What the trust domain's rules demand of this identity."""
+        if not self.rules:
+            return ()
+        if spiffe_id not in self._demands:
+            if len(self._demands) >= MAX_ASKER_ROWS:
+                self._demands.clear()
+            self._demands[spiffe_id] = demands_on(spiffe_id, self.rules)
+        return self._demands[spiffe_id]
 
     def ca_name(self, part: str) -> SpiffeId:
         """The ID of one of the CA's own parts: `front`, `log`."""
@@ -265,6 +283,8 @@ class Core(GroupHooks):
                 self.entries[after.id] = after
             elif before is not None:
                 self.entries.pop(before.id, None)
+        if changes.rules_changed is not None:
+            self._use_rules(changes.rules_changed)
         if changes.rules or changes.dropped:
             seq = max([self.revocations.seq, *(rule.seq for rule in changes.rules)])
             self.revocations.apply_delta(self.log_id, seq, changes.rules, changes.dropped)
@@ -274,7 +294,7 @@ class Core(GroupHooks):
         if changes.touches_domain:
             self.domain_revision += 1
             tx.set_meta("domain_revision", str(self.domain_revision))
-        if changes.entries or changes.enrollees:
+        if changes.entries or changes.enrollees or changes.rules_changed is not None:
             self.entry_revision += 1
             tx.set_meta("entry_revision", str(self.entry_revision))
         if changes.authorities or changes.roots:

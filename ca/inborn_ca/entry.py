@@ -138,6 +138,8 @@ class Entry:
     common_name: str = ""
     hint: str = ""
     admin: bool = False
+    revoke_when_lost: bool = False
+    """The agent revokes what it fetched for a workload that no longer qualifies."""
     revision: int = 0
     created_at: dt.datetime
     updated_at: dt.datetime

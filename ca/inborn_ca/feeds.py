@@ -105,7 +105,7 @@ class Feeds:
         revision = self._core.entry_revision
         self._nodes[node] = _NodeFeed(enrollee=enrollee, revision=revision)
         mine = [e for e in entries if enrollee is not None and e.node.matches(enrollee)]
-        update = feed_pb2.NodeUpdate(snapshot=True, entries=[feed_entry(e) for e in mine])
+        update = feed_pb2.NodeUpdate(snapshot=True, entries=[self._told(e) for e in mine])
         return self._message(feed_pb2.FeedBody(node=node, revision=revision, previous=revision, node_update=update))
 
     def close_node(self, node: str) -> None:
@@ -132,7 +132,10 @@ class Feeds:
         """Publish what a committed group changed. `reload_node` gives an enrollee and all entries anew."""
         if changes.touches_domain:
             self._tell_domain(changes)
-        for node in [str(spiffe_id) for spiffe_id in changes.enrollees]:
+        anew = {str(spiffe_id) for spiffe_id in changes.enrollees}
+        if changes.rules_changed is not None:
+            anew |= set(self._nodes)
+        for node in sorted(anew):
             if node in self._nodes:
                 self._publish(node, self.open_node(node, *reload_node(node)))
         if changes.entries:
@@ -160,13 +163,16 @@ class Feeds:
                 had = before is not None and feed.enrollee is not None and before.node.matches(feed.enrollee)
                 has = after is not None and feed.enrollee is not None and after.node.matches(feed.enrollee)
                 if has and after is not None:
-                    update.entries.append(feed_entry(after))
+                    update.entries.append(self._told(after))
                 elif had and before is not None:
                     update.removed.append(before.id)
             if update.entries or update.removed:
                 body = feed_pb2.FeedBody(node=node, revision=revision, previous=feed.revision, node_update=update)
                 feed.revision = revision
                 self._publish(node, self._message(body))
+
+    def _told(self, entry: Entry) -> feed_pb2.Entry:
+        return feed_entry(entry, self._core.demands_on(entry.spiffe_id))
 
     def _authorities(self) -> list[feed_pb2.AuthorityState]:
         return [

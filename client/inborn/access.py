@@ -49,10 +49,10 @@ def _rows(service: str, methods: str, *callers: CallerClass) -> dict[str, frozen
 ACCESS: Mapping[str, frozenset[CallerClass]] = {
     **_rows("inborn.v1.Bootstrap", "GetBundle Enroll", CallerClass.ANONYMOUS),
     **_rows("inborn.v1.Authority", "Issue", CallerClass.AGENT),
-    **_rows("inborn.v1.Authority", "Renew Watch", CallerClass.AGENT, CallerClass.DAEMON),
+    **_rows("inborn.v1.Authority", "Renew Revoke Watch", CallerClass.AGENT, CallerClass.DAEMON),
     **_rows(
         "inborn.signer.v1.Signing",
-        "Attach Enroll Issue Renew CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed Acknowledge ReportDenial "
+        "Attach Enroll Issue Renew Revoke CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed Acknowledge ReportDenial "
         "Measure",
         CallerClass.FRONT,
     ),
@@ -61,6 +61,7 @@ ACCESS: Mapping[str, frozenset[CallerClass]] = {
         "inborn.admin.v1.Admin",
         "CreateToken ListTokens RevokeToken "
         "CreateEntry ListEntries GetEntry UpdateEntry DeleteEntry "
+        "CreateRule ListRules DeleteRule "
         "ListCertificates GetCertificate ListAgents BanAgent "
         "Revoke GetExpansion Unblock ListRevocations GetPropagation GetBundle CheckHealth GetStatus "
         "ListAudit ListAlarms AcknowledgeAlarm Backup",

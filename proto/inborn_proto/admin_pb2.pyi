@@ -85,7 +85,7 @@ class RevokeTokenResponse(_message.Message):
     def __init__(self, token: _Optional[_Union[Token, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("id", "spiffe_id", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "admin", "revision", "created_at", "updated_at")
+    __slots__ = ("id", "spiffe_id", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "admin", "revision", "created_at", "updated_at", "revoke_when_lost", "demands")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +98,8 @@ class Entry(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_WHEN_LOST_FIELD_NUMBER: _ClassVar[int]
+    DEMANDS_FIELD_NUMBER: _ClassVar[int]
     id: str
     spiffe_id: str
     selectors: _containers.RepeatedScalarFieldContainer[str]
@@ -110,10 +112,12 @@ class Entry(_message.Message):
     revision: int
     created_at: _timestamp_pb2.Timestamp
     updated_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., admin: bool = ..., revision: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    revoke_when_lost: bool
+    demands: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., admin: bool = ..., revision: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_when_lost: bool = ..., demands: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateEntryRequest(_message.Message):
-    __slots__ = ("spiffe_id", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "admin")
+    __slots__ = ("spiffe_id", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "admin", "revoke_when_lost")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +126,7 @@ class CreateEntryRequest(_message.Message):
     COMMON_NAME_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
     ADMIN_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_WHEN_LOST_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     selectors: _containers.RepeatedScalarFieldContainer[str]
     node: str
@@ -130,10 +135,11 @@ class CreateEntryRequest(_message.Message):
     common_name: str
     hint: str
     admin: bool
-    def __init__(self, spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., admin: bool = ...) -> None: ...
+    revoke_when_lost: bool
+    def __init__(self, spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., admin: bool = ..., revoke_when_lost: bool = ...) -> None: ...
 
 class UpdateEntryRequest(_message.Message):
-    __slots__ = ("id", "set", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "admin")
+    __slots__ = ("id", "set", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "admin", "revoke_when_lost")
     ID_FIELD_NUMBER: _ClassVar[int]
     SET_FIELD_NUMBER: _ClassVar[int]
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +149,7 @@ class UpdateEntryRequest(_message.Message):
     COMMON_NAME_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
     ADMIN_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_WHEN_LOST_FIELD_NUMBER: _ClassVar[int]
     id: str
     set: _containers.RepeatedScalarFieldContainer[str]
     selectors: _containers.RepeatedScalarFieldContainer[str]
@@ -152,7 +159,8 @@ class UpdateEntryRequest(_message.Message):
     common_name: str
     hint: str
     admin: bool
-    def __init__(self, id: _Optional[str] = ..., set: _Optional[_Iterable[str]] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., admin: bool = ...) -> None: ...
+    revoke_when_lost: bool
+    def __init__(self, id: _Optional[str] = ..., set: _Optional[_Iterable[str]] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., admin: bool = ..., revoke_when_lost: bool = ...) -> None: ...
 
 class EntryRequest(_message.Message):
     __slots__ = ("id",)
@@ -167,6 +175,50 @@ class EntryResponse(_message.Message):
     entry: Entry
     warnings: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Rule(_message.Message):
+    __slots__ = ("id", "id_prefix", "demands", "note", "created_at", "created_by", "entries")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    DEMANDS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    id_prefix: str
+    demands: _containers.RepeatedScalarFieldContainer[str]
+    note: str
+    created_at: _timestamp_pb2.Timestamp
+    created_by: str
+    entries: int
+    def __init__(self, id: _Optional[str] = ..., id_prefix: _Optional[str] = ..., demands: _Optional[_Iterable[str]] = ..., note: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., entries: _Optional[int] = ...) -> None: ...
+
+class CreateRuleRequest(_message.Message):
+    __slots__ = ("id_prefix", "demands", "note")
+    ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    DEMANDS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    id_prefix: str
+    demands: _containers.RepeatedScalarFieldContainer[str]
+    note: str
+    def __init__(self, id_prefix: _Optional[str] = ..., demands: _Optional[_Iterable[str]] = ..., note: _Optional[str] = ...) -> None: ...
+
+class ListRulesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListRulesResponse(_message.Message):
+    __slots__ = ("rules",)
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[Rule]
+    def __init__(self, rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ...) -> None: ...
+
+class DeleteRuleRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class ListEntriesRequest(_message.Message):
     __slots__ = ("spiffe_id", "node", "selector")

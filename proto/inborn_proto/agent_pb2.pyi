@@ -102,14 +102,16 @@ class WhyResponse(_message.Message):
     def __init__(self, pid: _Optional[int] = ..., selectors: _Optional[_Iterable[str]] = ..., hints: _Optional[_Iterable[str]] = ..., entries: _Optional[_Iterable[_Union[EntryVerdict, _Mapping]]] = ..., pinned_by: _Optional[str] = ...) -> None: ...
 
 class EntryVerdict(_message.Message):
-    __slots__ = ("entry_id", "spiffe_id", "missing")
+    __slots__ = ("entry_id", "spiffe_id", "missing", "unmet")
     ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
+    UNMET_FIELD_NUMBER: _ClassVar[int]
     entry_id: str
     spiffe_id: str
     missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, entry_id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    unmet: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, entry_id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ..., unmet: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AgentStatusRequest(_message.Message):
     __slots__ = ()

@@ -59,6 +59,24 @@ class RenewRequest(_message.Message):
     csr: bytes
     def __init__(self, csr: _Optional[bytes] = ...) -> None: ...
 
+class RevokeOwnRequest(_message.Message):
+    __slots__ = ("serials", "reason", "note")
+    SERIALS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    serials: _containers.RepeatedScalarFieldContainer[bytes]
+    reason: int
+    note: str
+    def __init__(self, serials: _Optional[_Iterable[bytes]] = ..., reason: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
+
+class RevokeOwnResponse(_message.Message):
+    __slots__ = ("revocation_seq", "revoked")
+    REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
+    revocation_seq: int
+    revoked: int
+    def __init__(self, revocation_seq: _Optional[int] = ..., revoked: _Optional[int] = ...) -> None: ...
+
 class IssueRequest(_message.Message):
     __slots__ = ("items",)
     ITEMS_FIELD_NUMBER: _ClassVar[int]

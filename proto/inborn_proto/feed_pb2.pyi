@@ -141,17 +141,21 @@ class NodeUpdate(_message.Message):
     def __init__(self, snapshot: bool = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., removed: _Optional[_Iterable[str]] = ..., rotate_before_ms: _Optional[int] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("id", "spiffe_id", "selectors", "ttl_seconds", "hint", "revision")
+    __slots__ = ("id", "spiffe_id", "selectors", "ttl_seconds", "hint", "revision", "demands", "revoke_when_lost")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
     TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    DEMANDS_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_WHEN_LOST_FIELD_NUMBER: _ClassVar[int]
     id: str
     spiffe_id: str
     selectors: _containers.RepeatedScalarFieldContainer[str]
     ttl_seconds: int
     hint: str
     revision: int
-    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., ttl_seconds: _Optional[int] = ..., hint: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    demands: _containers.RepeatedScalarFieldContainer[str]
+    revoke_when_lost: bool
+    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., ttl_seconds: _Optional[int] = ..., hint: _Optional[str] = ..., revision: _Optional[int] = ..., demands: _Optional[_Iterable[str]] = ..., revoke_when_lost: bool = ...) -> None: ...

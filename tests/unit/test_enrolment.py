@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from inborn.errors import DeniedError, RequestError
+from inborn.errors import DeniedError, PreconditionError, RequestError
 from inborn.join_token import JoinToken
 from inborn.revocation import CertificateRevoked
 from inborn.signed_request import BadSignature
@@ -234,8 +234,17 @@ def test_renewal_is_refused_after_a_ban(ca: CaBench) -> None:
     ca.run(ca.revocations.ban(admin_pb2.BanAgentRequest(agent="edge"), ADMIN))
     with pytest.raises(DeniedError):
         ca.renew(agent)
-    with pytest.raises(DeniedError):
-        ca.enroll(agent="edge")
+    with pytest.raises(PreconditionError, match="is banned"):
+        ca.create_token(agent="edge")
+
+
+def test_banned_agent_is_enrolled_again_once_its_block_is_lifted(ca: CaBench) -> None:
+    agent = ca.enroll(name="edge")
+    ca.run(ca.revocations.ban(admin_pb2.BanAgentRequest(agent="edge"), ADMIN))
+    ca.unblock(f"node:{agent.spiffe_id}")
+    again = ca.enroll(agent="edge")
+    ca.renew(again)
+    assert ca.is_revoked(agent.leaf)
 
 
 def test_ban_withdraws_the_token_that_the_agent_came_with(ca: CaBench) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.errors import DeniedError, RequestError
+from inborn.errors import PreconditionError, RequestError
 from inborn.revocation import CertificateRevoked
 from inborn.svid import read_certificate
 from inborn_ca.core import Blocked
@@ -136,8 +136,8 @@ def test_banned_agent_takes_with_it_what_it_vouched_for(ca: CaBench) -> None:
     ca.run(ca.revocations.ban(admin_pb2.BanAgentRequest(agent="edge", reason="stolen from the rack"), ADMIN))
     expand(ca)
     assert ca.is_revoked(svid)
-    with pytest.raises(DeniedError):
-        ca.enroll(agent="edge")
+    with pytest.raises(PreconditionError, match="is banned"):
+        ca.create_token(agent="edge")
 
 
 def test_what_is_issued_after_an_expansion_began_is_not_touched(ca: CaBench) -> None:

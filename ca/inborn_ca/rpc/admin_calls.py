@@ -20,6 +20,7 @@ from inborn_ca.services.entries import Entries
 from inborn_ca.services.expansion import Expander
 from inborn_ca.services.health import Health
 from inborn_ca.services.ledger import Ledger
+from inborn_ca.services.posture_rules import PostureRules
 from inborn_ca.services.revocation import Revocations
 from inborn_ca.services.status import Status
 from inborn_ca.services.tokens import Tokens
@@ -56,6 +57,7 @@ class AdminCalls:
         self._front = front
         self._entries = entries
         self._tokens = Tokens(core)
+        self._rules = PostureRules(core)
         self._revocations = Revocations(core)
         self._ledger = Ledger(core)
         self._backups = Backups(core)
@@ -73,6 +75,7 @@ class AdminCalls:
             self._ledger,
             self._reader,
         )
+        rules = self._rules
         calls: dict[str, Call] = {
             "CreateToken": Queued(lambda m, who: tokens.create(m, who, self._front.bootstrap_address)),
             "ListTokens": Direct(lambda m, _: tokens.list(reader, m)),
@@ -82,6 +85,9 @@ class AdminCalls:
             "GetEntry": Direct(lambda m, _: entries.get(reader, m)),
             "UpdateEntry": Queued(entries.update),
             "DeleteEntry": Queued(entries.delete),
+            "CreateRule": Queued(rules.create),
+            "ListRules": Direct(lambda m, _: rules.list()),
+            "DeleteRule": Queued(rules.delete),
             "ListCertificates": Later(lambda m, _: self._certificates(m)),
             "GetCertificate": Direct(lambda m, _: ledger.certificate(reader, m, self._core.revocations)),
             "ListAgents": Later(lambda m, _: self._agents()),

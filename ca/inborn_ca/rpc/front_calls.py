@@ -21,6 +21,7 @@ from inborn_ca.rpc.calls import Call, Direct, Queued
 from inborn_ca.services import audit
 from inborn_ca.services.enrolment import Enrolment
 from inborn_ca.services.issuing import Issuing
+from inborn_ca.services.own_revocation import OwnRevocation
 from inborn_proto import ca_pb2, feed_pb2, signer_pb2
 
 __all__ = ["FrontCalls"]
@@ -38,6 +39,7 @@ class FrontCalls:
         self._propagation = propagation
         self._enrolment = Enrolment(core)
         self._issuing = Issuing(core)
+        self._own_revocation = OwnRevocation(core)
         self.measure: Callable[[], signer_pb2.Measures] = signer_pb2.Measures
         """Set by whoever composes the signer."""
         self.bootstrap_address = ""
@@ -55,6 +57,9 @@ class FrontCalls:
             ),
             _SERVICE + "Renew": Queued(
                 lambda m, _: self._enrolment.renew(m), lambda m, _: self._refusal("renew", m.origin)
+            ),
+            _SERVICE + "Revoke": Queued(
+                lambda m, _: self._own_revocation.revoke(m), lambda m, _: self._refusal("revoke.own", m.origin)
             ),
             _SERVICE + "CertifyFront": Queued(lambda m, _: self._certify_front(m)),
             _SERVICE + "DomainSnapshot": Direct(lambda m, _: self._feeds.domain_snapshot()),

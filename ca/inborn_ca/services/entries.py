@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from inborn.demand import Demand
 from inborn.errors import AlreadyExistsError, InternalError, NotFoundError, RequestError
 from inborn.selector import parse_selector
 from inborn.spiffeid import from_operator_input
@@ -21,7 +22,7 @@ from inborn_proto import admin_pb2, feed_pb2
 
 __all__ = ["Entries", "feed_entry"]
 
-_SETTABLE = frozenset({"selectors", "node", "ttl", "dns", "cn", "hint", "admin"})
+_SETTABLE = frozenset({"selectors", "node", "ttl", "dns", "cn", "hint", "admin", "revoke"})
 
 
 class Entries:
@@ -50,6 +51,7 @@ class Entries:
                 common_name=request.common_name,
                 hint=request.hint,
                 admin=request.admin,
+                revoke_when_lost=request.revoke_when_lost,
                 revision=1,
                 created_at=now,
                 updated_at=now,
@@ -88,6 +90,8 @@ class Entries:
                 entry = replace(entry, hint=request.hint)
             if "admin" in fields:
                 entry = replace(entry, admin=request.admin)
+            if "revoke" in fields:
+                entry = replace(entry, revoke_when_lost=request.revoke_when_lost)
             self._check(entry)
             duplicate = find_duplicate(entry, [e for e in tx.entries() if e.id != entry.id])
             if duplicate is not None:
@@ -109,7 +113,7 @@ class Entries:
 
     def get(self, reader: Reader, request: admin_pb2.EntryRequest) -> admin_pb2.EntryResponse:
         entry = _existing(reader, request.id)
-        return admin_pb2.EntryResponse(entry=entry_message(entry), warnings=entry_warnings(entry))
+        return admin_pb2.EntryResponse(entry=self._message(entry), warnings=entry_warnings(entry))
 
     def list(self, reader: Reader, request: admin_pb2.ListEntriesRequest) -> admin_pb2.ListEntriesResponse:
         response = admin_pb2.ListEntriesResponse()
@@ -120,8 +124,11 @@ class Entries:
             if wanted not in (None, entry.spiffe_id) or node not in (None, entry.node):
                 continue
             if selector is None or selector in entry.selectors:
-                response.entries.append(entry_message(entry))
+                response.entries.append(self._message(entry))
         return response
+
+    def _message(self, entry: Entry) -> admin_pb2.Entry:
+        return entry_message(entry, self._core.demands_on(entry.spiffe_id))
 
     def _check(self, entry: Entry) -> None:
         check_entry(
@@ -166,10 +173,11 @@ class Entries:
             "dns": list(entry.dns_names),
             "cn": entry.common_name,
             "admin": entry.admin,
+            "revoke_when_lost": entry.revoke_when_lost,
         }
         tx.add_audit(audit.row(self._core.clock(), actor, action, entry.id, detail=detail))
         warnings = entry_warnings(after) if after is not None else []
-        return lambda: admin_pb2.EntryResponse(entry=entry_message(entry), warnings=warnings)
+        return lambda: admin_pb2.EntryResponse(entry=self._message(entry), warnings=warnings)
 
 
 def _existing(reader: Reader, entry_id: str) -> Entry:
@@ -179,7 +187,7 @@ def _existing(reader: Reader, entry_id: str) -> Entry:
     return entry
 
 
-def entry_message(entry: Entry) -> admin_pb2.Entry:
+def entry_message(entry: Entry, demands: Sequence[Demand] = ()) -> admin_pb2.Entry:
     message = admin_pb2.Entry(
         id=entry.id,
         spiffe_id=str(entry.spiffe_id),
@@ -191,14 +199,16 @@ def entry_message(entry: Entry) -> admin_pb2.Entry:
         hint=entry.hint,
         admin=entry.admin,
         revision=entry.revision,
+        revoke_when_lost=entry.revoke_when_lost,
+        demands=[str(demand) for demand in demands],
     )
     message.created_at.FromDatetime(entry.created_at)
     message.updated_at.FromDatetime(entry.updated_at)
     return message
 
 
-def feed_entry(entry: Entry) -> feed_pb2.Entry:
-    """What an agent is told of an entry."""
+def feed_entry(entry: Entry, demands: Sequence[Demand]) -> feed_pb2.Entry:
+    """What an agent is told of an entry, and of what rules demand of it."""
     return feed_pb2.Entry(
         id=entry.id,
         spiffe_id=str(entry.spiffe_id),
@@ -206,4 +216,6 @@ def feed_entry(entry: Entry) -> feed_pb2.Entry:
         ttl_seconds=int(entry.ttl.total_seconds()),
         hint=entry.hint,
         revision=entry.revision,
+        demands=[str(demand) for demand in demands],
+        revoke_when_lost=entry.revoke_when_lost,
     )

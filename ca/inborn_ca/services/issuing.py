@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
+from inborn.demand import check_demands
 from inborn.errors import DeniedError, InbornError, RequestError
 from inborn.selector import Selector, parse_selector
 from inborn_ca.askers import Asker, believe, used_up
@@ -73,8 +75,9 @@ class Issuing:
     def _item(self, tx: Transaction, asker: Asker, item: ca_pb2.IssueItem) -> Pending:
         """One item. It refuses before it writes anything, so that a refused one needs no savepoint of its own."""
         public_key = read_csr(item.csr)
-        selectors = _read_selectors(list(item.selectors))
+        selectors = _read_selectors(tuple(item.selectors))
         grant = decide(self._core.entries.get(item.entry_id), agent=asker.enrollee, selectors=frozenset(selectors))
+        check_demands(self._core.demands_on(grant.spiffe_id), frozenset(selectors), who=grant.spiffe_id)
         return self._core.certify(
             tx,
             kind=CertificateKind.WORKLOAD,
@@ -117,7 +120,9 @@ class Issuing:
         return response
 
 
-def _read_selectors(texts: list[str]) -> tuple[Selector, ...]:
+@lru_cache(maxsize=4096)
+def _read_selectors(texts: tuple[str, ...]) -> tuple[Selector, ...]:
+    """What an agent saw; the same set comes again with each renewal, and is read once."""
     if len(texts) > MAX_SELECTORS:
         raise RequestError(f"item has {len(texts)} selectors, at most {MAX_SELECTORS}")
     return tuple(sorted({parse_selector(text) for text in texts}))

@@ -191,6 +191,7 @@ class Revocations:
                 raise NotFoundError(
                     f"nothing is blocked by {kind}:{value}", hint="inborn blocks list shows what is blocked"
                 )
+            self._lift_ban(tx, changes, block)
             tx.add_audit(audit.row(self._core.clock(), actor, "block.lift", block.target))
             # Agents ask again when they hear something: the domain feed says the authorities once more.
             changes.authorities = True
@@ -198,10 +199,19 @@ class Revocations:
 
         return command
 
+    def _lift_ban(self, tx: Transaction, changes: Changes, block: Block) -> None:
+        """A ban is the block of a node and more: who lifts the one lifts the other, and it may be enrolled again."""
+        if block.kind is not BlockKind.NODE:
+            return
+        enrollee = tx.enrollee(parse_spiffe_id(block.value))
+        if enrollee is not None and enrollee.banned_at is not None:
+            tx.put_enrollee(replace(enrollee, banned_at=None))
+            changes.enrollees.append(enrollee.spiffe_id)
+
     def ban(self, request: admin_pb2.BanAgentRequest, actor: str) -> Callable[[Transaction, Changes], Finish]:
         """Keep an agent out: its certificates are revoked, it cannot renew or enrol, its tokens are withdrawn.
 
-        What it vouched for is expanded, as `revoke --agent` does.
+        What it vouched for is expanded, as `revoke --agent` does. `unblock node:ID` lets it be enrolled again.
         """
 
         def command(tx: Transaction, changes: Changes) -> Finish:
@@ -218,6 +228,7 @@ class Revocations:
                 tx, changes, target, reason, actor, admin_pb2.RevokeRequest(note=request.reason), response
             )
             tx.put_enrollee(replace(enrollee, banned_at=enrollee.banned_at or now))
+            self._block(tx, target, actor, response.revocation_seq)
             for token in tx.tokens():
                 mine = token.id == enrollee.token_id or token.spiffe_id == enrollee.spiffe_id
                 if mine and token.withdrawn_at is None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from inborn.errors import NotFoundError, RequestError
+from inborn.errors import NotFoundError, PreconditionError, RequestError, moment
 from inborn.join_token import JoinToken
 from inborn.spiffeid import SpiffeId, from_operator_input
 from inborn_ca.changes import Changes
@@ -71,7 +71,13 @@ class Tokens:
                 raise RequestError(f"{spiffe_id} lies under the reserved path /inborn/")
             return EnrolleeKind.DAEMON, spiffe_id
         if request.agent:
-            return EnrolleeKind.AGENT, find_agent(tx, request.agent).spiffe_id
+            agent = find_agent(tx, request.agent)
+            if agent.banned_at is not None:
+                raise PreconditionError(
+                    f"{agent.spiffe_id} is banned since {moment(agent.banned_at)}",
+                    hint=f"to let it in again: inborn unblock node:{agent.spiffe_id}",
+                )
+            return EnrolleeKind.AGENT, agent.spiffe_id
         if request.local:  # this host's agent lost what it had: it is enrolled anew and keeps its entries
             known = [e for e in tx.enrollees() if e.kind is EnrolleeKind.AGENT and e.name == request.name]
             return EnrolleeKind.AGENT, known[0].spiffe_id if known else None

@@ -11,9 +11,11 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from inborn.demand import parse_demand
 from inborn.selector import Selector, parse_selector
 from inborn.spiffeid import SpiffeId, parse_spiffe_id
 from inborn_ca.entry import Entry, NodeKind, NodeMatch
+from inborn_ca.posture_rule import PostureRule
 from inborn_ca.records import (
     Alarm,
     AskerKey,
@@ -36,6 +38,7 @@ __all__ = [
     "ENTRY_COLUMNS",
     "KINDS",
     "KIND_NUMBERS",
+    "RULE_COLUMNS",
     "TOKEN_COLUMNS",
     "Row",
     "alarm",
@@ -54,6 +57,8 @@ __all__ = [
     "id_or_none",
     "json_text",
     "micros_or_none",
+    "rule",
+    "rule_row",
     "selectors",
     "selectors_text",
     "time_or_none",
@@ -239,8 +244,8 @@ def asker(row: Row) -> AskerKey:
 
 
 ENTRY_COLUMNS = (
-    "id, spiffe_id, selectors, node_kind, node_value, ttl, dns_names, common_name, hint, admin, revision, "
-    "created_at, updated_at"
+    "id, spiffe_id, selectors, node_kind, node_value, ttl, dns_names, common_name, hint, admin, revoke_when_lost, "
+    "revision, created_at, updated_at"
 )
 
 
@@ -256,6 +261,7 @@ def entry_row(record: Entry) -> Row:
         record.common_name,
         record.hint,
         int(record.admin),
+        int(record.revoke_when_lost),
         record.revision,
         to_micros(record.created_at),
         to_micros(record.updated_at),
@@ -264,8 +270,8 @@ def entry_row(record: Entry) -> Row:
 
 def entry(row: Row) -> Entry:
     (
-        id_, spiffe_id, selector_text, node_kind, node_value, ttl, dns_names, common_name, hint, admin, revision,
-        created_at, updated_at,
+        id_, spiffe_id, selector_text, node_kind, node_value, ttl, dns_names, common_name, hint, admin,
+        revoke_when_lost, revision, created_at, updated_at,
     ) = row  # fmt: skip
     return Entry(
         id=id_,
@@ -277,9 +283,36 @@ def entry(row: Row) -> Entry:
         common_name=common_name,
         hint=hint,
         admin=bool(admin),
+        revoke_when_lost=bool(revoke_when_lost),
         revision=revision,
         created_at=from_micros(created_at),
         updated_at=from_micros(updated_at),
+    )
+
+
+RULE_COLUMNS = "id, prefix, demands, note, created_at, created_by"
+
+
+def rule_row(record: PostureRule) -> Row:
+    return (
+        record.id,
+        str(record.prefix),
+        json_text([str(demand) for demand in record.demands]),
+        record.note,
+        to_micros(record.created_at),
+        record.created_by,
+    )
+
+
+def rule(row: Row) -> PostureRule:
+    id_, prefix, demands, note, created_at, created_by = row
+    return PostureRule(
+        id=id_,
+        prefix=parse_spiffe_id(prefix),
+        demands=tuple(parse_demand(text) for text in json.loads(demands)),
+        note=note,
+        created_at=from_micros(created_at),
+        created_by=created_by,
     )
 
 

@@ -11,6 +11,7 @@ from inborn.selector import Selector
 from inborn.spiffeid import SpiffeId, parse_spiffe_id
 from inborn_ca.entry import Entry
 from inborn_ca.ports import CertificateFilter
+from inborn_ca.posture_rule import PostureRule
 from inborn_ca.records import (
     Alarm,
     AskerKey,
@@ -103,6 +104,11 @@ class Queries(AliveQueries):
     def entry(self, entry_id: str) -> Entry | None:
         row = self._handle.row(f"SELECT {codec.ENTRY_COLUMNS} FROM entry WHERE id = ?", (entry_id,))
         return None if row is None else codec.entry(row)
+
+    def rules(self) -> list[PostureRule]:
+        """The trust domain's rules, oldest first."""
+        rows = self._handle.rows(f"SELECT {codec.RULE_COLUMNS} FROM posture_rule ORDER BY created_at, id")
+        return [codec.rule(row) for row in rows]
 
     def issued(self, serial: bytes) -> Issued | None:
         rows = self._issued("WHERE i.serial = ?", (serial,))

@@ -128,9 +128,19 @@ CREATE TABLE entry (
     common_name TEXT NOT NULL,
     hint TEXT NOT NULL,
     admin INTEGER NOT NULL,
+    revoke_when_lost INTEGER NOT NULL,
     revision INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE posture_rule (
+    id TEXT PRIMARY KEY,
+    prefix TEXT NOT NULL,
+    demands TEXT NOT NULL,
+    note TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE revocation (

@@ -16,6 +16,7 @@ from dataclasses import replace
 from inborn.errors import AlreadyExistsError, InternalError, NotFoundError
 from inborn.spiffeid import SpiffeId
 from inborn_ca.entry import Entry
+from inborn_ca.posture_rule import PostureRule
 from inborn_ca.records import (
     Alarm,
     AskerKey,
@@ -169,6 +170,13 @@ class SqliteTransaction(Queries):
     def delete_entry(self, entry_id: str) -> None:
         """Raises `NotFoundError`."""
         self._delete("entry", "id", entry_id, f"entry {entry_id[:80]!a}")
+
+    def add_rule(self, rule: PostureRule) -> None:
+        self._insert("posture_rule", codec.RULE_COLUMNS, codec.rule_row(rule))
+
+    def delete_rule(self, rule_id: str) -> None:
+        """Raises `NotFoundError`."""
+        self._delete("posture_rule", "id", rule_id, f"rule {rule_id[:80]!a}")
 
     # The ledger.
 

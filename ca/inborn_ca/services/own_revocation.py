@@ -1,0 +1,125 @@
+"""What an agent or an enrolled daemon may revoke by itself: what it fetched, and nothing else.
+
+The request is signed, so that a captured front can revoke nothing. A quota for each asker keeps a broken agent from
+filling the log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
+
+from inborn.errors import DeniedError, ExhaustedError, InbornError, RequestError
+from inborn.revocation import RuleKind
+from inborn_ca.askers import Asker, believe, used_up
+from inborn_ca.changes import Changes
+from inborn_ca.core import Core
+from inborn_ca.ports import Transaction
+from inborn_ca.queue import Finish
+from inborn_ca.records import EnrolleeKind, Issued
+from inborn_ca.services import audit
+from inborn_ca.services.rules import add_rule
+from inborn_ca.services.targets import REASONS
+from inborn_proto import ca_pb2, signer_pb2
+
+__all__ = ["MAX_SERIALS", "REVOKE_METHOD", "NotYours", "OwnRevocation"]
+
+REVOKE_METHOD = "/inborn.v1.Authority/Revoke"
+MAX_SERIALS = 500  # a request: all that a node holds, or a large part of it
+
+QUOTA = 1000.0  # certificates an asker may revoke at once
+QUOTA_REFILL = 10.0  # and again each second: more than a node renews
+
+
+class NotYours(DeniedError):
+    """An asker may revoke what it fetched itself."""
+
+
+class OwnRevocation:
+    """The command behind `Authority.Revoke`."""
+
+    def __init__(self, core: Core, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._core = core
+        self._monotonic = monotonic
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def revoke(self, forwarded: signer_pb2.ForwardedRequest) -> Callable[[Transaction, Changes], Finish]:
+        """The command for a signed `RevokeOwnRequest`; finishes with a `RevokeOwnResponse`. All of it, or nothing."""
+
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            asker = believe(self._core, tx, forwarded.request, method=REVOKE_METHOD)
+            try:
+                response = self._revoke(tx, changes, asker, forwarded.origin)
+            except InbornError as e:
+                e.facts.setdefault("consequence", used_up(asker))
+                e.facts.setdefault("actor", asker.actor)
+                raise
+            return lambda: response
+
+        return command
+
+    def _revoke(self, tx: Transaction, changes: Changes, asker: Asker, origin: str) -> ca_pb2.RevokeOwnResponse:
+        request = _read(asker)
+        rows = [self._row(tx, asker, serial) for serial in dict.fromkeys(request.serials)]
+        now = self._core.clock()
+        alive = [r for r in rows if r.not_after > now and self._core.revocations.find(self._core.facts(r)) is None]
+        self._take_quota(str(asker.enrollee.spiffe_id), len(alive))
+        response = ca_pb2.RevokeOwnResponse(revoked=len(alive), revocation_seq=self._core.revocations.seq)
+        for row in alive:
+            response.revocation_seq = add_rule(
+                self._core,
+                tx,
+                changes,
+                RuleKind.SERIAL,
+                row.serial,
+                cut_offs={row.authority: row.serial},
+                reason=request.reason,
+                blocks=False,
+                actor=asker.actor,
+                note=request.note,
+                audited=False,
+            )
+        detail = {"serials": [row.serial.hex() for row in alive[:20]], "count": len(alive), "note": request.note}
+        subject = str(asker.enrollee.spiffe_id)
+        tx.add_audit(audit.row(now, asker.actor, "revoke.own", subject, detail=detail, origin=origin))
+        if any(row.spiffe_id == asker.enrollee.spiffe_id for row in alive):
+            changes.disconnect.append(asker.enrollee.spiffe_id)
+        return response
+
+    def _row(self, tx: Transaction, asker: Asker, serial: bytes) -> Issued:
+        row = tx.issued(serial)
+        mine = row is not None and (
+            row.node == asker.enrollee.spiffe_id
+            if asker.enrollee.kind is EnrolleeKind.AGENT
+            else row.spiffe_id == asker.enrollee.spiffe_id
+        )
+        if row is None or not mine:  # the same for both: nobody learns which serials there are
+            raise NotYours(f"certificate {serial.hex()[:40]} was not fetched by {asker.enrollee.spiffe_id}")
+        return row
+
+    def _take_quota(self, who: str, count: int) -> None:
+        now = self._monotonic()
+        left, since = self._buckets.get(who, (QUOTA, now))
+        left = min(QUOTA, left + (now - since) * QUOTA_REFILL)
+        if count > left:
+            raise ExhaustedError(
+                f"{who} has revoked too much: {count} asked for, {left:.0f} left", hint="try again later"
+            )
+        self._buckets[who] = (left - count, now)
+
+
+def _read(asker: Asker) -> ca_pb2.RevokeOwnRequest:
+    request = ca_pb2.RevokeOwnRequest()
+    try:
+        request.ParseFromString(asker.payload)
+    except DecodeError as e:
+        raise RequestError("revocation cannot be read") from e
+    if not 1 <= len(request.serials) <= MAX_SERIALS:
+        raise RequestError(f"revocation names {len(request.serials)} serials, must name 1 to {MAX_SERIALS}")
+    if any(not 1 <= len(serial) <= 20 for serial in request.serials):
+        raise RequestError("a serial has 1 to 20 octets")
+    if request.reason not in REASONS.values():
+        raise RequestError(f"{request.reason} is no reason of RFC 5280 that is offered")
+    return request
