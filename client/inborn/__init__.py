@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inborn import errors as errors
+    from inborn.connections import live_peers as live_peers
     from inborn.daemon import enroll as enroll
+    from inborn.freshness import FreshnessPolicy as FreshnessPolicy
     from inborn.grpc_client import grpc_channel as grpc_channel
     from inborn.grpc_server import grpc_aio_server_interceptor as grpc_aio_server_interceptor
     from inborn.grpc_server import grpc_server_credentials as grpc_server_credentials
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from inborn.verify import authorize_one_of as authorize_one_of
 
 _HOME = {
+    "FreshnessPolicy": "freshness",
     "SpiffeId": "spiffeid",
     "TrustDomain": "spiffeid",
     "X509Source": "source",
@@ -44,12 +47,14 @@ _HOME = {
     "grpc_channel": "grpc_client",
     "grpc_server_credentials": "grpc_server",
     "grpc_server_interceptor": "grpc_server",
+    "live_peers": "connections",
     "parse_spiffe_id": "spiffeid",
     "peer_identity": "grpc_server",
     "server_context": "tls",
 }
 
 __all__ = [
+    "FreshnessPolicy",
     "SpiffeId",
     "TrustDomain",
     "X509Source",
@@ -64,6 +69,7 @@ __all__ = [
     "grpc_channel",
     "grpc_server_credentials",
     "grpc_server_interceptor",
+    "live_peers",
     "parse_spiffe_id",
     "peer_identity",
     "server_context",

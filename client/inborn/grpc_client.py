@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from inborn.errors import InbornError
+from inborn.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
 from inborn.identity import IdentitySource, Snapshot
 from inborn.rpc import MESSAGE_LIMITS
 from inborn.tls import client_context
@@ -40,6 +41,7 @@ def grpc_channel(
     *,
     aio: Literal[False] = ...,
     options: Sequence[tuple[str, Any]] = ...,
+    freshness: FreshnessPolicy = ...,
 ) -> RotatingChannel: ...
 @overload
 def grpc_channel(
@@ -49,6 +51,7 @@ def grpc_channel(
     *,
     aio: Literal[True],
     options: Sequence[tuple[str, Any]] = ...,
+    freshness: FreshnessPolicy = ...,
 ) -> RotatingAioChannel: ...
 def grpc_channel(
     source: IdentitySource,
@@ -57,15 +60,18 @@ def grpc_channel(
     *,
     aio: bool = False,
     options: Sequence[tuple[str, Any]] = (),
+    freshness: FreshnessPolicy = DEFAULT_FRESHNESS,
 ) -> RotatingChannel | RotatingAioChannel:
     """A channel to `host:port` as the source's identity, to a server that `authorize` says yes to.
 
     Raises `BadTarget`. Without an identity, or refused, a call fails with UNAVAILABLE; `channel.reason()` says why.
+    `freshness` says what happens when the CA has not been heard for long: under `closed` the connection is closed and
+    none is made, under `closed-new` calls go on where a connection is open.
     """
     split_target(target)
     if aio:
-        return RotatingAioChannel(source, target, authorize, options)
-    return RotatingChannel(source, target, authorize, options)
+        return RotatingAioChannel(source, target, authorize, options, freshness)
+    return RotatingChannel(source, target, authorize, options, freshness)
 
 
 class _Line:
@@ -91,12 +97,13 @@ class _Lines:
         target: str,
         authorize: Authorizer,
         options: Sequence[tuple[str, Any]],
+        freshness: FreshnessPolicy,
         make: Callable[..., Any],
         close: Callable[[Any], None],
     ) -> None:
         self._source = source
         self._target = target
-        self._context = client_context(source, authorize)
+        self._context = client_context(source, authorize, freshness=freshness)
         self._context.set_alpn_protocols(["h2"])
         self._options = [*_OPTIONS, ("grpc.default_authority", split_target(target)[0]), *options]
         self._make, self._close = make, close
@@ -158,9 +165,16 @@ class RotatingChannel(grpc.Channel):
     """See `grpc_channel`."""
 
     def __init__(
-        self, source: IdentitySource, target: str, authorize: Authorizer, options: Sequence[tuple[str, Any]]
+        self,
+        source: IdentitySource,
+        target: str,
+        authorize: Authorizer,
+        options: Sequence[tuple[str, Any]],
+        freshness: FreshnessPolicy,
     ) -> None:
-        self._lines = _Lines(source, target, authorize, options, grpc.insecure_channel, lambda channel: channel.close())
+        self._lines = _Lines(
+            source, target, authorize, options, freshness, grpc.insecure_channel, lambda channel: channel.close()
+        )
 
     def reason(self) -> InbornError | None:
         """Why the last connection failed or was ended; None: it did not."""
@@ -253,10 +267,17 @@ class RotatingAioChannel(grpc.aio.Channel):
     """See `grpc_channel`. To be made and used on one event loop."""
 
     def __init__(
-        self, source: IdentitySource, target: str, authorize: Authorizer, options: Sequence[tuple[str, Any]]
+        self,
+        source: IdentitySource,
+        target: str,
+        authorize: Authorizer,
+        options: Sequence[tuple[str, Any]],
+        freshness: FreshnessPolicy,
     ) -> None:
         self._closing: set[Any] = set()
-        self._lines = _Lines(source, target, authorize, options, grpc.aio.insecure_channel, self._close_later)
+        self._lines = _Lines(
+            source, target, authorize, options, freshness, grpc.aio.insecure_channel, self._close_later
+        )
 
     def _close_later(self, channel: Any) -> None:
         import asyncio

@@ -17,24 +17,24 @@ import asyncio
 import contextvars
 import datetime as dt
 import logging
-import threading
+import time
 import weakref
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
 import grpc.aio
-from cryptography import x509
 
 from inborn.background import background_loop
-from inborn.bundle import X509Bundle
-from inborn.connections import Connection, Connections
+from inborn.connections import Connection
 from inborn.errors import InbornError, UnauthenticatedError
+from inborn.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
+from inborn.grpc_callers import Callers
+from inborn.grpc_status import end_call
 from inborn.identity import IdentitySource
 from inborn.rpc import abort, abort_aio
-from inborn.svid import MAX_CHAIN_LENGTH, CertificateFacts
-from inborn.verify import Authorizer, NotAuthorized, verify_current
+from inborn.svid import CertificateFacts
+from inborn.verify import Authorizer
 
 __all__ = [
     "AioIdentityInterceptor",
@@ -47,8 +47,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_CACHED_PEERS = 4096  # verified chains that are remembered, of about 5 KiB each
-_CANCEL_AFTER = 0.02  # seconds that a synchronous handler has to notice by itself that its caller was refused
+_END_AFTER = 0.02  # seconds that a synchronous handler has to notice by itself that its caller was refused
 
 _aio_peer: contextvars.ContextVar[CertificateFacts | None] = contextvars.ContextVar("inborn_peer", default=None)
 _sync_peers: weakref.WeakKeyDictionary[object, CertificateFacts] = weakref.WeakKeyDictionary()
@@ -73,14 +72,24 @@ def grpc_server_credentials(source: IdentitySource) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(_configuration(source), fetcher, require_client_authentication=True)
 
 
-def grpc_server_interceptor(source: IdentitySource, authorize: Authorizer) -> IdentityInterceptor:
-    """The interceptor for a `grpc.server`."""
-    return IdentityInterceptor(source, authorize)
+def grpc_server_interceptor(
+    source: IdentitySource, authorize: Authorizer, *, freshness: FreshnessPolicy = DEFAULT_FRESHNESS
+) -> IdentityInterceptor:
+    """The interceptor for a `grpc.server`.
+
+    `freshness` says what happens when the CA has not been heard for long; refused calls end with UNAVAILABLE.
+    """
+    return IdentityInterceptor(source, authorize, freshness=freshness)
 
 
-def grpc_aio_server_interceptor(source: IdentitySource, authorize: Authorizer) -> AioIdentityInterceptor:
-    """The interceptor for a `grpc.aio.server` whose handlers are coroutines or async generators."""
-    return AioIdentityInterceptor(source, authorize)
+def grpc_aio_server_interceptor(
+    source: IdentitySource, authorize: Authorizer, *, freshness: FreshnessPolicy = DEFAULT_FRESHNESS
+) -> AioIdentityInterceptor:
+    """The interceptor for a `grpc.aio.server` whose handlers are coroutines or async generators.
+
+    `freshness` says what happens when the CA has not been heard for long; refused calls end with UNAVAILABLE.
+    """
+    return AioIdentityInterceptor(source, authorize, freshness=freshness)
 
 
 def peer_identity(context: Any) -> CertificateFacts:
@@ -106,81 +115,21 @@ def _configuration(source: IdentitySource) -> grpc.ServerCertificateConfiguratio
     return grpc.ssl_server_certificate_configuration([(svid.key_pem(), svid.chain_pem())], roots)
 
 
-class _Callers:
-    """Verifies the caller of each call, and looks after the calls that are open."""
-
-    def __init__(self, source: IdentitySource, authorize: Authorizer) -> None:
-        self._source = source
-        self._authorize = authorize
-        self._connections = Connections(source, authorize)
-        self._lock = threading.Lock()
-        self._verified: OrderedDict[bytes, tuple[tuple[x509.Certificate, ...], CertificateFacts, X509Bundle]] = (
-            OrderedDict()
-        )
-
-    def enter(self, auth_context: Any, close: Callable[[InbornError], None]) -> Connection:
-        """Verify the caller and look after the call from now on. Raises errors of `inborn.errors`."""
-        self._source.snapshot().svid(dt.datetime.now(dt.UTC))  # without an identity of its own a server serves nobody
-        chain, facts, bundle = self._verify(auth_context)
-        connection = Connection(facts=facts, chain=chain, bundle=bundle, close=close)
-        self._connections.add(connection)
-        return connection
-
-    def leave(self, connection: Connection) -> None:
-        self._connections.remove(connection)
-
-    def _verify(self, auth_context: Any) -> tuple[tuple[x509.Certificate, ...], CertificateFacts, X509Bundle]:
-        pem = _first(auth_context, "x509_pem_cert") + _first(auth_context, "x509_pem_cert_chain")
-        if not pem:
-            raise UnauthenticatedError("caller presented no certificate")
-        with self._lock:
-            known = self._verified.get(pem)
-            if known is not None:
-                self._verified.move_to_end(pem)
-        snapshot = self._source.snapshot()
-        if known is not None:
-            chain, facts, bundle = known
-            held = snapshot.bundles.get(facts.spiffe_id.trust_domain)
-            if held is not None and (held is bundle or held == bundle):
-                verify_current(facts, revocations=snapshot.revocations, now=dt.datetime.now(dt.UTC))
-                if not self._authorize(facts.spiffe_id):
-                    raise NotAuthorized(f"peer {facts.spiffe_id} is not authorized")
-                return known
-        chain = _parse(auth_context)
-        facts, bundle = self._connections.verify(chain)
-        with self._lock:
-            self._verified[pem] = (chain, facts, bundle)
-            while len(self._verified) > _CACHED_PEERS:
-                self._verified.popitem(last=False)
-        return chain, facts, bundle
-
-
-def _first(auth_context: Any, key: str) -> bytes:
-    values = list(auth_context.get(key) or ())
-    return bytes(values[0]) if values else b""
-
-
-def _parse(auth_context: Any) -> tuple[x509.Certificate, ...]:
-    """The caller's chain as gRPC gives it; the leaf comes first, whether or not the chain names it."""
-    try:
-        leaf = x509.load_pem_x509_certificate(_first(auth_context, "x509_pem_cert"))
-        rest = x509.load_pem_x509_certificates(_first(auth_context, "x509_pem_cert_chain"))
-    except ValueError as e:
-        raise UnauthenticatedError("caller's certificate cannot be read") from e
-    chain = (leaf, *(certificate for certificate in rest if certificate != leaf))
-    if len(chain) > MAX_CHAIN_LENGTH:
-        raise UnauthenticatedError(f"caller's chain is longer than {MAX_CHAIN_LENGTH} certificates: {len(chain)}")
-    return chain
-
-
 # -- synchronous -------------------------------------------------------------------------------------------------------
 
 
 class IdentityInterceptor(grpc.ServerInterceptor):
     """See `grpc_server_interceptor`."""
 
-    def __init__(self, source: IdentitySource, authorize: Authorizer) -> None:
-        self._callers = _Callers(source, authorize)
+    def __init__(
+        self,
+        source: IdentitySource,
+        authorize: Authorizer,
+        *,
+        freshness: FreshnessPolicy = DEFAULT_FRESHNESS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._callers = Callers(source, authorize, freshness, monotonic)
 
     def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
         handler = continuation(handler_call_details)
@@ -230,9 +179,9 @@ class _CallerRefused(Exception):
 
 class _SyncCall:
     """One call of a synchronous server. A refused caller's call is aborted by its own thread where that runs, and
-    cancelled shortly after where it waits: then the client sees CANCELLED, as only that thread may set a status."""
+    ended from outside shortly after where it waits."""
 
-    def __init__(self, callers: _Callers, context: grpc.ServicerContext) -> None:
+    def __init__(self, callers: Callers, context: grpc.ServicerContext) -> None:
         self._callers = callers
         self._context = context
         self._refusal: InbornError | None = None
@@ -247,11 +196,11 @@ class _SyncCall:
     def _refuse(self, reason: InbornError) -> None:
         self._refusal = reason
         loop = background_loop()
-        loop.call_soon_threadsafe(loop.call_later, _CANCEL_AFTER, self._cancel)
+        loop.call_soon_threadsafe(loop.call_later, _END_AFTER, self._end)
 
-    def _cancel(self) -> None:
-        if not self._is_over:
-            self._context.cancel()
+    def _end(self) -> None:
+        if not self._is_over and self._refusal is not None:
+            end_call(self._context, self._refusal)
 
     def check(self) -> None:
         """Abort the call if its caller was refused."""
@@ -277,8 +226,15 @@ class _SyncCall:
 class AioIdentityInterceptor(grpc.aio.ServerInterceptor):
     """See `grpc_aio_server_interceptor`."""
 
-    def __init__(self, source: IdentitySource, authorize: Authorizer) -> None:
-        self._callers = _Callers(source, authorize)
+    def __init__(
+        self,
+        source: IdentitySource,
+        authorize: Authorizer,
+        *,
+        freshness: FreshnessPolicy = DEFAULT_FRESHNESS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._callers = Callers(source, authorize, freshness, monotonic)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         handler = await continuation(handler_call_details)
@@ -331,7 +287,7 @@ class _AioCall:
     """One call of an aio server. A refused caller's call gets its status first and only then its task is cancelled: a
     task that is cancelled alone sends no status, and the client would wait."""
 
-    def __init__(self, callers: _Callers, context: Any) -> None:
+    def __init__(self, callers: Callers, context: Any) -> None:
         self._callers = callers
         self._context = context
         self._loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from inborn.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
 from inborn.identity import IdentitySource
 from inborn.tls import client_context
 from inborn.verify import Authorizer
@@ -15,12 +16,14 @@ from inborn.verify import Authorizer
 __all__ = ["requests_adapter"]
 
 
-def requests_adapter(source: IdentitySource, authorize: Authorizer) -> Any:
+def requests_adapter(
+    source: IdentitySource, authorize: Authorizer, *, freshness: FreshnessPolicy = DEFAULT_FRESHNESS
+) -> Any:
     """A `requests.adapters.HTTPAdapter` to servers that `authorize` says yes to; the host's name is not looked at.
 
     `verify=` and `cert=` of a request change nothing. A proxy is not verified by this adapter.
     """
-    context = client_context(source, authorize)
+    context = client_context(source, authorize, freshness=freshness)
     base: Any = importlib.import_module("requests.adapters").HTTPAdapter
 
     class InbornAdapter(base):  # type: ignore[misc]

@@ -18,11 +18,13 @@ import os
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from inborn.bundle import X509Bundle
-from inborn.connections import Connections
+from inborn.connections import Connections, Direction
+from inborn.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
 from inborn.identity import IdentitySource, NoIdentity
 from inborn.spiffeid import TrustDomain
 from inborn.svid import X509Svid
@@ -34,14 +36,24 @@ __all__ = ["InbornContext", "PeerRefused", "client_context", "server_context", "
 log = logging.getLogger(__name__)
 
 
-def server_context(source: IdentitySource, authorize: Authorizer) -> InbornContext:
-    """A context for servers: presents the source's identity and demands one of every client."""
-    return InbornContext(source, authorize, server_side=True)
+def server_context(
+    source: IdentitySource, authorize: Authorizer, *, freshness: FreshnessPolicy = DEFAULT_FRESHNESS
+) -> InbornContext:
+    """A context for servers: presents the source's identity and demands one of every client.
+
+    `freshness` says what happens when the CA has not been heard for long; by default what was known holds.
+    """
+    return InbornContext(source, authorize, server_side=True, freshness=freshness)
 
 
-def client_context(source: IdentitySource, authorize: Authorizer) -> InbornContext:
-    """A context for clients: the server is known by its SPIFFE ID; a host name is not looked at."""
-    return InbornContext(source, authorize, server_side=False)
+def client_context(
+    source: IdentitySource, authorize: Authorizer, *, freshness: FreshnessPolicy = DEFAULT_FRESHNESS
+) -> InbornContext:
+    """A context for clients: the server is known by its SPIFFE ID; a host name is not looked at.
+
+    `freshness` says what happens when the CA has not been heard for long; by default what was known holds.
+    """
+    return InbornContext(source, authorize, server_side=False, freshness=freshness)
 
 
 class InbornContext(ssl.SSLContext):
@@ -51,11 +63,33 @@ class InbornContext(ssl.SSLContext):
     The peer's SPIFFE ID stands in the attribute `spiffe_id` of the socket, or of the `ssl_object` of a transport.
     """
 
-    def __new__(cls, source: IdentitySource, authorize: Authorizer, *, server_side: bool) -> InbornContext:
+    def __new__(
+        cls,
+        source: IdentitySource,
+        authorize: Authorizer,
+        *,
+        server_side: bool,
+        freshness: FreshnessPolicy = DEFAULT_FRESHNESS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> InbornContext:
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
 
-    def __init__(self, source: IdentitySource, authorize: Authorizer, *, server_side: bool) -> None:
-        self.connections = Connections(source, authorize)
+    def __init__(
+        self,
+        source: IdentitySource,
+        authorize: Authorizer,
+        *,
+        server_side: bool,
+        freshness: FreshnessPolicy = DEFAULT_FRESHNESS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.connections = Connections(
+            source,
+            authorize,
+            direction=Direction.INBOUND if server_side else Direction.OUTBOUND,
+            freshness=freshness,
+            monotonic=monotonic,
+        )
         self._source = source
         self._server_side = server_side
         self._alpn: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from inborn.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
 from inborn.identity import IdentitySource
 from inborn.tls import server_context
 from inborn.verify import Authorizer
@@ -17,9 +18,11 @@ from inborn.verify import Authorizer
 __all__ = ["uvicorn_options"]
 
 
-def uvicorn_options(source: IdentitySource, authorize: Authorizer) -> dict[str, Any]:
+def uvicorn_options(
+    source: IdentitySource, authorize: Authorizer, *, freshness: FreshnessPolicy = DEFAULT_FRESHNESS
+) -> dict[str, Any]:
     """Arguments of `uvicorn.run` and `uvicorn.Config`: TLS that follows the source, and the peer in the scope."""
-    context = server_context(source, authorize)
+    context = server_context(source, authorize, freshness=freshness)
     return {
         "ssl_context_factory": lambda config, default: context,
         "http": _with_peer(importlib.import_module("uvicorn.protocols.http.h11_impl").H11Protocol),

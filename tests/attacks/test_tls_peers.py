@@ -413,3 +413,34 @@ async def test_asyncio_server_without_an_identity_closes_what_it_cannot_serve(au
         assert await reader.read(1) == b""
     writer.close()
     server.close()
+
+
+def test_session_ticket_kept_from_before_resumes_nothing_at_a_grpc_server(authority: MemoryAuthority) -> None:
+    """gRPC's own TLS would resume it, and look neither at revocation nor at the end of the certificate."""
+    source = authority.source(SERVER)
+    server = grpc.server(futures.ThreadPoolExecutor(1), interceptors=[grpc_server_interceptor(source, authorize_any())])
+    port = server.add_secure_port("127.0.0.1:0", grpc_server_credentials(source))
+    server.start()
+    svid = authority.svid(CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=authority.bundle.der())
+    context.set_alpn_protocols(["h2"])
+    with _as_file(svid.key_pem() + svid.chain_pem()) as path:
+        context.load_cert_chain(path)
+
+    def connect(session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+        with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as plain:
+            with context.wrap_socket(plain, server_hostname="server", session=session) as sock:
+                sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+                assert sock.recv(9)[3] == 4  # the server's settings; its tickets have come before them
+                return bool(sock.session_reused), sock.session
+
+    _, ticket = connect(None)
+    assert ticket is not None
+    assert ticket.has_ticket, "gRPC gives tickets; none of them is worth anything"
+    assert connect(ticket)[0] is False
+    authority.revoke(CLIENT)
+    reused, _ = connect(ticket)
+    assert not reused
+    server.stop(0)
