@@ -23,6 +23,7 @@ import time
 
 from inborn.errors import InternalError, NotFoundError, UnavailableError
 from inborn.pinned_process import FactUnreadable, IdentityChanged, PeerUnsupported, PinMode, PinnedProcess, ProcessGone
+from inborn.procfs import open_below
 
 __all__ = [
     "FactUnreadable",
@@ -35,6 +36,7 @@ __all__ = [
     "pid_of_pidfd",
     "pin_peer",
     "pin_pid",
+    "require_started_by",
     "supported_pin_mode",
 ]
 
@@ -70,8 +72,7 @@ def pin_peer(sock: socket.socket, *, proc: str = "/proc", mode: PinMode | None =
     process = _pin(pidfd, peer_pid=number, uid=uid, gid=gid, proc=proc, mode=mode)
     try:
         if mode is PinMode.PIDFD_OPEN:
-            if _start_ns(process) > entered:
-                raise ProcessGone(f"process {process.pid} started after the connection was accepted")
+            require_started_by(process, entered)
             if _peer_credentials(sock) != credentials:
                 raise ProcessGone(f"the peer of the connection is no longer process {number}")
         runs_as = _effective_ids(process)
@@ -181,7 +182,7 @@ def _pin(pidfd: int, *, peer_pid: int, uid: int, gid: int, proc: str, mode: PinM
                 hint="" if pid < 0 else "mount the host's /proc for the agent",
             )
         try:
-            dirfd = os.open(f"{proc}/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            dirfd = open_below(proc, str(pid), os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError as error:
             raise ProcessGone(
                 f"process {pid} ended before it was pinned, or {proc} hides it",
@@ -207,7 +208,7 @@ def pid_of_pidfd(pidfd: int, *, proc: str = "/proc") -> int:
     The number is good for as long as the process lives, not longer.
     """
     try:
-        with open(f"{proc}/self/fdinfo/{pidfd}", encoding="ascii") as lines:
+        with open(open_below(proc, f"self/fdinfo/{pidfd}"), encoding="ascii") as lines:
             for line in lines:
                 if line.startswith("Pid:"):
                     return int(line.split()[1])
@@ -228,8 +229,10 @@ def _effective_ids(process: PinnedProcess) -> tuple[int, int]:
     return ids[b"Uid"], ids[b"Gid"]
 
 
-def _start_ns(process: PinnedProcess) -> int:
+def require_started_by(process: PinnedProcess, moment_ns: int) -> None:
+    """Refuse (`ProcessGone`) a process that started after `moment_ns`, counted since the machine was started."""
     # The second field, the program's name, may contain anything but its closing parenthesis is the last one. The start
     # time is field 22, in ticks since the machine was started, rounded down.
     fields = process.read("stat").rpartition(b")")[2].split()
-    return int(fields[19]) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+    if int(fields[19]) * (1_000_000_000 // os.sysconf("SC_CLK_TCK")) > moment_ns:
+        raise ProcessGone(f"process {process.pid} started after the connection was accepted")

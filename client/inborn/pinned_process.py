@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from inborn.errors import DeniedError, InbornError, UnavailableError
+from inborn.procfs import open_fact
 
 __all__ = [
     "FactUnreadable",
@@ -105,7 +106,7 @@ class PinnedProcess:
             return os.dup(pidfd)
 
     def open(self, name: str) -> int:
-        """Open a file below the process's directory for reading; the caller closes the descriptor."""
+        """Open what a link below the process's directory leads to, for reading; the caller closes the descriptor."""
         with self._open() as (_, dirfd):
             try:
                 return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dirfd)
@@ -113,14 +114,43 @@ class PinnedProcess:
                 raise self._unreadable(name, error) from error
 
     def read(self, name: str, limit: int = MAX_FACT_BYTES) -> bytes:
-        """Read a file below the process's directory. More than `limit` bytes are an error, never cut."""
-        descriptor = self.open(name)
-        try:
-            return read_whole(descriptor, limit)
-        except OSError as error:
-            raise self._unreadable(name, error) from error
-        finally:
-            os.close(descriptor)
+        """Read a file below the process's directory, and nothing that was mounted over it.
+
+        More than `limit` bytes are an error, never cut.
+        """
+        with self._open() as (_, dirfd):
+            try:
+                descriptor = open_fact(name, dirfd)
+                try:
+                    return read_whole(descriptor, limit)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise self._unreadable(name, error) from error
+
+    def names(self, name: str) -> list[str]:
+        """List a directory below the process's, in the kernel's order."""
+        with self._open() as (_, dirfd):
+            try:
+                descriptor = open_fact(name, dirfd, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    return os.listdir(descriptor)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise self._unreadable(name, error) from error
+
+    def mount_flags(self, name: str) -> int:
+        """Give the flags (`os.ST_*`) of the mount that a link below the process's directory leads into."""
+        with self._open() as (_, dirfd):
+            try:
+                descriptor = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=dirfd)
+                try:
+                    return os.fstatvfs(descriptor).f_flag
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise self._unreadable(name, error) from error
 
     def readlink(self, name: str) -> str:
         """Read a link below the process's directory (undecodable bytes as surrogates)."""
@@ -167,9 +197,11 @@ class PinnedProcess:
     def _unreadable(self, name: str, error: OSError) -> InbornError:
         if error.errno in _OUT_OF_RESOURCES:
             return UnavailableError(f"/proc/{self.pid}/{name} cannot be read now: {error.strerror}")
-        if error.errno == errno.ESRCH or not self.is_alive():
+        # One thread may end, and its process go on.
+        if (error.errno == errno.ESRCH and not name.startswith("task/")) or not self.is_alive():
             return ProcessGone(f"process {self.pid} ended while {name} was read")
-        return FactUnreadable(f"/proc/{self.pid}/{name}: {error.strerror}", errno=error.errno)
+        reason = "something is mounted over it" if error.errno == errno.EXDEV else error.strerror
+        return FactUnreadable(f"/proc/{self.pid}/{name}: {reason}", errno=error.errno)
 
 
 def read_whole(descriptor: int, limit: int) -> bytes:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,12 @@ import pytest
 from inborn.errors import DeniedError, NotFoundError
 from inborn.peer import (
     FactUnreadable,
-    PeerUnsupported,
     PinMode,
     ProcessGone,
     peer_ids,
     pin_peer,
     pin_pid,
+    require_started_by,
     supported_pin_mode,
 )
 from inborn_agent.liveness import wait_exit
@@ -92,24 +93,17 @@ def test_a_socket_that_nobody_connected_has_no_peer(pin_mode: PinMode) -> None:
         pin_peer(alone, mode=pin_mode)
 
 
-def test_a_procfs_that_does_not_show_this_process_is_an_error(
-    listener: socket.socket, callers: list[subprocess.Popen[str]], pin_mode: PinMode, tmp_path: Path
-) -> None:
-    with connected(listener, callers) as connection, pytest.raises(PeerUnsupported, match="cannot be read"):
-        pin_peer(connection, proc=str(tmp_path), mode=pin_mode)
-
-
 def test_a_process_that_started_after_the_connection_is_refused_on_an_older_kernel(
-    listener: socket.socket, callers: list[subprocess.Popen[str]], tmp_path: Path
+    listener: socket.socket, callers: list[subprocess.Popen[str]]
 ) -> None:
-    with connected(listener, callers) as connection:
-        (tmp_path / "self").symlink_to("/proc/self")
-        directory = tmp_path / str(callers[0].pid)
-        directory.mkdir()
-        fields = ["S", *["0"] * 18, str(2**40)]  # the last one is field 22, the start
-        (directory / "stat").write_text(f"{callers[0].pid} (a) b) {' '.join(fields)} 0\n")
-        with pytest.raises(ProcessGone, match="started after the connection was accepted"):
-            pin_peer(connection, proc=str(tmp_path), mode=PinMode.PIDFD_OPEN)
+    tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")  # start times are rounded down to it
+    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - tick
+    with (
+        connected(listener, callers) as connection,
+        pin_peer(connection, mode=PinMode.PIDFD_OPEN) as process,
+        pytest.raises(ProcessGone, match="started after the connection was accepted"),
+    ):
+        require_started_by(process, before)
 
 
 def test_a_file_longer_than_its_limit_is_not_cut(
