@@ -10,7 +10,8 @@ import enum
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from inborn.errors import RequestError
 
@@ -19,6 +20,10 @@ __all__ = ["Selector", "SelectorError", "TrustClass", "has_party_boundary", "par
 # A selector ends in a database row, a log line and an audit row for each certificate: long enough for any label or
 # digest, short enough that a thousand of them are a megabyte.
 MAX_SELECTOR_BYTES = 1024
+
+# A process has some forty of them, and the next one mostly the same: reading one again costs a look-up. An entry of the
+# cache takes some 300 bytes, 2 KiB at most.
+MAX_REMEMBERED = 4096
 
 _TYPE = re.compile(r"[a-z0-9_]+")
 # Control characters, lone surrogates, line and paragraph separators: whatever could end a line in a log or a terminal.
@@ -29,33 +34,43 @@ class SelectorError(RequestError):
     """The text is not a selector."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Selector:
-    """One fact about a workload. Valid if it exists; `str()` gives `type:value`.
-
-    It says nothing about whether any attestor produces facts of this type.
-    """
-
+class _Pair(NamedTuple):
     type: str
     value: str
 
-    def __post_init__(self) -> None:
-        if not _TYPE.fullmatch(self.type):
-            raise SelectorError(f"selector type {_shown(self.type)} is not of the form [a-z0-9_]+")
-        if not self.value:
-            raise SelectorError(f"selector of type {self.type} has no value")
-        for character in self.value:
-            if unicodedata.category(character) in _REFUSED_CATEGORIES:
-                raise SelectorError(
-                    f"selector of type {self.type} contains the character U+{ord(character):04X}, "
-                    "control characters and line breaks are refused"
-                )
-        size = len(self.type) + 1 + len(self.value.encode())
+
+class Selector(_Pair):
+    """One fact about a workload. Valid if it exists; `str()` gives `type:value`.
+
+    It says nothing about whether any attestor produces facts of this type. A tuple and not a dataclass: sets of forty
+    are compared, sorted and hashed for every certificate.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, type: str, value: str) -> Selector:
+        if not _TYPE.fullmatch(type):
+            raise SelectorError(f"selector type {_shown(type)} is not of the form [a-z0-9_]+")
+        if not value:
+            raise SelectorError(f"selector of type {type} has no value")
+        if not (value.isascii() and value.isprintable()):
+            _refuse_characters(type, value)
+        size = len(type) + 1 + len(value.encode())
         if size > MAX_SELECTOR_BYTES:
-            raise SelectorError(f"selector of type {_shown(self.type)} has {size} bytes, at most {MAX_SELECTOR_BYTES}")
+            raise SelectorError(f"selector of type {_shown(type)} has {size} bytes, at most {MAX_SELECTOR_BYTES}")
+        return super().__new__(cls, type, value)
 
     def __str__(self) -> str:
         return f"{self.type}:{self.value}"
+
+
+def _refuse_characters(type_: str, value: str) -> None:
+    for character in value:
+        if unicodedata.category(character) in _REFUSED_CATEGORIES:
+            raise SelectorError(
+                f"selector of type {type_} contains the character U+{ord(character):04X}, "
+                "control characters and line breaks are refused"
+            )
 
 
 def parse_selector(text: str) -> Selector:
@@ -63,6 +78,11 @@ def parse_selector(text: str) -> Selector:
 
     Nothing is trimmed or folded: what was written is what must match. Raises `SelectorError`.
     """
+    return _parsed(text)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _parsed(text: str) -> Selector:
     type_, colon, value = text.partition(":")
     if not colon:
         raise SelectorError(f"selector {_shown(text)} has no colon", hint="write type:value, as in unix:uid:1000")
@@ -73,7 +93,7 @@ class TrustClass(enum.Enum):
     """Whose word a selector is, the strongest first."""
 
     KERNEL = "kernel"
-    """Read from the kernel, about the very process that asks."""
+    """Read from the kernel, about the very process that asks. What a process may do to itself is among it (posture)."""
     RUNTIME = "runtime"
     """Said by the container engine or by systemd, about something that it made itself."""
     STARTER = "starter"
@@ -84,17 +104,23 @@ class TrustClass(enum.Enum):
 # whoever called the engine.
 _ENGINE_WORDS = frozenset({"image_config_digest"})
 
+# The unit that the system manager put the process in, and its file.
+_MANAGER_WORDS = frozenset({"id", "fragment_path"})
+
 # Facts that a user of another uid and other groups cannot have. Path and digest of the executable are not among them:
 # anybody can run a program and preload a library into it.
 _PARTY_FACTS = frozenset({"uid", "user", "gid", "group", "supplementary_gid", "supplementary_group"})
 
 
 def trust_class(selector: Selector) -> TrustClass:
-    """Say whose word `selector` is. A type that is not known here counts as the weakest."""
+    """Say whose word `selector` is. A type that is not known here counts as the weakest.
+
+    `rootless`, what an engine says that an ordinary user runs, is such a type: its word is that user's.
+    """
     match selector.type:
         case "unix" | "posture":
             return TrustClass.KERNEL
-        case "systemd":
+        case "systemd" if _kind(selector) in _MANAGER_WORDS:
             return TrustClass.RUNTIME
         case "docker" if _kind(selector) in _ENGINE_WORDS:
             return TrustClass.RUNTIME
@@ -107,6 +133,7 @@ def has_party_boundary(selectors: Iterable[Selector]) -> bool:
 
     A set without one tells programs apart, or repeats the words of whoever started the container; it does not tell
     parties apart. One uid is a single party: processes of one user can trace each other and hand over their keys.
+    Posture is not such a fact: everybody may lock himself in.
     """
     return any(_is_party_fact(selector) for selector in selectors)
 
