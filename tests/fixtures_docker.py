@@ -136,15 +136,15 @@ def docker_image(docker_engine: DockerEngine) -> Iterator[str]:
         pytest.skip("needs busybox: not on PATH")
     root = BytesIO()
     with tarfile.open(fileobj=root, mode="w") as tar:
+        for name in ("bin", "tmp", "usr", "run"):
+            directory = tarfile.TarInfo(name)
+            directory.type, directory.mode = tarfile.DIRTYPE, 0o755 if name == "bin" else 0o777
+            tar.addfile(directory)
         tar.add(busybox, "bin/busybox")
         for name in ("sh", "sleep", "cat", "true"):
             _add_link(tar, f"bin/{name}", "busybox")
         for name in ("lib", "lib64"):
             _add_link(tar, name, f"usr/{name}")
-        for name in ("tmp", "usr", "run"):
-            directory = tarfile.TarInfo(name)
-            directory.type, directory.mode = tarfile.DIRTYPE, 0o777
-            tar.addfile(directory)
     name = f"inborn-test:{os.getpid()}"
     changes = ["LABEL com.example.team=payments", "ENV APP_ENV=test", 'CMD ["/bin/sleep", "600"]']
     options = [option for change in changes for option in ("--change", change)]

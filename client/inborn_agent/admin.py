@@ -44,6 +44,7 @@ class AdminApi:
         count_connections: Callable[[], int],
         pinned_by: str,
         ca_address: str,
+        proc: str = "/proc",
     ) -> None:
         self._live = live
         self._own = own
@@ -53,12 +54,17 @@ class AdminApi:
         self._count_connections = count_connections
         self._pinned_by = pinned_by
         self._ca_address = ca_address
+        self._proc = proc
         self._started = live.now()
 
     async def WhyProcess(self, request: agent_pb2.WhyProcessRequest, context: Context) -> agent_pb2.WhyResponse:
-        """What the process with that number is, and which entries match or are near."""
+        """What the process with that number is, and which entries match or are near.
+
+        The number counts in the agent's own PID namespace: an agent that does not share the host's cannot be asked
+        about a process outside by its number.
+        """
         require_admin(find_caller(self._connections, context).process)
-        with pin_pid(request.pid) as process:
+        with pin_pid(request.pid, proc=self._proc) as process:
             evidence = await self._attestor.attest(process)
             return explain(process, evidence, entries=self._live.cache.entries)
 

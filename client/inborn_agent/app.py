@@ -38,7 +38,7 @@ from inborn_agent.state import State
 from inborn_agent.svid_store import SvidStore
 from inborn_agent.sync import Saver, Sync
 from inborn_agent.workload import WorkloadApi
-from inborn_agent.workload_attestors import EngineClient, WorkloadAttestor
+from inborn_agent.workload_attestors import WorkloadAttestor
 from inborn_proto import agent_pb2, ca_pb2, workload
 
 __all__ = ["Agent", "run"]
@@ -130,8 +130,7 @@ class Agent:
         parts: list[Any],
     ) -> None:
         settings = self._settings
-        engine = EngineClient(settings.docker_socket) if settings.docker_socket else None
-        attestor = WorkloadAttestor(engine=engine)
+        attestor = WorkloadAttestor(engines=settings.engines(), proc=settings.proc)
         inner = self._inner_directory()
         workload_server, admin_server = (
             grpc.aio.server(options=_SERVER_OPTIONS),
@@ -156,6 +155,7 @@ class Agent:
             count_connections=lambda: len(workload_relay.connections),
             pinned_by=workload_relay.mode.value,
             ca_address=settings.ca,
+            proc=settings.proc,
         )
         admin_server.add_generic_rpc_handlers((service_handler(admin, admin_api),))
         self._add_gauges(live, own, sync, workload_relay)
@@ -255,7 +255,7 @@ class Agent:
         address = private_directory(inner) / "s"
         address.unlink(missing_ok=True)
         server.add_insecure_port(f"unix:{address}")
-        return Relay(str(path), str(address), attestor)
+        return Relay(str(path), str(address), attestor, proc=self._settings.proc)
 
     def _inner_directory(self) -> Path:
         """Where the gRPC servers listen, behind the relays: closed to others, and short enough for the kernel."""

@@ -27,7 +27,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from inborn.errors import DeniedError, InbornError, RequestError, UnavailableError
-from inborn.peer import PinMode, PinnedProcess, peer_ids, pin_peer, supported_pin_mode
+from inborn.peer import PinMode, PinnedProcess, peer_ids, pin_peer, pin_pid, supported_pin_mode
 from inborn_agent.connection import Connection
 from inborn_agent.denials import Denial, DenialLog
 from inborn_agent.liveness import wait_exit
@@ -97,8 +97,13 @@ class Relay:
         self._pause: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Begin to accept. Raises `RequestError`, `SocketInUse` or `UnavailableError` if it cannot."""
+        """Begin to accept. Raises `RequestError`, `SocketInUse` or `UnavailableError` if it cannot.
+
+        `NotProcfs` and `PeerUnsupported` are among the last: with a `proc` that does not show this process nobody could
+        be pinned.
+        """
         _require_private(self._inner_directory)
+        pin_pid(os.getpid(), proc=self._proc).close()
         self._limits = self._limits.fitted_to_descriptors()
         self._admission = Admission(self._limits)
         self._public = PublicSocket(self._listen_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,12 @@ from inborn.errors import RequestError
 from inborn.tunnel import split_target
 from inborn_agent.metrics import parse_address
 from inborn_agent.tmpfs import is_in_memory
+from inborn_agent.workload_attestors import EngineClient
 
-__all__ = ["Settings", "keys_directory", "private_runtime_directory", "trusted_engine_socket"]
+__all__ = ["Settings", "keys_directory", "parse_rootless", "private_runtime_directory", "trusted_engine_socket"]
+
+_DOCKER = "/var/run/docker.sock"
+_PODMAN = "/run/podman/podman.sock"
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- a tmpfs; what we make in it is ours alone, and checked to be
 
@@ -36,7 +40,19 @@ class Settings:
     metrics_address: tuple[str, int] | None
     docker_socket: str
     """Empty: there is none whose word counts."""
+    podman_socket: str = ""
+    """The same."""
+    rootless_engines: tuple[tuple[int, str], ...] = ()
+    """Uid and socket of engines that ordinary users run; each counts for its user's own containers."""
+    proc: str = "/proc"
+    """Where the host's procfs is mounted."""
     ready_fd: int | None = None
+
+    def engines(self) -> list[EngineClient]:
+        """Those to ask about containers, each once."""
+        roots = {os.path.realpath(path): path for path in (self.docker_socket, self.podman_socket) if path}
+        clients = [EngineClient(path) for path in roots.values()]
+        return clients + [EngineClient(path, owner_uid=uid) for uid, path in self.rootless_engines]
 
     @property
     def agent_dir(self) -> Path:
@@ -55,6 +71,9 @@ class Settings:
         runtime_dir: Path | None = None,
         metrics_address: str = "",
         docker_socket: str | None = None,
+        podman_socket: str | None = None,
+        rootless_engines: Iterable[str] = (),
+        proc: str = "/proc",
         ready_fd: int | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> Settings:
@@ -75,7 +94,10 @@ class Settings:
             admin_socket=(admin_socket or paths.agent_admin_socket(data)).absolute(),
             runtime_dir=(runtime_dir or private_runtime_directory(data, environment)).absolute(),
             metrics_address=parse_address(metrics_address) if metrics_address else None,
-            docker_socket=docker_socket if docker_socket is not None else trusted_engine_socket(),
+            docker_socket=docker_socket if docker_socket is not None else trusted_engine_socket(_DOCKER),
+            podman_socket=podman_socket if podman_socket is not None else trusted_engine_socket(_PODMAN),
+            rootless_engines=tuple(map(parse_rootless, rootless_engines)),
+            proc=proc,
             ready_fd=ready_fd,
         )
 
@@ -103,7 +125,18 @@ def keys_directory(runtime: Path) -> Path:
     return _SHARED_MEMORY / f"inborn-{os.geteuid()}-{name}"
 
 
-def trusted_engine_socket(path: str = "/var/run/docker.sock") -> str:
+def parse_rootless(text: str) -> tuple[int, str]:
+    """Read `UID:PATH`, an engine of an ordinary user. Raises `RequestError`."""
+    number, _, path = text.partition(":")
+    if not (number.isascii() and number.isdigit() and path.startswith("/")) or not 0 < int(number) < (1 << 32) - 1:
+        raise RequestError(
+            f"{text[:80]!a} is not a user's container engine",
+            hint="write UID:PATH, as in 1000:/run/user/1000/podman/podman.sock",
+        )
+    return int(number), path
+
+
+def trusted_engine_socket(path: str) -> str:
     """The container engine's socket, if root owns it: anybody else could say anything on a socket of his own."""
     try:
         found = os.stat(path)

@@ -104,7 +104,7 @@ def test_a_container_that_engine_and_kernel_agree_on_gives_its_selectors(
     [
         ([None], "the engine runs no container 7cd57cd57cd5"),
         ([EngineError("the engine hangs")], "the engine hangs"),
-        ([answer(), None], "the engine runs no container"),
+        ([answer(), None], "ended or was started anew meanwhile"),
         ([answer(), answer(started_at="later")], "was started anew meanwhile"),
         ([answer(), answer(pid=2)], "was started anew meanwhile"),
         ([answer(pid=3)], "ended meanwhile"),
@@ -194,7 +194,7 @@ def interpreter_directories() -> list[str]:
 class TestThroughTheRelay:
     @pytest.fixture
     async def attestor(self, docker_engine: DockerEngine) -> AsyncIterator[WorkloadAttestor]:
-        attestor = WorkloadAttestor(engine=EngineClient(docker_engine.socket))
+        attestor = WorkloadAttestor(engines=[EngineClient(docker_engine.socket)])
         yield attestor
         attestor.close()
 

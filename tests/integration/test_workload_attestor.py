@@ -109,7 +109,7 @@ async def engine() -> AsyncIterator[HangingEngine]:
 async def test_callers_of_one_uid_take_only_their_part_of_the_threads(
     make_process: MakeProcess, engine: HangingEngine
 ) -> None:
-    attestor = WorkloadAttestor(engine=engine)
+    attestor = WorkloadAttestor(engines=[engine])
     contained = f"0::/docker/{ID}\n"
     greedy = [asyncio.create_task(attestor.attest(make_process(uid=1000, cgroup=contained))) for _ in range(6)]
     for _ in range(2):
@@ -123,7 +123,7 @@ async def test_callers_of_one_uid_take_only_their_part_of_the_threads(
     assert "unix:uid:1000" in {str(selector) for selector in evidence.selectors}
     engine.may_answer.set()
     for evidence in await asyncio.gather(*greedy, other):
-        assert evidence.hints == ("docker selectors left out: at last",)
+        assert "docker selectors left out: at last" in evidence.hints
         assert "unix:gid:1000" in {str(selector) for selector in evidence.selectors}
     attestor.close()
 
@@ -131,7 +131,7 @@ async def test_callers_of_one_uid_take_only_their_part_of_the_threads(
 async def test_giving_up_waiting_frees_no_thread_and_leaks_nothing(
     make_process: MakeProcess, engine: HangingEngine
 ) -> None:
-    attestor = WorkloadAttestor(engine=engine)
+    attestor = WorkloadAttestor(engines=[engine])
     contained = f"0::/docker/{ID}\n"
     for _ in range(2):
         with pytest.raises(TimeoutError):
@@ -140,7 +140,7 @@ async def test_giving_up_waiting_frees_no_thread_and_leaks_nothing(
     done, _ = await asyncio.wait([waiting], timeout=0.1)
     assert not done
     engine.may_answer.set()
-    assert (await asyncio.wait_for(waiting, 30)).hints == ("docker selectors left out: at last",)
+    assert "docker selectors left out: at last" in (await asyncio.wait_for(waiting, 30)).hints
     attestor.close()
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from inborn.peer import PinnedProcess, ProcessGone
+from inborn.peer import FactUnreadable, PinnedProcess, ProcessGone
 from inborn_agent.executable import DEFAULT_HASH_LIMIT, ExecutableId, executable_id
-from inborn_agent.workload_attestors.docker import attest_docker, claims_container
+from inborn_agent.workload_attestors.cgroup import CgroupError
+from inborn_agent.workload_attestors.docker import attest_docker, claims_container, read_cgroups
 from inborn_agent.workload_attestors.engine import EngineClient
 from inborn_agent.workload_attestors.evidence import Evidence
+from inborn_agent.workload_attestors.host import Host
+from inborn_agent.workload_attestors.posture import attest_posture
+from inborn_agent.workload_attestors.systemd import attest_systemd
 from inborn_agent.workload_attestors.unix import attest_unix
 
 __all__ = ["WorkloadAttestor"]
@@ -31,11 +35,18 @@ _T = TypeVar("_T")
 
 
 class WorkloadAttestor:
-    """Gives the evidence about pinned processes. `engine` is None where there is no container engine."""
+    """Gives the evidence about pinned processes. `engines` are those of containers, none where there are none.
 
-    def __init__(self, *, engine: EngineClient | None = None, hash_limit: int = DEFAULT_HASH_LIMIT) -> None:
-        self._engine = engine
+    `proc` is where the host's procfs is mounted.
+    """
+
+    def __init__(
+        self, *, engines: Sequence[EngineClient] = (), hash_limit: int = DEFAULT_HASH_LIMIT, proc: str = "/proc"
+    ) -> None:
+        # Root's first: nobody else's engine may speak for a container of theirs.
+        self._engines = tuple(sorted(engines, key=lambda engine: engine.owner_uid != 0))
         self._hash_limit = hash_limit
+        self._host = Host(proc=proc, engine_sockets=[engine.socket_path for engine in engines])
         self._unix = _Workers("attest-unix", UNIX_THREADS)
         self._docker = _Workers("attest-docker", DOCKER_THREADS)
 
@@ -47,8 +58,8 @@ class WorkloadAttestor:
         """
         _require_alive(process)
         evidence, is_container = await self._unix.run(process.uid, self._read_host_facts, process)
-        if is_container and self._engine is not None:
-            evidence = evidence.joined_with(await self._docker.run(process.uid, attest_docker, process, self._engine))
+        if is_container and self._engines:
+            evidence = evidence.joined_with(await self._docker.run(process.uid, attest_docker, process, *self._engines))
         _require_alive(process)
         return evidence
 
@@ -62,7 +73,14 @@ class WorkloadAttestor:
         self._docker.close()
 
     def _read_host_facts(self, process: PinnedProcess) -> tuple[Evidence, bool]:
-        return attest_unix(process, hash_limit=self._hash_limit), claims_container(process)
+        # The executable comes last: facts of what ran before it are then found out by whoever compares it.
+        evidence = attest_posture(process, self._host)
+        try:
+            evidence = evidence.joined_with(attest_systemd(read_cgroups(process), self._host))
+        except (CgroupError, FactUnreadable):
+            pass  # claims_container sends it on to where the reason is told
+        is_container = claims_container(process)
+        return evidence.joined_with(attest_unix(process, hash_limit=self._hash_limit)), is_container
 
 
 class _Workers:

@@ -1,6 +1,6 @@
 """A client for the Docker Engine API over its UNIX socket, as small as attestation needs: GET, no cache, no retry.
 
-Blocking; call it in a worker thread. Podman's socket serves the same API.
+Blocking; call it in a worker thread. Podman serves the same API (`podman system service`).
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Container:
 class EngineClient:
     """Asks one engine. Only a socket served by `owner_uid` is asked at all.
 
-    That check is what makes the answers worth anything: any user can serve a socket that speaks the engine's API.
+    That check is what makes the answers worth anything: any user can serve a socket that speaks the engine's API. An
+    engine that is not root's may say of its user's containers whatever that user likes, digests of images included.
     """
 
     def __init__(
@@ -67,6 +68,11 @@ class EngineClient:
         self.socket_path = socket_path
         self.owner_uid = owner_uid
         self._timeout = timeout
+
+    @property
+    def selector_type(self) -> str:
+        """`docker`, whichever program the engine is; `rootless` where it is an ordinary user's."""
+        return "docker" if self.owner_uid == 0 else "rootless"
 
     def container(self, id_: str) -> Container | None:
         """Inspect one container; None if the engine does not know it or it does not run.

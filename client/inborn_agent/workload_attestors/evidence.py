@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inborn.selector import Selector, SelectorError
+from inborn.selector import Selector, SelectorError, parse_selector
 from inborn_agent.executable import ExecutableId
 
 __all__ = ["Evidence", "Findings"]
@@ -49,7 +49,7 @@ class Findings:
     def add(self, kind: str, value: str | int) -> None:
         """Add the fact `type:kind:value`."""
         try:
-            selector = Selector(self._type, f"{kind}:{value}")
+            selector = parse_selector(f"{self._type}:{kind}:{value}")
         except SelectorError as error:
             self.hint(f"{self._type}:{kind} left out: {error.message}")
             return
