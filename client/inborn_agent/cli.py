@@ -6,12 +6,18 @@ from pathlib import Path
 
 import click
 
+from inborn.cli.options import example
+
 __all__ = ["agent_run", "main"]
 
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("run")
+@click.command(
+    "run",
+    help="Run the agent of this machine: it stands between the CA and the workloads.\n\n"
+    + example("inborn agent run --ca ca.internal:8443 --join-token-file /run/join-token"),
+)
 @click.option("--ca", metavar="HOST:PORT", envvar="INBORN_CA", default="", help="The CA's bootstrap port.")
 @click.option(
     "--join-token-file",
@@ -55,6 +61,27 @@ _PATH = click.Path(path_type=Path)
     envvar="INBORN_DOCKER_SOCKET",
     help="The container engine's socket; empty: none (default: /var/run/docker.sock, if root owns it).",
 )
+@click.option(
+    "--podman-socket",
+    metavar="PATH",
+    envvar="INBORN_PODMAN_SOCKET",
+    help="The same of Podman's service (default: /run/podman/podman.sock, if root owns it).",
+)
+@click.option(
+    "--rootless-engine",
+    metavar="UID:PATH",
+    multiple=True,
+    envvar="INBORN_ROOTLESS_ENGINES",
+    help="An engine that this user runs, believed about that user's containers; its facts begin with rootless:.",
+)
+@click.option(
+    "--proc",
+    metavar="PATH",
+    envvar="INBORN_PROC",
+    default="/proc",
+    show_default=True,
+    help="Where the host's /proc is mounted, for an agent in a container of its own.",
+)
 @click.option("--log-level", envvar="INBORN_LOG_LEVEL", default="info", type=click.Choice(["debug", "info", "warning"]))
 @click.option("--ready-fd", type=int, envvar="INBORN_READY_FD", help="Write a line to this descriptor when it serves.")
 def agent_run(
@@ -67,13 +94,12 @@ def agent_run(
     runtime_dir: Path | None,
     metrics_address: str,
     docker_socket: str | None,
+    podman_socket: str | None,
+    rootless_engine: tuple[str, ...],
+    proc: str,
     log_level: str,
     ready_fd: int | None,
 ) -> None:
-    """Run the agent of this machine: it stands between the CA and the workloads.
-
-    Example: inborn agent run --ca ca.internal:8443 --join-token-file /run/join-token
-    """
     from inborn.log import configure
     from inborn_agent.app import run
     from inborn_agent.settings import Settings
@@ -90,6 +116,9 @@ def agent_run(
             runtime_dir=runtime_dir,
             metrics_address=metrics_address,
             docker_socket=docker_socket,
+            podman_socket=podman_socket,
+            rootless_engines=rootless_engine,
+            proc=proc,
             ready_fd=ready_fd,
         )
     )
