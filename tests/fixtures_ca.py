@@ -122,8 +122,8 @@ class CaBench:
         for command in self.authorities.due(heard_by_all=lambda revision: True):
             self.run(command)
 
-    def job(self, command: Command, into: list[Any], action: str = "test") -> Job:
-        refusal: Refusal = audit.denial(self.clock(), action, origin="test")
+    def job(self, command: Command, into: list[Any]) -> Job:
+        refusal: Refusal = audit.denial(self.clock(), "test", origin="test")
         return Job(command=command, answer=into.append, fail=into.append, refusal=refusal)
 
     def run(self, command: Command) -> Any:

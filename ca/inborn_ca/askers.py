@@ -7,8 +7,7 @@ key has not used. What the front says about the caller plays no part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -18,7 +17,6 @@ from google.protobuf.message import DecodeError
 from inborn.errors import DeniedError, RequestError, UnauthenticatedError, moment
 from inborn.signed_request import MAX_BODY_SIZE, REQUEST_CONTEXT, verify_octets
 from inborn.verify import verify_current
-from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.ports import Transaction
 from inborn_ca.records import AskerKey, CertificateKind, Enrollee, Issued
@@ -70,21 +68,20 @@ def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, me
     """Check the proof, use up its number, and say who asks.
 
     Raises `RequestError` and its kin for what cannot be read, `UnauthenticatedError` and its kin for what is not
-    proven, `Banned`. An error that is raised *later* in the same command must carry `used_up(asker)` as its
-    consequence, so that a refused request cannot be sent again.
+    proven, `Banned`. The number stays used when the command is refused later, so a request cannot be sent again.
     """
     body = _read_body(signed)
     if body.trust_domain != core.trust_domain.name:
         raise WrongRecipient(f"request is for trust domain {body.trust_domain!a}, this is {core.trust_domain}")
     if body.method != method:
         raise WrongRecipient(f"request was signed for {body.method!a}, not for {method}")
-    row = core.issued_to_asker(tx, body.serial)
-    key = tx.asker(row.key_hash) if row is not None else None
+    row = core.askers.row(tx, body.serial)
+    key = core.askers.key(tx, row.key_hash) if row is not None else None
     if row is None or key is None or row.kind not in (CertificateKind.AGENT, CertificateKind.DAEMON):
         raise UnknownAsker(f"serial {body.serial.hex()} is not that of an agent or enrolled daemon of this CA")
     verify_octets(_public_key(key.spki), REQUEST_CONTEXT, signed.body, signed.signature)
     verify_current(core.facts(row), revocations=core.revocations, now=core.clock())
-    enrollee = tx.enrollee(row.spiffe_id)
+    enrollee = core.askers.enrollee(tx, row.spiffe_id)
     if enrollee is None:
         raise UnknownAsker(f"{row.spiffe_id} is not enrolled")
     if enrollee.banned_at is not None:
@@ -99,8 +96,7 @@ def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, me
         raise ReplayedRequest(
             f"request number {body.number} of {row.spiffe_id} was used or is too old, the last is {key.last_number}"
         )
-    key = replace(key, last_number=taken[0], used_numbers=taken[1])
-    tx.put_asker(key)
+    key = core.askers.use_number(key, *taken)
     return Asker(enrollee=enrollee, certificate=row, key=key, payload=body.payload)
 
 
@@ -108,15 +104,6 @@ def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, me
 def _public_key(spki: bytes) -> PublicKeyTypes:
     """A key of ours, loaded once: 11 us less a request."""
     return load_der_public_key(spki)
-
-
-def used_up(asker: Asker) -> Callable[[Transaction, Changes], None]:
-    """The consequence that keeps a refused request's number used."""
-
-    def consequence(tx: Transaction, changes: Changes) -> None:
-        tx.put_asker(asker.key)
-
-    return consequence
 
 
 def _read_body(signed: signed_pb2.SignedRequest) -> signed_pb2.SignedBody:

@@ -51,6 +51,8 @@ class Job:
     answer: Callable[[Any], None]
     fail: Callable[[InbornError], None]
     refusal: Refusal | None = None
+    needs_savepoint: bool = True
+    """False for a command that writes nothing before all its refusals are behind it (10 us less)."""
     finish: Finish | None = None
     error: InbornError | None = None
 
@@ -149,7 +151,10 @@ class Queue:
     def _record(self, tx: Transaction, job: Job, changes: Changes) -> None:
         own = Changes()
         try:
-            with tx.savepoint():
+            if job.needs_savepoint:
+                with tx.savepoint():
+                    job.finish = job.command(tx, own)
+            else:
                 job.finish = job.command(tx, own)
         except InbornError as e:
             job.error = e

@@ -55,7 +55,8 @@ _PROBE = "/inborn.signer.v1.Fronting/Probe"
 def open_core(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, clock: Clock) -> Core:
     """Open the store and keys of a CA, or lay them out at the first start.
 
-    Raises `PreconditionError` when the directory belongs to another trust domain than the one that is asked for.
+    Raises `PreconditionError` when the directory belongs to another trust domain than the one that is asked for, and
+    when there are keys and an empty database: a CA that has lost its ledger and its revocations must not begin anew.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = open_store(directory / "inborn.db", now=clock())
@@ -63,6 +64,12 @@ def open_core(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, clock
     reader = store.reader()
     kept = reader.meta("trust_domain")
     if kept is None:
+        if keys.list():  # the database has its name before the first key is made
+            store.close()
+            raise PreconditionError(
+                f"database {directory / 'inborn.db'} is empty, and {directory / 'keys'} has keys of a CA",
+                hint="put the database back, or restore a backup into another directory: inborn ca restore",
+            )
         if not trust_domain:
             raise PreconditionError("a first start needs the name of the trust domain", hint="--trust-domain NAME")
         kept = TrustDomain(trust_domain).name

@@ -27,6 +27,7 @@ class Queued:
 
     command: Callable[[Any, str], Command]
     refusal: Callable[[Any, str], Refusal | None] = lambda message, actor: None
+    needs_savepoint: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Calls:
                         answer=request.reply,
                         fail=request.fail,
                         refusal=call.refusal(message, actor),
+                        needs_savepoint=call.needs_savepoint,
                     )
                 )
             case Later():

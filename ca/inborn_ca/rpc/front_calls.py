@@ -53,7 +53,9 @@ class FrontCalls:
                 lambda m, _: self._enrolment.enroll(m), lambda m, _: self._refusal("enroll", m.origin)
             ),
             _SERVICE + "Issue": Queued(
-                lambda m, _: self._issuing.issue(m), lambda m, _: self._refusal("svid.issue", m.origin)
+                lambda m, _: self._issuing.issue(m),
+                lambda m, _: self._refusal("svid.issue", m.origin),
+                needs_savepoint=False,
             ),
             _SERVICE + "Renew": Queued(
                 lambda m, _: self._enrolment.renew(m), lambda m, _: self._refusal("renew", m.origin)

@@ -21,7 +21,7 @@ from inborn.errors import DeniedError, RequestError, UnauthenticatedError, momen
 from inborn.signed_request import ENROLL_CONTEXT, MAX_BODY_SIZE, verify_octets
 from inborn.spiffeid import SpiffeId
 from inborn.svid import key_sha256
-from inborn_ca.askers import Asker, WrongRecipient, believe, used_up
+from inborn_ca.askers import Asker, WrongRecipient, believe
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, Pending, certificate_der, spki_of
 from inborn_ca.issuance import read_csr
@@ -82,7 +82,7 @@ class Enrolment:
             key_hash = key_sha256(public_key)
             enrollee = self._take_use(tx, token, key_hash, forwarded.origin, changes)
             now = self._core.clock()
-            tx.put_asker(_asker(tx, public_key, enrollee.spiffe_id))
+            self._core.askers.put_key(tx, _asker(tx, public_key, enrollee.spiffe_id))
             pending = self._certify(tx, enrollee, public_key)
             actor = f"token:{token.id.hex()}"
             detail = {"serial": pending.prepared.serial.hex(), "name": enrollee.name}
@@ -145,7 +145,7 @@ class Enrolment:
 
             raise TokenSpent(message, consequence=consequence, **facts)
         enrollee = self._new_enrollee(tx, token, now, changes)
-        tx.put_enrollee(enrollee)
+        self._core.askers.put_enrollee(tx, enrollee)
         tx.add_token_use(token.id, key_hash, enrollee.spiffe_id, now)
         return enrollee
 
@@ -183,7 +183,6 @@ class Enrolment:
             try:
                 pending = self._renew(tx, asker, forwarded.origin)
             except DeniedError as e:
-                e.facts.setdefault("consequence", used_up(asker))
                 e.facts.setdefault("actor", asker.actor)
                 raise
             return lambda: self._response(pending, asker.enrollee.spiffe_id)
@@ -209,11 +208,11 @@ class Enrolment:
             raise RequestError("successor key is the same as the key that asks")
         if asker.key.successor is not None and asker.key.successor != successor:
             self._stop(asker, now, origin)
-        tx.put_asker(replace(asker.key, successor=successor))
+        self._core.askers.put_key(tx, replace(asker.key, successor=successor))
         known = tx.asker(successor)
         if known is not None and known.spiffe_id != who:
             raise DeniedError(f"successor key of {who} is already that of {known.spiffe_id}")
-        tx.put_asker(known or _asker(tx, public_key, who))
+        self._core.askers.put_key(tx, known or _asker(tx, public_key, who))
         pending = self._certify(tx, asker.enrollee, public_key)
         detail = {"serial": pending.prepared.serial.hex(), "predecessor": asker.certificate.serial.hex()}
         tx.add_audit(
@@ -226,8 +225,7 @@ class Enrolment:
         message = f"two holders of one key of {who}: a second successor was asked for, from {origin or 'unknown'}"
 
         def consequence(tx: Transaction, changes: Changes) -> None:
-            tx.put_asker(asker.key)
-            tx.put_enrollee(replace(asker.enrollee, stopped_at=now))
+            self._core.askers.put_enrollee(tx, replace(asker.enrollee, stopped_at=now))
             tx.raise_alarm(kind="renewal.two_holders", subject=str(who), message=message, at=now)
             changes.audited = True
 

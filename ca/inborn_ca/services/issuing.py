@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from inborn.demand import check_demands
 from inborn.errors import DeniedError, InbornError, RequestError
 from inborn.selector import Selector, parse_selector
-from inborn_ca.askers import Asker, believe, used_up
+from inborn_ca.askers import Asker, believe
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, Pending, certificate_der
 from inborn_ca.entry import decide
@@ -46,7 +46,6 @@ class Issuing:
             try:
                 request = self._read(asker)
             except InbornError as e:
-                e.facts.setdefault("consequence", used_up(asker))
                 e.facts.setdefault("actor", asker.actor)
                 raise
             outcomes: list[Pending | InbornError] = []

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from inborn.errors import DeniedError, ExhaustedError, InbornError, RequestError
 from inborn.revocation import RuleKind
-from inborn_ca.askers import Asker, believe, used_up
+from inborn_ca.askers import Asker, believe
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.ports import Transaction
@@ -53,7 +53,6 @@ class OwnRevocation:
             try:
                 response = self._revoke(tx, changes, asker, forwarded.origin)
             except InbornError as e:
-                e.facts.setdefault("consequence", used_up(asker))
                 e.facts.setdefault("actor", asker.actor)
                 raise
             return lambda: response

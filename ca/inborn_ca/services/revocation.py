@@ -205,7 +205,7 @@ class Revocations:
             return
         enrollee = tx.enrollee(parse_spiffe_id(block.value))
         if enrollee is not None and enrollee.banned_at is not None:
-            tx.put_enrollee(replace(enrollee, banned_at=None))
+            self._core.askers.put_enrollee(tx, replace(enrollee, banned_at=None))
             changes.enrollees.append(enrollee.spiffe_id)
 
     def ban(self, request: admin_pb2.BanAgentRequest, actor: str) -> Callable[[Transaction, Changes], Finish]:
@@ -227,7 +227,7 @@ class Revocations:
             self._begin_expansion(
                 tx, changes, target, reason, actor, admin_pb2.RevokeRequest(note=request.reason), response
             )
-            tx.put_enrollee(replace(enrollee, banned_at=enrollee.banned_at or now))
+            self._core.askers.put_enrollee(tx, replace(enrollee, banned_at=enrollee.banned_at or now))
             self._block(tx, target, actor, response.revocation_seq)
             for token in tx.tokens():
                 mine = token.id == enrollee.token_id or token.spiffe_id == enrollee.spiffe_id

@@ -31,6 +31,7 @@ from inborn_ca.records import (
     RevocationRecord,
     Token,
 )
+from inborn_ca.request_numbers import WINDOW_OCTETS
 from inborn_ca.serial import serial_time
 from inborn_ca.store import codec, denial_codec
 from inborn_ca.store.errors import ConstraintBroken
@@ -155,6 +156,12 @@ class SqliteTransaction(Queries):
         self._touched_askers.add(asker.key_hash)
 
     # Entries.
+
+    def use_numbers(self, used: Iterable[tuple[bytes, int, int]]) -> None:
+        self._handle.execute_many(
+            "UPDATE asker SET last_number = ?, used_numbers = ? WHERE key_hash = ?",
+            [(last, bits.to_bytes(WINDOW_OCTETS, "big"), key_hash) for key_hash, last, bits in used],
+        )
 
     def add_entry(self, entry: Entry) -> None:
         """Raises `AlreadyExistsError`. Duplicates under another id are the service's to find."""
