@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,6 +46,7 @@ __all__ = [
     "WatchStream",
     "authorize_ca",
     "enroll_with_token",
+    "find_api_address",
     "make_csr",
 ]
 
@@ -120,12 +121,37 @@ async def enroll_with_token(token: JoinToken, address: str, key: PrivateKey) -> 
             )
     finally:
         tunnel.close()
+    api_address = _api_address(shown, host)
+    return _judge_answer(answer, key, bundle, api_address)
+
+
+async def find_api_address(source: IdentitySource, address: str, *, timeout: float = 5.0) -> str:
+    """Ask at the CA's bootstrap port `address` where its API port is now: for who is enrolled and finds nobody there.
+
+    The server must be a CA of the source's own trust domain. Raises `UnavailableError`.
+    """
+    host, _ = split_target(address)
+    trust_domain = source.snapshot().trust_domain
+    if trust_domain is None:
+        raise InternalError("source does not know its trust domain")
+    async with grpc_channel(source, address, authorize_ca(trust_domain), aio=True) as channel:
+        try:
+            shown = await AioStub(channel, _BOOTSTRAP).unary(
+                "GetBundle", ca_pb2.GetBundleRequest(), ca_pb2.GetBundleResponse, timeout=timeout
+            )
+        except UnavailableError as e:
+            raise (channel.reason() or e) from e
+    return _api_address(shown, host)
+
+
+def _api_address(shown: ca_pb2.GetBundleResponse, host: str) -> str:
+    """Where the API port is; the host that was dialled stands in where the CA names none. Raises `BadTarget`."""
     api_host, _, api_port = shown.api_address.rpartition(":")
     if not api_host:
         api_host = f"[{host}]" if ":" in host else host
     api_address = f"{api_host}:{api_port}"
     split_target(api_address)
-    return _judge_answer(answer, key, bundle, api_address)
+    return api_address
 
 
 def _judge_server(token: JoinToken, tunnel: Tunnel, shown: ca_pb2.GetBundleResponse) -> X509Bundle:
@@ -247,6 +273,16 @@ class AuthorityClient:
     async def issue(self, request: ca_pb2.IssueRequest, *, timeout: float = _TIMEOUT) -> ca_pb2.IssueResponse:
         """Ask for certificates of workloads. Raises the CA's errors; one item's error is in its result."""
         return await self._ask("Issue", request.SerializeToString(), ca_pb2.IssueResponse, timeout)
+
+    async def revoke(
+        self, serials: Sequence[bytes], reason: int, note: str, *, timeout: float = _TIMEOUT
+    ) -> ca_pb2.RevokeOwnResponse:
+        """Revoke what was issued to the asker, or fetched by it: all of these serials, or none.
+
+        `reason` is a CRLReason (RFC 5280 5.3.1). Raises the CA's errors.
+        """
+        request = ca_pb2.RevokeOwnRequest(serials=serials, reason=reason, note=note)
+        return await self._ask("Revoke", request.SerializeToString(), ca_pb2.RevokeOwnResponse, timeout)
 
     async def renew(self, successor: PrivateKey, bundle: X509Bundle, *, timeout: float = _TIMEOUT) -> Enrolled:
         """Ask for a certificate for the successor key, which was kept before. Raises the CA's errors, `BadAnswer`."""

@@ -99,7 +99,15 @@ class Agent:
         state = State(directory)
         state.load(cache, live.now())
         restored = live.restore()
-        own = OwnIdentity(trust_domain, store, joiner, self._metrics, revocations=cache.revocations, record=record)
+        own = OwnIdentity(
+            trust_domain,
+            store,
+            joiner,
+            self._metrics,
+            revocations=cache.revocations,
+            record=record,
+            ca=self._settings.ca,
+        )
         live.is_suspended, own.on_standing = lambda: own.is_revoked, live.tell_everybody
         if cache.bundle is not None:
             own.trust(cache.bundle, cache.domain_mark[0])

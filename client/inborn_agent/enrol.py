@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable
 
 from inborn.bundle import X509Bundle
-from inborn.enrollment import AuthorityClient, RequestNumbers, enroll_with_token
+from inborn.enrollment import AuthorityClient, RequestNumbers, enroll_with_token, find_api_address
 from inborn.errors import DeniedError, InbornError, RequestError, UnauthenticatedError
 from inborn.identity import Snapshot, StaticSource
 from inborn.log import get_logger
@@ -62,6 +62,7 @@ class OwnIdentity:
         *,
         revocations: RevocationSet,
         record: IdentityRecord | None,
+        ca: str = "",
         clock: Clock = utc_now,
         spread: Callable[[], float] = random.random,
     ) -> None:
@@ -69,6 +70,7 @@ class OwnIdentity:
         self.record = record
         self._store = store
         self._joiner = joiner
+        self._ca = ca
         self._metrics = metrics
         self._now = clock
         self._spread = spread
@@ -124,6 +126,19 @@ class OwnIdentity:
         if isinstance(error, UnauthenticatedError):
             self._is_refused = True
             self._wake.set()
+
+    async def relocate(self) -> None:
+        """Nobody answers at the API port: ask at the bootstrap port where it is now. Where nobody answers there either,
+        whoever called goes on trying."""
+        record = self.record
+        if record is None or not self._ca or not self._is_usable():
+            return
+        try:
+            address = await find_api_address(self.source, self._ca)
+        except InbornError:
+            return
+        if address != record.api_address and self.record is record:
+            await self._take(dataclasses.replace(record, api_address=address), "agent.ca_moved")
 
     def rotate(self) -> None:
         """Renew at once."""

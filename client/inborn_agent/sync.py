@@ -120,6 +120,8 @@ class Sync:
                 _log.warning("feed.ended", kind=error.kind, reason=error.message, failures=failures)
                 if isinstance(error, UnauthenticatedError):
                     self._own.refused(error)
+                elif isinstance(error, UnavailableError) and failures > 1:
+                    await self._own.relocate()
             finally:
                 self.is_connected = False
             pause = min(_LONGEST_PAUSE, retry_delay(failures, remaining=dt.timedelta(0), spread=self._spread()))
