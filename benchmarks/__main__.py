@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import issuing, startup, waiting
+from benchmarks import issuing, revoking, startup, waiting
 from benchmarks.report import Figure, show
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "issuing": issuing.run,
     "waiting": waiting.run,
+    "revoking": revoking.run,
     "startup": startup.run,
 }
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn.errors import InternalError
+from inborn_ca.der import ECDSA_WITH_SHA256, bit_string, sequence, utc_time
 
 __all__ = ["REASONS", "build_crl", "next_this_update"]
 
@@ -32,6 +33,9 @@ REASONS: dict[int, x509.ReasonFlags] = {
 suspensions, which do not exist here: a revocation is for ever."""
 
 _SECOND = dt.timedelta(seconds=1)
+
+# SEQUENCE of one extension, reasonCode (2.5.29.21), with an ENUMERATED of one octet, which follows (RFC 5280 5.3.1).
+_REASON_EXTENSION = bytes.fromhex("300c300a0603551d150403" + "0a01")
 
 
 def next_this_update(previous: dt.datetime | None, now: dt.datetime, backdate: dt.timedelta) -> dt.datetime | None:
@@ -57,49 +61,91 @@ def build_crl(
 ) -> bytes:
     """Make and sign the list of `revoked` (serial, time, reason) in DER; parse and check it before it is returned.
 
-    Time is linear in the number of entries. A serial that comes twice counts once, as it came first; fractions of
-    seconds are cut off. Not checked: that the serials are this issuer's. Raises `InternalError`.
+    Entries are encoded here and not by the library's builder, which takes 12 times as long for 100,000; a property test
+    holds the two against each other. Time is linear in the number of entries. A serial that comes twice counts once, as
+    it came first; fractions of seconds are cut off. Not checked: that the serials are this issuer's. Raises
+    `InternalError`.
     """
     this_update, next_update = this_update.replace(microsecond=0), next_update.replace(microsecond=0)
     if number < 1 or number.bit_length() > 159:
         raise InternalError(f"number of a CRL is not of 1 to 20 octets: {number}")  # RFC 5280 5.2.3
-    entries: dict[int, x509.RevokedCertificate] = {}
-    for serial, at, reason in revoked:
-        value = int.from_bytes(serial, "big")
-        if value not in entries:
-            entries[value] = _entry(value, at, reason)
-    subject_key = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    authority_key = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject_key)
-    # The builder's add_ methods copy the whole list for each entry, the constructor takes it as it is. It takes naive
-    # times, as the add_ methods make them.
-    try:
-        builder = x509.CertificateRevocationListBuilder(
-            issuer_name=issuer.subject,
-            last_update=_naive(this_update),
-            next_update=_naive(next_update),
-            extensions=[
-                x509.Extension(x509.CRLNumber.oid, False, x509.CRLNumber(number)),
-                x509.Extension(x509.AuthorityKeyIdentifier.oid, False, authority_key),
-            ],
-            revoked_certificates=[entries[value] for value in sorted(entries)],
-        )
-        der = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-    except (ValueError, TypeError) as e:
-        raise InternalError(f"CRL {number} cannot be built: {e}") from e
+    first: dict[bytes, bytes] = {}
+    encoded = _Entries()
+    for padded, at, reason in revoked:
+        serial = padded.lstrip(b"\0")
+        if serial not in first:
+            first[serial] = encoded.entry(serial, at, reason)
+    entries = [first[serial] for serial in sorted(first, key=lambda octets: (len(octets), octets))]
+    empty = _empty(issuer, key, number, this_update, next_update)
+    tbs = _with_entries(empty, b"".join(entries), this_update, next_update) if entries else empty
+    der = sequence(tbs, ECDSA_WITH_SHA256, bit_string(key.sign(tbs, ec.ECDSA(hashes.SHA256()))))
     _check(der, issuer, number, this_update, next_update, len(entries))
     return der
 
 
-def _entry(serial: int, at: dt.datetime, reason: int) -> x509.RevokedCertificate:
-    if serial <= 0:
-        raise InternalError("serial in a CRL is not positive")
-    builder = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at.replace(microsecond=0))
-    if reason:
-        flag = REASONS.get(reason)
-        if flag is None:
+def _empty(
+    issuer: x509.Certificate, key: ec.EllipticCurvePrivateKey, number: int, start: dt.datetime, end: dt.datetime
+) -> bytes:
+    """The to-be-signed list without entries, in the library's own encoding."""
+    subject_key = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    authority_key = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject_key)
+    try:
+        return (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(issuer.subject)
+            .last_update(start)
+            .next_update(end)
+            .add_extension(x509.CRLNumber(number), critical=False)
+            .add_extension(authority_key, critical=False)
+            .sign(key, hashes.SHA256())
+            .tbs_certlist_bytes
+        )
+    except (ValueError, TypeError) as e:
+        raise InternalError(f"CRL {number} cannot be built: {e}") from e
+
+
+def _with_entries(empty: bytes, entries: bytes, start: dt.datetime, end: dt.datetime) -> bytes:
+    """Put the entries between nextUpdate and the extensions (RFC 5280 5.1.2)."""
+    times = _time(start) + _time(end)
+    found = empty.find(times)
+    if found < 0 or empty.count(times) != 1:
+        raise InternalError("times of a CRL are not where they should be")
+    at = found + len(times)
+    body = 2 if empty[1] < 0x80 else 2 + (empty[1] & 0x7F)
+    return sequence(empty[body:at], sequence(entries), empty[at:])
+
+
+class _Entries:
+    """Encodes entries; a date comes thousands of times, and is encoded once."""
+
+    def __init__(self) -> None:
+        self._dates: dict[dt.datetime, bytes] = {}
+
+    def entry(self, serial: bytes, at: dt.datetime, reason: int) -> bytes:
+        if not serial:
+            raise InternalError("serial in a CRL is not positive")
+        at = at.replace(microsecond=0)
+        date = self._dates.get(at)
+        if date is None:
+            date = self._dates[at] = _time(at)
+        if serial[0] & 0x80:
+            serial = b"\0" + serial
+        number = b"\x02" + bytes((len(serial),)) + serial
+        if not reason:
+            return b"\x30" + bytes((len(number) + len(date),)) + number + date
+        if reason not in REASONS:
             raise InternalError(f"reason {reason} cannot stand in a CRL (RFC 5280 5.3.1)")
-        builder = builder.add_extension(x509.CRLReason(flag), critical=False)
-    return builder.build()
+        return sequence(number, date, _REASON_EXTENSION + bytes((reason,)))
+
+
+def _time(at: dt.datetime) -> bytes:
+    """A Time: UTCTime before 2050, GeneralizedTime from then on (RFC 5280 5.1.2.4)."""
+    if at.tzinfo is None:
+        raise InternalError(f"time of a CRL has no time zone: {at}")
+    at = at.astimezone(dt.UTC)
+    if 1950 <= at.year < 2050:
+        return b"\x17\x0d" + utc_time(at)
+    return b"\x18\x0f" + f"{at:%Y%m%d%H%M%S}Z".encode()
 
 
 def _check(
@@ -124,9 +170,3 @@ def _check(
         raise InternalError(f"CRL {number} does not say what it should")
     if this_update >= next_update:
         raise InternalError(f"CRL {number} ends before it begins")
-
-
-def _naive(time: dt.datetime) -> dt.datetime:
-    if time.tzinfo is None:
-        raise InternalError(f"time of a CRL has no time zone: {time}")
-    return time.astimezone(dt.UTC).replace(tzinfo=None)

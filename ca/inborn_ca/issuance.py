@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from inborn.errors import InternalError, RequestError, UnavailableError, moment
 from inborn.spiffeid import SpiffeId
 from inborn.svid import key_sha256
+from inborn_ca.der import ECDSA_WITH_SHA256, bit_string, sequence
 from inborn_ca.lint import Wanted, lint_svid
 from inborn_ca.profile import SERIAL_OCTETS, SVID_CONSTRAINTS, SVID_EXTENDED_KEY_USAGE, SVID_KEY_USAGE
 
@@ -40,7 +41,6 @@ MAX_CSR_SIZE = 16 * 1024  # octets: one for P-256 has 250, one for ML-DSA-87 wit
 LeafKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 _ECDSA = ec.ECDSA(hashes.SHA256())
-_ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")  # RFC 5758 3.2: no parameters
 
 _CSR_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
@@ -219,24 +219,11 @@ def issue(prepared: Prepared, key: ec.EllipticCurvePrivateKey) -> bytes:
     except IndexError:
         raise InternalError(f"prepared certificate {prepared.serial.hex()} has been spent") from None
     signature = key.sign(tbs, _ECDSA)
-    der = _sequence(tbs, _ECDSA_WITH_SHA256, b"\x03" + _length(len(signature) + 1) + b"\0", signature)
+    der = sequence(tbs, ECDSA_WITH_SHA256, bit_string(signature))
     signed = x509.load_der_x509_certificate(der)
     if signed.tbs_certificate_bytes != tbs or signed.serial_number != int.from_bytes(prepared.serial, "big"):
         raise InternalError(f"signed certificate {prepared.serial.hex()} is not the one that was prepared")
     return der
-
-
-def _sequence(*parts: bytes) -> bytes:
-    body = b"".join(parts)
-    return b"\x30" + _length(len(body)) + body
-
-
-def _length(length: int) -> bytes:
-    """A DER length (X.690 8.1.3)."""
-    if length < 0x80:
-        return bytes((length,))
-    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes((0x80 | len(octets),)) + octets
 
 
 def _key_type(key: object) -> str:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn.errors import InternalError, moment
 from inborn.spiffeid import SpiffeId
+from inborn_ca.der import utc_time
 from inborn_ca.issuance import MADE_HERE, IssuerExpired, LeafKey, Prepared, prepare
 from inborn_ca.profile import SERIAL_OCTETS
 
@@ -93,7 +94,7 @@ class Templates:
         key_id = hashlib.sha1(spki[_SPKI_HEADER:], usedforsecurity=False).digest()
         return Prepared(
             MADE_HERE,
-            tbs=template.fill(serial, _utc_time(start), _utc_time(end), spki, key_id),
+            tbs=template.fill(serial, utc_time(start), utc_time(end), spki, key_id),
             spiffe_id=spiffe_id,
             serial=serial,
             key_hash=hashlib.sha256(spki).digest(),
@@ -132,8 +133,8 @@ class Templates:
         tbs = marked.unsigned_octets()
         marks = (
             _MARK_SERIAL,
-            _utc_time(marked.not_before),
-            _utc_time(marked.not_after),
+            utc_time(marked.not_before),
+            utc_time(marked.not_after),
             spki,
             hashlib.sha1(spki[_SPKI_HEADER:], usedforsecurity=False).digest(),
         )
@@ -158,8 +159,3 @@ def _fits(public_key: LeafKey, spki: bytes, serial: bytes, start: dt.datetime, e
         and 0 < serial[0] < 0x80
         and start < end < _UTC_TIME_ENDS
     )
-
-
-def _utc_time(at: dt.datetime) -> bytes:
-    """A UTCTime's content (RFC 5280 4.1.2.5.1)."""
-    return f"{at.year % 100:02d}{at.month:02d}{at.day:02d}{at.hour:02d}{at.minute:02d}{at.second:02d}Z".encode()

@@ -1,0 +1,178 @@
+"""What revoking costs the signer: one rule among many, an expansion among a million, a large CRL."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.report import Figure, percentile
+from inborn.revocation import RuleKind
+from inborn.selector import Selector
+from inborn.spiffeid import SpiffeId, parse_spiffe_id
+from inborn_ca.changes import Changes
+from inborn_ca.core import Core
+from inborn_ca.crl import build_crl
+from inborn_ca.ports import Transaction
+from inborn_ca.profile import Lifetimes
+from inborn_ca.queue import Command, Finish, Queue
+from inborn_ca.records import CertificateKind, Issued
+from inborn_ca.services.authorities import Authorities
+from inborn_ca.services.expansion import Expander
+from inborn_ca.services.revocation import Revocations
+from inborn_ca.services.rules import add_rule
+from inborn_ca.signer import open_core
+from inborn_proto import admin_pb2
+
+__all__ = ["run"]
+
+ALIVE = 1_000_000
+TOUCHED = 10_000
+RULES = (100, 10_000, 100_000)
+TRUST_DOMAIN = "bench.example"
+NODE = parse_spiffe_id(f"spiffe://{TRUST_DOMAIN}/inborn/agent/bench")
+BAD = Selector("docker", "image_config_digest:sha256:" + "a" * 64)
+
+
+@contextmanager
+def _signer() -> Iterator[tuple[Core, Queue]]:
+    with tempfile.TemporaryDirectory(prefix="inborn-bench-") as directory:
+        core = open_core(
+            Path(directory) / "ca",
+            trust_domain=TRUST_DOMAIN,
+            lifetimes=Lifetimes(),
+            clock=lambda: dt.datetime.now(dt.UTC),
+        )
+        yield core, Queue(core)
+        core.store.close()
+
+
+def run() -> list[Figure]:
+    return asyncio.run(_run())
+
+
+async def _run() -> list[Figure]:
+    figures: list[Figure] = []
+    with _signer() as (core, queue):
+        authorities = Authorities(core)
+        await queue.run(authorities.create())
+        for command in authorities.due(heard_by_all=lambda revision: True):
+            await queue.run(command)
+        figures += await _rules(core, queue)
+    with _signer() as (core, queue):
+        authorities = Authorities(core)
+        await queue.run(authorities.create())
+        for command in authorities.due(heard_by_all=lambda revision: True):
+            await queue.run(command)
+        figures.append(await _expansion(core, queue))
+        figures.append(_crl(core))
+    return figures
+
+
+async def _rules(core: Core, queue: Queue) -> list[Figure]:
+    """One revocation by ID with so many rules alive: the median, and how much the most costs over the least."""
+    medians = []
+    have = 0
+    for wanted in RULES:
+        while have < wanted:
+            step = min(2000, wanted - have)
+
+            def fill(tx: Transaction, changes: Changes, step: int = step) -> Finish:
+                for _ in range(step):
+                    add_rule(core, tx, changes, RuleKind.KEY, os.urandom(32), reason=0, blocks=False, actor="bench")
+                return lambda: None
+
+            await queue.run(fill)
+            have += step
+        seconds = []
+        for number in range(100):
+            request = admin_pb2.RevokeRequest(spiffe_id=f"spiffe://{TRUST_DOMAIN}/gone/{wanted}/{number}")
+            begun = time.process_time()  # CPU: how long the disk takes to sync does not depend on the rules
+            await queue.run(Revocations(core).revoke(request, "bench"))
+            seconds.append(time.process_time() - begun)
+        medians.append(percentile(seconds, 0.5))
+    detail = ", ".join(f"{n} rules {m * 1000:.2f} ms CPU" for n, m in zip(RULES, medians, strict=True))
+    return [
+        Figure(
+            name="one revoke, most rules over least", value=max(medians) / medians[0], unit="x", bar=1.5, detail=detail
+        )
+    ]
+
+
+async def _expansion(core: Core, queue: Queue) -> Figure:
+    """Everything issued on one image's evidence, ten thousand among a million alive."""
+    begun = time.perf_counter()
+    for start in range(0, ALIVE, 20_000):
+        await queue.run(_rows(core, start, 20_000))
+    filled = time.perf_counter() - begun
+    request = admin_pb2.RevokeRequest(selector=str(BAD), expect_count=TOUCHED)
+    begun = time.perf_counter()
+    response = await queue.run(Revocations(core).revoke(request, "bench"))
+    expander = Expander(core, queue, core.store.reader())
+    expander.start()
+    done = await expander.wait(admin_pb2.ExpansionRequest(id=response.expansion, wait_ms=30_000))
+    while not done.finished:
+        done = await expander.wait(admin_pb2.ExpansionRequest(id=response.expansion, wait_ms=30_000))
+    elapsed = time.perf_counter() - begun
+    await expander.close()
+    if done.rules != TOUCHED:
+        raise RuntimeError(f"{done.rules} certificates were killed, not {TOUCHED}")
+    return Figure(
+        name=f"revoke by selector, {TOUCHED} of {ALIVE} alive",
+        value=elapsed,
+        unit="s",
+        bar=2,
+        detail=f"ledger filled in {filled:.0f} s",
+    )
+
+
+def _rows(core: Core, start: int, count: int) -> Command:
+    """A command that writes ledger rows as an issue does, without signatures."""
+
+    def command(tx: Transaction, changes: Changes) -> Finish:
+        now = core.clock()
+        authority = core.active.key_id
+        for number in range(start, start + count):
+            is_bad = number % (ALIVE // TOUCHED) == 0
+            tx.add_issued(
+                Issued(
+                    serial=core.serials.next(now, os.urandom(11)),
+                    spiffe_id=SpiffeId(trust_domain=core.trust_domain, path=f"/w/{number % 1000}"),
+                    kind=CertificateKind.WORKLOAD,
+                    key_hash=os.urandom(32),
+                    authority=authority,
+                    issued_at=now,
+                    not_after=now + dt.timedelta(hours=12),
+                    node=NODE,
+                    selectors=(BAD, Selector("unix", "uid:1000")) if is_bad else (Selector("unix", "uid:1000"),),
+                )
+            )
+        return lambda: None
+
+    return command
+
+
+def _crl(core: Core) -> Figure:
+    now = core.clock()
+    issuer = core.active
+    revoked = [(core.serials.next(now, os.urandom(11)), now, 0) for _ in range(100_000)]
+    begun = time.process_time()
+    build_crl(
+        issuer=issuer.certificate,
+        key=core.signing_key(issuer.key_id),
+        number=2,
+        this_update=now,
+        next_update=now + dt.timedelta(days=1),
+        revoked=revoked,
+    )
+    return Figure(
+        name="CRL of 100,000 entries, built, signed and checked",
+        value=(time.process_time() - begun) * 1000,
+        unit="ms CPU",
+        bar=300,
+    )
