@@ -30,6 +30,7 @@ from inborn.errors import DeniedError, InbornError, UnavailableError
 from inborn.identity import NoIdentity, Snapshot, SnapshotCallback, StaticSource
 from inborn.revocation import RevocationGap, RevocationSet
 from inborn.rpc import AioStream
+from inborn.rule_parts import LogReader
 from inborn.spiffeid import TrustDomain, parse_trust_domain
 from inborn.svid import InvalidSvid, X509Svid
 from inborn.verify import verify_chain
@@ -150,6 +151,7 @@ class _Follower:
         self._endpoint = endpoint
         self._is_ours = True
         self._failures = 0
+        self._reader = LogReader()
         self.identified = threading.Event()
         self.stopped = threading.Event()
         self.held = StaticSource(
@@ -187,6 +189,7 @@ class _Follower:
 
     async def _attend(self, api: WorkloadApi) -> None:
         revocations = self.held.snapshot().revocations
+        self._reader = LogReader()
         stream = await api.attend(revocations.log_id, revocations.seq)
         try:
             async for message in stream:
@@ -217,7 +220,12 @@ class _Follower:
 
     def _apply_identities(self, message: agent_pb2.Identities) -> None:
         if not message.identities:
-            self._clear(message.reason or "the agent gives none")
+            reason = message.reason or "the agent gives none"
+            # An agent that was restarted without its keys, or has not heard the CA, takes nothing away.
+            if message.pending and self._is_usable():
+                self._explain(reason)
+            else:
+                self._clear(reason)
             return
         try:
             trust_domain = parse_trust_domain(message.trust_domain)
@@ -258,14 +266,17 @@ class _Follower:
         """
         snapshot = self.held.snapshot()
         revocations = snapshot.revocations
-        rules = [rule_from_wire(rule) for rule in message.rules]
-        if message.snapshot:
+        if message.snapshot or self._reader.is_between:
+            shown = self._reader.read(message)
+            if shown is None:
+                return
             try:
-                revocations.apply_snapshot(message.log_id, message.revocation_seq, rules)
+                revocations.apply_log(shown)
             except RevocationGap as e:
                 log.warning("agent shows older revocations, what is known stays reason=%s", e)
                 return
         else:
+            rules = [rule_from_wire(rule) for rule in message.rules]
             revocations.apply_delta(message.log_id, message.revocation_seq, rules, message.dropped)
         self.held.replace(dataclasses.replace(snapshot))
         await acknowledge(stream, revocations.log_id, revocations.seq)
@@ -312,6 +323,11 @@ class _Follower:
             log.warning("identity withdrawn reason=%s", reason)
         if before.svids or before.reason != reason:
             self.held.replace(dataclasses.replace(before, svids=(), reason=reason))
+
+    def _is_usable(self) -> bool:
+        """Whether nothing that is held has expired or is revoked."""
+        held, now = self.held.snapshot(), dt.datetime.now(dt.UTC)
+        return all(s.facts.not_after > now and held.revocations.find(s.facts) is None for s in held.svids)
 
     def _refuse(self, error: InbornError) -> None:
         """Something that arrived cannot be used: what is in use stays."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from inborn.errors import UnavailableError
+from inborn.rule_parts import log_to_wire
 from inborn.wire import rule_to_wire
 from inborn_agent.attendance import Attendance
-from inborn_agent.callers import Caller, Connections, Context, attested_selectors, find_caller
+from inborn_agent.callers import Caller, Connections, Context, find_caller
 from inborn_agent.live import LiveCache, Subscription
+from inborn_agent.losses import Losses
 from inborn_agent.slots import View
 from inborn_agent.why import explain
-from inborn_agent.workload import unique_hints
+from inborn_agent.workload import no_identity_reason, unique_hints
 from inborn_proto import agent_pb2
 
 __all__ = ["LocalApi"]
@@ -28,10 +30,16 @@ class LocalApi:
     """The servicer of `inborn.agent.v1.Local`. `acknowledged` is set whenever the attendance may report otherwise."""
 
     def __init__(
-        self, live: LiveCache, connections: Connections, attendance: Attendance, acknowledged: asyncio.Event
+        self,
+        live: LiveCache,
+        connections: Connections,
+        losses: Losses,
+        attendance: Attendance,
+        acknowledged: asyncio.Event,
     ) -> None:
         self._live = live
         self._connections = connections
+        self._losses = losses
         self._attendance = attendance
         self._acknowledged = acknowledged
 
@@ -39,11 +47,11 @@ class LocalApi:
         self, requests: AsyncIterator[agent_pb2.AttendRequest], context: Context
     ) -> AsyncIterator[agent_pb2.AttendResponse]:
         caller = find_caller(self._connections, context)
-        subscription = self._live.subscribe(await attested_selectors(caller))
+        subscription = self._live.subscribe(await self._losses.attest(caller))
         self._live.follow_domain(subscription)
         reading = asyncio.create_task(self._read(requests, subscription))
         try:
-            async for message in _Attendee(self._live, caller, subscription, self._attendance).messages():
+            async for message in _Attendee(self._live, caller, subscription, self._losses, self._attendance).messages():
                 yield message
         finally:
             reading.cancel()
@@ -66,8 +74,11 @@ class LocalApi:
 class _Attendee:
     """What one library has been told."""
 
-    def __init__(self, live: LiveCache, caller: Caller, subscription: Subscription, attendance: Attendance) -> None:
+    def __init__(
+        self, live: LiveCache, caller: Caller, subscription: Subscription, losses: Losses, attendance: Attendance
+    ) -> None:
         self._live = live
+        self._losses = losses
         self._caller = caller
         self._subscription = subscription
         self._attendance = attendance
@@ -93,10 +104,11 @@ class _Attendee:
 
     async def _identity_messages(self) -> AsyncIterator[agent_pb2.AttendResponse]:
         version = self._subscription.version
-        self._subscription.attested(await attested_selectors(self._caller))
+        self._subscription.attested(await self._losses.attest(self._caller))
         if self._subscription.version != version:
             self._subscription.changed.set()
-        identities = self._current_identities()
+        view = self._subscription.view()
+        identities = self._current_identities(view)
         self._version = version
         if identities == self._identities:
             return
@@ -108,53 +120,53 @@ class _Attendee:
             )
             for message in self._domain_messages():
                 yield message
+        if identities.identities:
+            self._losses.gave(self._caller, view.held)
         yield agent_pb2.AttendResponse(identities=identities)
         self._identities = identities
 
-    def _domain_messages(self) -> list[agent_pb2.AttendResponse]:
-        messages: list[agent_pb2.AttendResponse] = []
+    def _domain_messages(self) -> Iterator[agent_pb2.AttendResponse]:
         if self._position != self._live.cache.revocation_log.position:
-            messages += [agent_pb2.AttendResponse(revocations=r) for r in self._revocations()]
+            for revocations in self._revocations():
+                yield agent_pb2.AttendResponse(revocations=revocations)
         if self._beats != self._live.beats and self._live.heard_at is not None:
             self._beats = self._live.beats
             age = max(0.0, time.monotonic() - self._live.heard_at)
-            messages.append(agent_pb2.AttendResponse(freshness=agent_pb2.Freshness(age_ms=int(age * 1000))))
-        return messages
+            yield agent_pb2.AttendResponse(freshness=agent_pb2.Freshness(age_ms=int(age * 1000)))
 
-    def _revocations(self) -> list[agent_pb2.Revocations]:
-        """The difference; or all logs, each as a snapshot, the current one last."""
+    def _revocations(self) -> Iterator[agent_pb2.Revocations]:
+        """The difference; or all logs, each as a snapshot in parts, the current one last.
+
+        The agent goes on while the parts are sent: what comes meanwhile is the next difference. A snapshot that comes
+        meanwhile makes this one worthless, and whoever reads begins anew.
+        """
         cache = self._live.cache
         difference = cache.revocation_log.since(self._position) if self._position >= 0 else None
         self._position = cache.revocation_log.position
         if difference is None:
-            return [
-                agent_pb2.Revocations(
-                    log_id=log_id, revocation_seq=seq, snapshot=True, rules=[rule_to_wire(rule) for rule in rules]
-                )
-                for log_id, seq, rules in cache.revocations.logs()
-            ]
-        return [
-            agent_pb2.Revocations(
-                log_id=cache.revocations.log_id,
-                revocation_seq=cache.revocations.seq,
-                rules=[rule_to_wire(rule) for rule in difference.rules],
-                dropped=difference.dropped,
-            )
-        ]
+            for messages in [log_to_wire(log) for log in cache.revocations.logs()]:
+                yield from messages
+            return
+        yield agent_pb2.Revocations(
+            log_id=cache.revocations.log_id,
+            revocation_seq=cache.revocations.seq,
+            rules=[rule_to_wire(rule) for rule in difference.rules],
+            dropped=difference.dropped,
+        )
 
-    def _current_identities(self) -> agent_pb2.Identities:
+    def _current_identities(self, view: View) -> agent_pb2.Identities:
         cache = self._live.cache
-        view = self._subscription.view()
         if not cache.is_synced or cache.bundle is None:
             return agent_pb2.Identities(
-                trust_domain=str(cache.trust_domain), reason="the agent has not heard from the CA yet"
+                trust_domain=str(cache.trust_domain), reason="the agent has not heard from the CA yet", pending=True
             )
         if self._live.is_suspended():
             return agent_pb2.Identities(
                 trust_domain=str(cache.trust_domain), reason="this agent's own certificate is revoked"
             )
         if not view.held:
-            return agent_pb2.Identities(trust_domain=str(cache.trust_domain), reason=_reason(view))
+            is_sure = bool(view.denial) or (view.entries == 0 and self._live.knows_entries)
+            return agent_pb2.Identities(trust_domain=str(cache.trust_domain), reason=_reason(view), pending=not is_sure)
         return agent_pb2.Identities(
             identities=[
                 agent_pb2.Identity(
@@ -169,10 +181,8 @@ class _Attendee:
 
 
 def _reason(view: View) -> str:
-    if view.entries == 0:
-        return "no registration entry matches this process; `inborn why` shows its selectors"
-    if view.denial:
-        return view.denial
+    if view.entries == 0 or view.denial:
+        return no_identity_reason(view)
     if view.problem:
         return f"the CA cannot be asked: {view.problem}"
     return "the CA has been asked"

@@ -25,7 +25,7 @@ class AttendResponse(_message.Message):
     def __init__(self, identities: _Optional[_Union[Identities, _Mapping]] = ..., revocations: _Optional[_Union[Revocations, _Mapping]] = ..., freshness: _Optional[_Union[Freshness, _Mapping]] = ...) -> None: ...
 
 class Identities(_message.Message):
-    __slots__ = ("identities", "bundles", "crls", "trust_domain", "reason")
+    __slots__ = ("identities", "bundles", "crls", "trust_domain", "reason", "pending")
     class BundlesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -38,12 +38,14 @@ class Identities(_message.Message):
     CRLS_FIELD_NUMBER: _ClassVar[int]
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     identities: _containers.RepeatedCompositeFieldContainer[Identity]
     bundles: _containers.ScalarMap[str, bytes]
     crls: _containers.RepeatedScalarFieldContainer[bytes]
     trust_domain: str
     reason: str
-    def __init__(self, identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., bundles: _Optional[_Mapping[str, bytes]] = ..., crls: _Optional[_Iterable[bytes]] = ..., trust_domain: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    pending: bool
+    def __init__(self, identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., bundles: _Optional[_Mapping[str, bytes]] = ..., crls: _Optional[_Iterable[bytes]] = ..., trust_domain: _Optional[str] = ..., reason: _Optional[str] = ..., pending: bool = ...) -> None: ...
 
 class Identity(_message.Message):
     __slots__ = ("spiffe_id", "chain", "key", "hint")
