@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 from inborn.errors import UnavailableError
-from inborn.rule_parts import log_to_wire
 from inborn.wire import rule_to_wire
 from inborn_agent.attendance import Attendance
-from inborn_agent.callers import Caller, Connections, Context, find_caller
+from inborn_agent.callers import Caller, Connections, Context, attested_selectors, find_caller
 from inborn_agent.live import LiveCache, Subscription
-from inborn_agent.losses import Losses
 from inborn_agent.slots import View
 from inborn_agent.why import explain
-from inborn_agent.workload import no_identity_reason, unique_hints
+from inborn_agent.workload import unique_hints
 from inborn_proto import agent_pb2
 
 __all__ = ["LocalApi"]
@@ -30,16 +28,10 @@ class LocalApi:
     """The servicer of `inborn.agent.v1.Local`. `acknowledged` is set whenever the attendance may report otherwise."""
 
     def __init__(
-        self,
-        live: LiveCache,
-        connections: Connections,
-        losses: Losses,
-        attendance: Attendance,
-        acknowledged: asyncio.Event,
+        self, live: LiveCache, connections: Connections, attendance: Attendance, acknowledged: asyncio.Event
     ) -> None:
         self._live = live
         self._connections = connections
-        self._losses = losses
         self._attendance = attendance
         self._acknowledged = acknowledged
 
@@ -47,11 +39,11 @@ class LocalApi:
         self, requests: AsyncIterator[agent_pb2.AttendRequest], context: Context
     ) -> AsyncIterator[agent_pb2.AttendResponse]:
         caller = find_caller(self._connections, context)
-        subscription = self._live.subscribe(await self._losses.attest(caller))
+        subscription = self._live.subscribe(await attested_selectors(caller))
         self._live.follow_domain(subscription)
         reading = asyncio.create_task(self._read(requests, subscription))
         try:
-            async for message in _Attendee(self._live, caller, subscription, self._losses, self._attendance).messages():
+            async for message in _Attendee(self._live, caller, subscription, self._attendance).messages():
                 yield message
         finally:
             reading.cancel()
@@ -74,11 +66,8 @@ class LocalApi:
 class _Attendee:
     """What one library has been told."""
 
-    def __init__(
-        self, live: LiveCache, caller: Caller, subscription: Subscription, losses: Losses, attendance: Attendance
-    ) -> None:
+    def __init__(self, live: LiveCache, caller: Caller, subscription: Subscription, attendance: Attendance) -> None:
         self._live = live
-        self._losses = losses
         self._caller = caller
         self._subscription = subscription
         self._attendance = attendance
@@ -104,11 +93,10 @@ class _Attendee:
 
     async def _identity_messages(self) -> AsyncIterator[agent_pb2.AttendResponse]:
         version = self._subscription.version
-        self._subscription.attested(await self._losses.attest(self._caller))
+        self._subscription.attested(await attested_selectors(self._caller))
         if self._subscription.version != version:
             self._subscription.changed.set()
-        view = self._subscription.view()
-        identities = self._current_identities(view)
+        identities = self._current_identities()
         self._version = version
         if identities == self._identities:
             return
@@ -120,42 +108,43 @@ class _Attendee:
             )
             for message in self._domain_messages():
                 yield message
-        if identities.identities:
-            self._losses.gave(self._caller, view.held)
         yield agent_pb2.AttendResponse(identities=identities)
         self._identities = identities
 
-    def _domain_messages(self) -> Iterator[agent_pb2.AttendResponse]:
+    def _domain_messages(self) -> list[agent_pb2.AttendResponse]:
+        messages: list[agent_pb2.AttendResponse] = []
         if self._position != self._live.cache.revocation_log.position:
-            for revocations in self._revocations():
-                yield agent_pb2.AttendResponse(revocations=revocations)
+            messages += [agent_pb2.AttendResponse(revocations=r) for r in self._revocations()]
         if self._beats != self._live.beats and self._live.heard_at is not None:
             self._beats = self._live.beats
             age = max(0.0, time.monotonic() - self._live.heard_at)
-            yield agent_pb2.AttendResponse(freshness=agent_pb2.Freshness(age_ms=int(age * 1000)))
+            messages.append(agent_pb2.AttendResponse(freshness=agent_pb2.Freshness(age_ms=int(age * 1000))))
+        return messages
 
-    def _revocations(self) -> Iterator[agent_pb2.Revocations]:
-        """The difference; or all logs, each as a snapshot in parts, the current one last.
-
-        The agent goes on while the parts are sent: what comes meanwhile is the next difference. A snapshot that comes
-        meanwhile makes this one worthless, and whoever reads begins anew.
-        """
+    def _revocations(self) -> list[agent_pb2.Revocations]:
+        """The difference; or all logs, each as a snapshot, the current one last."""
         cache = self._live.cache
         difference = cache.revocation_log.since(self._position) if self._position >= 0 else None
         self._position = cache.revocation_log.position
         if difference is None:
-            for messages in [log_to_wire(log) for log in cache.revocations.logs()]:
-                yield from messages
-            return
-        yield agent_pb2.Revocations(
-            log_id=cache.revocations.log_id,
-            revocation_seq=cache.revocations.seq,
-            rules=[rule_to_wire(rule) for rule in difference.rules],
-            dropped=difference.dropped,
-        )
+            return [
+                agent_pb2.Revocations(
+                    log_id=log_id, revocation_seq=seq, snapshot=True, rules=[rule_to_wire(rule) for rule in rules]
+                )
+                for log_id, seq, rules in cache.revocations.logs()
+            ]
+        return [
+            agent_pb2.Revocations(
+                log_id=cache.revocations.log_id,
+                revocation_seq=cache.revocations.seq,
+                rules=[rule_to_wire(rule) for rule in difference.rules],
+                dropped=difference.dropped,
+            )
+        ]
 
-    def _current_identities(self, view: View) -> agent_pb2.Identities:
+    def _current_identities(self) -> agent_pb2.Identities:
         cache = self._live.cache
+        view = self._subscription.view()
         if not cache.is_synced or cache.bundle is None:
             return agent_pb2.Identities(
                 trust_domain=str(cache.trust_domain), reason="the agent has not heard from the CA yet", pending=True
@@ -181,8 +170,10 @@ class _Attendee:
 
 
 def _reason(view: View) -> str:
-    if view.entries == 0 or view.denial:
-        return no_identity_reason(view)
+    if view.entries == 0:
+        return "no registration entry matches this process; `inborn why` shows its selectors"
+    if view.denial:
+        return view.denial
     if view.problem:
         return f"the CA cannot be asked: {view.problem}"
     return "the CA has been asked"
