@@ -27,6 +27,7 @@ from cryptography import x509
 from google.protobuf.message import DecodeError
 
 from inborn.bundle import X509Bundle
+from inborn.demand import Demand, parse_demand
 from inborn.errors import PreconditionError, RequestError, UnauthenticatedError
 from inborn.revocation import RevocationRule, RevocationSet
 from inborn.selector import Selector, parse_selector
@@ -51,6 +52,7 @@ __all__ = [
     "InvalidFeed",
     "NodeUpdate",
     "WrongFeed",
+    "entry_from_wire",
     "is_log_id",
 ]
 
@@ -97,7 +99,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedEntry:
-    """What an agent knows of a registration entry."""
+    """What an agent knows of a registration entry, and what rules of the trust domain demand besides."""
 
     id: str
     spiffe_id: SpiffeId
@@ -105,6 +107,8 @@ class FeedEntry:
     ttl: dt.timedelta
     hint: str = ""
     revision: int = 0
+    demands: tuple[Demand, ...] = ()
+    revoke_when_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,13 +332,14 @@ def _authority(wire: feed_pb2.AuthorityState) -> Authority:
 def _node_update(wire: feed_pb2.NodeUpdate) -> NodeUpdate:
     return NodeUpdate(
         snapshot=wire.snapshot,
-        entries=tuple(_entry(entry) for entry in wire.entries),
+        entries=tuple(entry_from_wire(entry) for entry in wire.entries),
         removed=tuple(wire.removed),
         rotate_before=datetime_from_ms(wire.rotate_before_ms) if wire.rotate_before_ms else None,
     )
 
 
-def _entry(wire: feed_pb2.Entry) -> FeedEntry:
+def entry_from_wire(wire: feed_pb2.Entry) -> FeedEntry:
+    """Read an entry. Raises `InvalidFeed` and other `RequestError`s: half of one would be an open door."""
     if not wire.id or not wire.selectors or wire.ttl_seconds < 0:
         raise InvalidFeed(f"entry {wire.id!a} has no ID, no selector or a negative life")
     return FeedEntry(
@@ -344,4 +349,6 @@ def _entry(wire: feed_pb2.Entry) -> FeedEntry:
         ttl=dt.timedelta(seconds=wire.ttl_seconds),
         hint=wire.hint,
         revision=wire.revision,
+        demands=tuple(parse_demand(demand) for demand in wire.demands),
+        revoke_when_lost=wire.revoke_when_lost,
     )

@@ -31,6 +31,7 @@ from inborn_agent.issuing import Issuer
 from inborn_agent.joining import AdminJoiner, Joiner, NoJoiner, TokenFileJoiner
 from inborn_agent.live import LiveCache
 from inborn_agent.local import LocalApi
+from inborn_agent.losses import Losses
 from inborn_agent.metrics import Metrics, MetricsServer
 from inborn_agent.relay import Relay
 from inborn_agent.settings import Settings, keys_directory
@@ -123,7 +124,9 @@ class Agent:
         saver = Saver(live, state)
         sync = Sync(live, own, saver, attendance, acknowledged, self._metrics)
         issuer = Issuer(live, self._ask(own), self._metrics, on_refused=own.refused)
-        await self._serve(live, own, sync, attendance, acknowledged, [own.run, sync.run, saver.run, issuer.run])
+        losses = Losses(live, own.client)
+        parts = [own.run, sync.run, saver.run, issuer.run, losses.run]
+        await self._serve(live, own, sync, losses, attendance, acknowledged, parts)
         if cache.is_synced:
             await asyncio.to_thread(state.save_domain, state.domain_bytes(cache))
             await asyncio.to_thread(state.save_node, state.node_bytes(cache))
@@ -133,6 +136,7 @@ class Agent:
         live: LiveCache,
         own: OwnIdentity,
         sync: Sync,
+        losses: Losses,
         attendance: Attendance,
         acknowledged: asyncio.Event,
         parts: list[Any],
@@ -150,8 +154,8 @@ class Agent:
         admin = agent_pb2.DESCRIPTOR.services_by_name["AgentAdmin"]
         workload_server.add_generic_rpc_handlers(
             (
-                service_handler(workload.SERVICE, WorkloadApi(live, workload_relay, self._metrics)),
-                service_handler(local, LocalApi(live, workload_relay, attendance, acknowledged)),
+                service_handler(workload.SERVICE, WorkloadApi(live, workload_relay, losses, self._metrics)),
+                service_handler(local, LocalApi(live, workload_relay, losses, attendance, acknowledged)),
             )
         )
         admin_api = AdminApi(

@@ -13,6 +13,7 @@ key; a denial is remembered with growing pauses, and is tried again at once when
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Callable, Iterable
 
@@ -25,7 +26,7 @@ from inborn.svid import CertificateFacts, X509Svid
 from inborn_agent.changes import Authority, AuthorityState, DomainChange, NodeChange
 from inborn_agent.entry import AgentEntry, EntryTable
 from inborn_agent.revocation_log import RevocationLog
-from inborn_agent.slots import Dropped, Effects, Held, Slot, View, Want
+from inborn_agent.slots import Dropped, Effects, Held, Refusal, Slot, View, Want
 
 __all__ = ["Cache"]
 
@@ -85,7 +86,7 @@ class Cache:
 
     def view(self, subscriber: int, now: dt.datetime) -> View:
         """What this subscriber may have now. Never an expired or a revoked SVID, whatever has been noticed yet."""
-        _, entry_ids = self._subscribers[subscriber]
+        selectors, entry_ids = self._subscribers[subscriber]
         slots = [self._slots[entry_id] for entry_id in entry_ids]
         return View(
             held=tuple(
@@ -97,7 +98,24 @@ class Cache:
             is_settled=all(slot.is_settled for slot in slots),
             denial=next((slot.denial for slot in slots if slot.denial), ""),
             problem=next((slot.problem for slot in slots if slot.problem), ""),
+            refused=tuple(
+                Refusal(entry=entry, unmet=unmet[0])
+                for entry in self.entries.meant_for(selectors)
+                if (unmet := entry.unmet(selectors))
+            ),
         )
+
+    def restless(self) -> set[int]:
+        """Subscribers whose facts are worth another look without an occasion.
+
+        Those that hold what is to be revoked when they no longer qualify, and those that miss by a rule alone: a
+        process locks itself in after it was started.
+        """
+        return {
+            subscriber
+            for subscriber, (selectors, _) in self._subscribers.items()
+            if any(e.revoke_when_lost or e.unmet(selectors) for e in self.entries.meant_for(selectors))
+        }
 
     # Who wants something.
 
@@ -112,6 +130,10 @@ class Cache:
             slot = self._slots.get(entry.id)
             if slot is None:
                 slot = self._slots[entry.id] = Slot(entry, selectors, Schedule(now, now, now))
+            elif slot.denial and subscriber not in slot.subscribers and selectors != slot.selectors:
+                # Denied was what another process showed.
+                slot.denial = ""
+                slot.schedule.next_attempt = max(now, min(slot.asked_at or now, now) + _RETRY_SPACING)
             slot.subscribers.add(subscriber)
             slot.selectors = selectors
         has_changed = before is None or before[1] != self._subscribers[subscriber][1]
@@ -250,10 +272,12 @@ class Cache:
         if change.is_snapshot:
             gone |= {entry.id for entry in self.entries} - {entry.id for entry in change.entries}
         dropped = [d for entry_id in gone if (d := self._remove(entry_id)) is not None]
+        touched: set[str] = set()
         for entry in change.entries:
             known = self.entries.get(entry.id)
             if known == entry:
                 continue
+            touched.add(entry.id)
             self.entries.put(entry)
             if (d := self._replace(entry, now)) is not None:
                 dropped.append(d)
@@ -267,6 +291,9 @@ class Cache:
         notify = {subscriber for d in dropped for subscriber in self._subscribers_of(d.entry_id)}
         for subscriber, (selectors, _) in list(self._subscribers.items()):
             notify |= self.subscribe(subscriber, selectors, now).notify
+            # Whoever is meant is looked at anew: what a rule demands now may have come or gone since the last time.
+            if touched and any(entry.id in touched for entry in self.entries.meant_for(selectors)):
+                notify.add(subscriber)
         self.heard(now)
         return Effects(notify=frozenset(notify), dropped=tuple(dropped), must_rotate_agent=must_rotate)
 
@@ -286,6 +313,20 @@ class Cache:
                 del self._slots[entry_id]
         return Effects(notify=frozenset(notify), dropped=tuple(dropped))
 
+    def forget(self, entry_id: str, serial: bytes, reason: str, now: dt.datetime) -> Effects:
+        """Hold this SVID no more: it is about to be revoked. Whoever still wants the entry's gets another one."""
+        slot = self._slots.get(entry_id)
+        if slot is None or slot.svid is None or slot.facts is None or slot.facts.serial != serial:
+            return Effects()
+        dropped = Dropped(entry_id=entry_id, svid=slot.svid, reason=reason)
+        slot.svid = slot.facts = None
+        slot.denial = slot.problem = ""
+        slot.schedule = Schedule(now, now, now)
+        if not slot.subscribers:
+            # Nobody is asked for any more; what is under way is not taken when it comes.
+            del self._slots[entry_id]
+        return Effects(notify=frozenset(slot.subscribers), dropped=(dropped,))
+
     def _remove(self, entry_id: str) -> Dropped | None:
         self.entries.remove(entry_id)
         slot = self._slots.pop(entry_id, None)
@@ -298,7 +339,10 @@ class Cache:
         if slot is None:
             return None
         is_same_id = slot.entry.spiffe_id == entry.spiffe_id
+        is_same_certificate = dataclasses.replace(entry, demands=slot.entry.demands) == slot.entry
         svid, slot.entry = slot.svid, entry
+        if svid is not None and is_same_certificate:
+            return None  # a rule has changed: who may have it is another question
         slot.denial = slot.problem = ""
         slot.schedule.hurry(now)
         if is_same_id or svid is None:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from inborn.demand import Demand, unmet_demands
 from inborn.selector import Selector
 from inborn.spiffeid import SpiffeId
 
@@ -14,7 +15,7 @@ __all__ = ["AgentEntry", "EntryTable"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEntry:
-    """Whoever on this node has all these selectors is this SPIFFE ID."""
+    """Whoever on this node has all these selectors, and meets what rules demand, is this SPIFFE ID."""
 
     id: str
     spiffe_id: SpiffeId
@@ -23,14 +24,26 @@ class AgentEntry:
     hint: str = ""
     revision: int = 0
     """Rises with each change of the entry, also of what an agent is not told (DNS names)."""
+    demands: tuple[Demand, ...] = ()
+    """Of the rules that hold for its ID; they may change while the entry does not."""
+    revoke_when_lost: bool = False
+    """What a process had is revoked when it no longer qualifies."""
+
+    def is_meant_for(self, selectors: frozenset[Selector]) -> bool:
+        """Whether a process with these selectors is meant, whatever rules demand. Without selectors nobody is."""
+        return bool(self.selectors) and self.selectors <= selectors
 
     def is_matched_by(self, selectors: frozenset[Selector]) -> bool:
-        """Whether a process with these selectors is meant. An entry without selectors means nobody."""
-        return bool(self.selectors) and self.selectors <= selectors
+        """Whether a process with these selectors is meant, and no rule refuses it."""
+        return self.is_meant_for(selectors) and not self.unmet(selectors)
 
     def missing(self, selectors: frozenset[Selector]) -> list[Selector]:
         """The selectors of the entry that the process does not have."""
         return sorted(self.selectors - selectors)
+
+    def unmet(self, selectors: frozenset[Selector]) -> list[Demand]:
+        """The demands that the process does not meet."""
+        return unmet_demands(self.demands, selectors) if self.demands else []
 
 
 class EntryTable:
@@ -72,17 +85,25 @@ class EntryTable:
 
     def match(self, selectors: frozenset[Selector]) -> list[AgentEntry]:
         """All entries that a process with these selectors matches, the most specific first."""
+        return [entry for entry in self.meant_for(selectors) if not entry.unmet(selectors)]
+
+    def meant_for(self, selectors: frozenset[Selector]) -> list[AgentEntry]:
+        """The same, and those that a rule refuses to the process."""
         found = [
             entry
             for selector in selectors
             for entry in (self._entries[entry_id] for entry_id in self._buckets.get(selector, ()))
-            if entry.is_matched_by(selectors)
+            if entry.is_meant_for(selectors)
         ]
         return sorted(found, key=_rank)
 
     def nearest(self, selectors: frozenset[Selector], *, limit: int) -> list[AgentEntry]:
-        """The entries that the process matches or misses by the fewest selectors; looks at all of them."""
-        return sorted(self, key=lambda entry: (len(entry.selectors - selectors), _rank(entry)))[:limit]
+        """The entries that the process matches or misses by the fewest facts; looks at all of them."""
+        return sorted(self, key=lambda entry: (_distance(entry, selectors), _rank(entry)))[:limit]
+
+
+def _distance(entry: AgentEntry, selectors: frozenset[Selector]) -> int:
+    return len(entry.selectors - selectors) + len(entry.unmet(selectors))
 
 
 def _rank(entry: AgentEntry) -> tuple[int, str, str]:

@@ -13,12 +13,11 @@ from cryptography.hazmat.primitives import serialization
 
 from inborn.bundle import X509Bundle
 from inborn.errors import InbornError
-from inborn.feed import DomainUpdate, FeedUpdate, NodeUpdate
-from inborn.revocation import RevocationRule
-from inborn.selector import Selector, parse_selector
-from inborn.spiffeid import SpiffeId, TrustDomain, parse_spiffe_id
+from inborn.feed import DomainUpdate, FeedEntry, FeedUpdate, NodeUpdate, entry_from_wire
+from inborn.rule_log import RuleLog
+from inborn.spiffeid import TrustDomain, parse_spiffe_id
 from inborn.svid import load_certificate
-from inborn.wire import InvalidMessage, datetime_from_ms, ms_from_datetime, rule_from_wire, rule_to_wire
+from inborn.wire import InvalidMessage, datetime_from_ms, ms_from_datetime
 from inborn_agent.cache import Cache
 from inborn_agent.changes import Authority, AuthorityState, DomainChange, NodeChange
 from inborn_agent.entry import AgentEntry
@@ -27,11 +26,9 @@ from inborn_proto import feed_pb2
 __all__ = [
     "domain_change",
     "domain_to_wire",
-    "former_to_wire",
     "node_change",
     "node_to_wire",
     "read_domain",
-    "read_former",
     "read_node",
 ]
 
@@ -40,6 +37,7 @@ _ENTRY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _MAX_TTL = dt.timedelta(days=7)  # the longest certificate that a CA issues to a leaf
 _MAX_SELECTORS = 128  # of one entry: what an admin types; a process itself may have 512 of a kind
+_MAX_DEMANDS = 256  # of all rules that hold for one ID: there are some forty facts
 _MAX_HINT = 1024  # octets, SPIFFE Workload API 5.2.1
 _MAX_AUTHORITIES = 1024  # a handful of CAs, each with a few alive
 
@@ -74,7 +72,7 @@ def node_change(update: FeedUpdate, content: NodeUpdate, trust_domain: TrustDoma
     removed = list(content.removed)
     for e in content.entries:
         try:
-            entries.append(_entry(e.id, e.spiffe_id, e.selectors, e.ttl, e.hint, e.revision, trust_domain))
+            entries.append(_entry(e, trust_domain))
         except InbornError as error:
             removed.append(e.id)
             problems.append(f"entry {e.id[:40]!a}: {error.message}")
@@ -90,10 +88,15 @@ def node_change(update: FeedUpdate, content: NodeUpdate, trust_domain: TrustDoma
     return change, problems
 
 
-def read_domain(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> DomainChange:
-    """Raises `InvalidMessage` or another `RequestError`: half of such a message would be an open door."""
+def read_domain(body: feed_pb2.FeedBody, trust_domain: TrustDomain, log: RuleLog) -> DomainChange:
+    """A snapshot of the domain as it lies on disk, with its revocation log.
+
+    Raises `InvalidMessage` or another `RequestError`: half of such a message would be an open door.
+    """
     update = body.domain
-    if update.snapshot and not update.roots:
+    if not update.snapshot or (log.log_id, log.seq) != (body.log_id, update.revocation_seq):
+        raise InvalidMessage("it is no snapshot, or not with its own revocations")
+    if not update.roots:
         raise InvalidMessage("domain snapshot has no roots")
     if len(update.authorities) > _MAX_AUTHORITIES:
         raise InvalidMessage(f"domain update has more than {_MAX_AUTHORITIES} authorities: {len(update.authorities)}")
@@ -103,9 +106,10 @@ def read_domain(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> DomainCha
         is_snapshot=update.snapshot,
         bundle=X509Bundle.parse(trust_domain, list(update.roots)) if update.roots else None,
         authorities=tuple(_authority(a) for a in update.authorities) if update.authorities else None,
-        rules=tuple(rule_from_wire(rule) for rule in update.revocations),
-        dropped=tuple(update.dropped),
+        rules=(),
+        dropped=(),
         revocation_seq=update.revocation_seq,
+        log=log,
     )
 
 
@@ -117,47 +121,15 @@ def read_node(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> NodeChange:
         log_id=body.log_id,
         revision=body.revision,
         is_snapshot=update.snapshot,
-        entries=tuple(
-            _entry(
-                wire.id,
-                parse_spiffe_id(wire.spiffe_id),
-                frozenset(parse_selector(text) for text in wire.selectors),
-                dt.timedelta(seconds=wire.ttl_seconds),
-                wire.hint,
-                wire.revision,
-                trust_domain,
-            )
-            for wire in update.entries
-        ),
+        entries=tuple(_entry(entry_from_wire(wire), trust_domain) for wire in update.entries),
         removed=tuple(update.removed),
         rotate_before=datetime_from_ms(update.rotate_before_ms) if update.rotate_before_ms else None,
     )
 
 
-def read_former(body: feed_pb2.FeedBody) -> tuple[bytes, int, list[RevocationRule]]:
-    """A former revocation log as it lies on disk: its log_id, its length, its rules. Raises `InvalidMessage`."""
-    return body.log_id, body.domain.revocation_seq, [rule_from_wire(rule) for rule in body.domain.revocations]
-
-
-def former_to_wire(cache: Cache) -> list[feed_pb2.FeedBody]:
-    """The revocation logs of former log_ids, the oldest first: they stay in force."""
-    return [
-        feed_pb2.FeedBody(
-            trust_domain=str(cache.trust_domain),
-            log_id=log_id,
-            domain=feed_pb2.DomainUpdate(
-                snapshot=True, revocations=[rule_to_wire(rule) for rule in rules], revocation_seq=seq
-            ),
-        )
-        for log_id, seq, rules in cache.revocations.logs()
-        if log_id != cache.revocations.log_id
-    ]
-
-
 def domain_to_wire(cache: Cache) -> feed_pb2.FeedBody:
-    """All that is known of the domain, as a snapshot; without the revocations of former logs."""
+    """All that is known of the domain, as a snapshot; without the revocations."""
     log_id, revision = cache.domain_mark
-    current = [rules for of_log, _, rules in cache.revocations.logs() if of_log == cache.revocations.log_id]
     return feed_pb2.FeedBody(
         trust_domain=str(cache.trust_domain),
         log_id=log_id,
@@ -173,7 +145,6 @@ def domain_to_wire(cache: Cache) -> feed_pb2.FeedBody:
                 )
                 for a in cache.authorities
             ],
-            revocations=[rule_to_wire(rule) for rules in current for rule in rules],
             revocation_seq=cache.revocations.seq,
         ),
     )
@@ -197,6 +168,8 @@ def node_to_wire(cache: Cache) -> feed_pb2.FeedBody:
                     ttl_seconds=int(entry.ttl.total_seconds()),
                     hint=entry.hint,
                     revision=entry.revision,
+                    demands=[str(demand) for demand in entry.demands],
+                    revoke_when_lost=entry.revoke_when_lost,
                 )
                 for entry in cache.entries
             ],
@@ -205,26 +178,31 @@ def node_to_wire(cache: Cache) -> feed_pb2.FeedBody:
     )
 
 
-def _entry(
-    entry_id: str,
-    spiffe_id: SpiffeId,
-    selectors: frozenset[Selector],
-    ttl: dt.timedelta,
-    hint: str,
-    revision: int,
-    trust_domain: TrustDomain,
-) -> AgentEntry:
-    if not _ENTRY_ID.fullmatch(entry_id):
+def _entry(entry: FeedEntry, trust_domain: TrustDomain) -> AgentEntry:
+    if not _ENTRY_ID.fullmatch(entry.id):
         raise InvalidMessage("its ID is no UUID")
+    spiffe_id = entry.spiffe_id
     if spiffe_id.trust_domain != trust_domain or not spiffe_id.path or spiffe_id.is_reserved:
         raise InvalidMessage(f"{spiffe_id} is no workload's ID in {trust_domain}")
-    if not 1 <= len(selectors) <= _MAX_SELECTORS:
-        raise InvalidMessage(f"it has {len(selectors)} selectors, must have 1 to {_MAX_SELECTORS}")
-    if not dt.timedelta(0) < ttl <= _MAX_TTL:
-        raise InvalidMessage(f"its life is {ttl.total_seconds():.0f} s, must be 1 to {_MAX_TTL.total_seconds():.0f}")
-    if len(hint.encode()) > _MAX_HINT:
+    if not 1 <= len(entry.selectors) <= _MAX_SELECTORS:
+        raise InvalidMessage(f"it has {len(entry.selectors)} selectors, must have 1 to {_MAX_SELECTORS}")
+    if len(entry.demands) > _MAX_DEMANDS:
+        raise InvalidMessage(f"rules demand {len(entry.demands)} facts, at most {_MAX_DEMANDS}")
+    ttl = entry.ttl.total_seconds()
+    if not 0 < ttl <= _MAX_TTL.total_seconds():
+        raise InvalidMessage(f"its life is {ttl:.0f} s, must be 1 to {_MAX_TTL.total_seconds():.0f}")
+    if len(entry.hint.encode()) > _MAX_HINT:
         raise InvalidMessage(f"its hint is longer than {_MAX_HINT} octets")
-    return AgentEntry(id=entry_id, spiffe_id=spiffe_id, selectors=selectors, ttl=ttl, hint=hint, revision=revision)
+    return AgentEntry(
+        id=entry.id,
+        spiffe_id=spiffe_id,
+        selectors=entry.selectors,
+        ttl=entry.ttl,
+        hint=entry.hint,
+        revision=entry.revision,
+        demands=entry.demands,
+        revoke_when_lost=entry.revoke_when_lost,
+    )
 
 
 def _authority(wire: feed_pb2.AuthorityState) -> Authority:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from inborn.errors import InbornError
 from inborn.log import get_logger
@@ -24,6 +24,9 @@ _log = get_logger("agent.cache")
 _LONGEST_SLEEP = dt.timedelta(seconds=5)
 # And not more often than this, however many certificates end one after the other.
 _SHORTEST_SLEEP = dt.timedelta(milliseconds=10)
+
+# Whoever is looked at again without an occasion is so with a sign of life of the CA, and not more often than this.
+_LOOK_AGAIN = 1.0  # seconds
 
 Clock = Callable[[], dt.datetime]
 
@@ -80,6 +83,7 @@ class LiveCache:
         """How often the CA has been heard since the start."""
         self.heard_at: float | None = None
         """When it was heard last, on the monotonic clock."""
+        self._restless_at: float | None = None
         self._store = store
         self._numbers = itertools.count(1)
         self._subscriptions: dict[int, Subscription] = {}
@@ -148,8 +152,15 @@ class LiveCache:
         self.heard_at = monotonic
         self.beats += 1
         self.cache.heard(self.now())
+        if self._restless_at is None or monotonic - self._restless_at >= _LOOK_AGAIN:
+            self._restless_at = monotonic
+            self._tell(self.cache.restless())
         self._tell_followers()
         self._look()
+
+    def forget(self, entry_id: str, serial: bytes, reason: str) -> None:
+        """Hold this SVID no more: it is about to be revoked."""
+        self._carry_out(self.cache.forget(entry_id, serial, reason, self.now()))
 
     def reconnected(self) -> None:
         """The CA is back."""
@@ -198,12 +209,15 @@ class LiveCache:
                 serial=dropped.svid.facts.serial.hex(),
                 reason=dropped.reason,
             )
-        for number in effects.notify:
+        self._tell(effects.notify)
+        self._look()
+
+    def _tell(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
             subscription = self._subscriptions.get(number)
             if subscription is not None:
                 subscription.version += 1
                 subscription.changed.set()
-        self._look()
 
     def _keep(self, held: Held, revision: int) -> None:
         try:

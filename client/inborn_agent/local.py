@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator
 from inborn.errors import UnavailableError
 from inborn.wire import rule_to_wire
 from inborn_agent.attendance import Attendance
-from inborn_agent.callers import Caller, Connections, Context, attested_selectors, find_caller
+from inborn_agent.callers import Caller, Connections, Context, find_caller
 from inborn_agent.live import LiveCache, Subscription
+from inborn_agent.losses import Losses
 from inborn_agent.slots import View
 from inborn_agent.why import explain
-from inborn_agent.workload import unique_hints
+from inborn_agent.workload import no_identity_reason, unique_hints
 from inborn_proto import agent_pb2
 
 __all__ = ["LocalApi"]
@@ -28,10 +29,16 @@ class LocalApi:
     """The servicer of `inborn.agent.v1.Local`. `acknowledged` is set whenever the attendance may report otherwise."""
 
     def __init__(
-        self, live: LiveCache, connections: Connections, attendance: Attendance, acknowledged: asyncio.Event
+        self,
+        live: LiveCache,
+        connections: Connections,
+        losses: Losses,
+        attendance: Attendance,
+        acknowledged: asyncio.Event,
     ) -> None:
         self._live = live
         self._connections = connections
+        self._losses = losses
         self._attendance = attendance
         self._acknowledged = acknowledged
 
@@ -39,11 +46,11 @@ class LocalApi:
         self, requests: AsyncIterator[agent_pb2.AttendRequest], context: Context
     ) -> AsyncIterator[agent_pb2.AttendResponse]:
         caller = find_caller(self._connections, context)
-        subscription = self._live.subscribe(await attested_selectors(caller))
+        subscription = self._live.subscribe(await self._losses.attest(caller))
         self._live.follow_domain(subscription)
         reading = asyncio.create_task(self._read(requests, subscription))
         try:
-            async for message in _Attendee(self._live, caller, subscription, self._attendance).messages():
+            async for message in _Attendee(self._live, caller, subscription, self._losses, self._attendance).messages():
                 yield message
         finally:
             reading.cancel()
@@ -66,8 +73,11 @@ class LocalApi:
 class _Attendee:
     """What one library has been told."""
 
-    def __init__(self, live: LiveCache, caller: Caller, subscription: Subscription, attendance: Attendance) -> None:
+    def __init__(
+        self, live: LiveCache, caller: Caller, subscription: Subscription, losses: Losses, attendance: Attendance
+    ) -> None:
         self._live = live
+        self._losses = losses
         self._caller = caller
         self._subscription = subscription
         self._attendance = attendance
@@ -93,10 +103,11 @@ class _Attendee:
 
     async def _identity_messages(self) -> AsyncIterator[agent_pb2.AttendResponse]:
         version = self._subscription.version
-        self._subscription.attested(await attested_selectors(self._caller))
+        self._subscription.attested(await self._losses.attest(self._caller))
         if self._subscription.version != version:
             self._subscription.changed.set()
-        identities = self._current_identities()
+        view = self._subscription.view()
+        identities = self._current_identities(view)
         self._version = version
         if identities == self._identities:
             return
@@ -108,6 +119,8 @@ class _Attendee:
             )
             for message in self._domain_messages():
                 yield message
+        if identities.identities:
+            self._losses.gave(self._caller, view.held)
         yield agent_pb2.AttendResponse(identities=identities)
         self._identities = identities
 
@@ -142,9 +155,8 @@ class _Attendee:
             )
         ]
 
-    def _current_identities(self) -> agent_pb2.Identities:
+    def _current_identities(self, view: View) -> agent_pb2.Identities:
         cache = self._live.cache
-        view = self._subscription.view()
         if not cache.is_synced or cache.bundle is None:
             return agent_pb2.Identities(
                 trust_domain=str(cache.trust_domain), reason="the agent has not heard from the CA yet", pending=True
@@ -170,10 +182,8 @@ class _Attendee:
 
 
 def _reason(view: View) -> str:
-    if view.entries == 0:
-        return "no registration entry matches this process; `inborn why` shows its selectors"
-    if view.denial:
-        return view.denial
+    if view.entries == 0 or view.denial:
+        return no_identity_reason(view)
     if view.problem:
         return f"the CA cannot be asked: {view.problem}"
     return "the CA has been asked"

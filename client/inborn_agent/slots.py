@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field
 
+from inborn.demand import Demand
 from inborn.rotation import Schedule
 from inborn.selector import Selector
 from inborn.svid import CertificateFacts, X509Svid
 from inborn_agent.entry import AgentEntry
 
-__all__ = ["Dropped", "Effects", "Held", "Slot", "View", "Want"]
+__all__ = ["Dropped", "Effects", "Held", "Refusal", "Slot", "View", "Want"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,14 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An entry that a process would have, did it meet this demand of a rule; there may be more that it does not."""
+
+    entry: AgentEntry
+    unmet: Demand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """What one subscriber may have now, its default identity first."""
 
@@ -42,6 +51,8 @@ class View:
     """Why the CA refuses, where it does."""
     problem: str
     """Why the CA could not be asked, where that failed."""
+    refused: tuple[Refusal, ...] = ()
+    """Entries whose selectors it has, and which a rule of the trust domain refuses to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

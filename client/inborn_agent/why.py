@@ -1,4 +1,4 @@
-"""Why a process has no identity: its selectors, what could not be read, and which entry misses by what."""
+"""Why a process has no identity: its selectors, what could not be read, what entries and rules want besides."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def explain(process: PinnedProcess, evidence: Evidence, *, entries: EntryTable |
                 entry_id=entry.id,
                 spiffe_id=str(entry.spiffe_id),
                 missing=[str(selector) for selector in entry.missing(evidence.selectors)],
+                unmet=[str(demand) for demand in entry.unmet(evidence.selectors)],
             )
             for entry in nearest
         ],

@@ -23,16 +23,24 @@ from inborn_agent.callers import (
     Connections,
     Context,
     NoIdentityIssued,
-    attested_selectors,
     find_caller,
     require_serving,
 )
 from inborn_agent.live import LiveCache, Subscription
+from inborn_agent.losses import Losses
 from inborn_agent.metrics import Metrics
 from inborn_agent.slots import Held, View
 from inborn_proto import workload
 
-__all__ = ["HEADER", "MissingHeader", "WorkloadApi", "bundles_response", "check_response", "svid_response"]
+__all__ = [
+    "HEADER",
+    "MissingHeader",
+    "WorkloadApi",
+    "bundles_response",
+    "check_response",
+    "no_identity_reason",
+    "svid_response",
+]
 
 _log = get_logger("agent.workload")
 
@@ -51,9 +59,10 @@ class MissingHeader(RequestError):
 class WorkloadApi:
     """The servicer; its methods have the names of the RPCs."""
 
-    def __init__(self, live: LiveCache, connections: Connections, metrics: Metrics) -> None:
+    def __init__(self, live: LiveCache, connections: Connections, losses: Losses, metrics: Metrics) -> None:
         self._live = live
         self._connections = connections
+        self._losses = losses
         self._metrics = metrics
 
     async def FetchX509SVID(self, request: Message, context: Context) -> AsyncIterator[Message]:
@@ -69,7 +78,7 @@ class WorkloadApi:
         require_header(context)
         caller = find_caller(self._connections, context)
         require_serving(self._live)
-        subscription = self._live.subscribe(await attested_selectors(caller))
+        subscription = self._live.subscribe(await self._losses.attest(caller))
         try:
             last: _M | None = None
             while True:
@@ -77,14 +86,16 @@ class WorkloadApi:
                 message = build(self._live.cache, view, self._live.now())
                 if message != last:
                     # Between the look at the caller and the answer of the CA it may have become somebody else.
-                    subscription.attested(await attested_selectors(caller))
+                    subscription.attested(await self._losses.attest(caller))
                     if subscription.changed.is_set():
                         continue
+                    if build is svid_response:
+                        self._losses.gave(caller, view.held)
                     yield message
                     last = message
                 await subscription.changed.wait()
                 require_serving(self._live)
-                subscription.attested(await attested_selectors(caller))
+                subscription.attested(await self._losses.attest(caller))
         except NoIdentityIssued:
             self._metrics.count("inborn_agent_calls_denied_total", kind="NoIdentityIssued")
             raise
@@ -117,11 +128,18 @@ class WorkloadApi:
                 "caller.no_identity",
                 pid=caller.process.pid,
                 uid=caller.process.uid,
-                reason=view.denial or "no entry matches",
+                reason=no_identity_reason(view),
                 selectors=" ".join(sorted(str(s) for s in caller.evidence.selectors if s.type == "unix")),
             )
             raise NoIdentityIssued
         raise UnavailableError(f"the CA cannot be asked: {view.problem}" if view.problem else "the CA does not answer")
+
+
+def no_identity_reason(view: View) -> str:
+    """Why there is none, where that is sure. Names what a rule demands, and no entry: those are told to root alone."""
+    if view.refused and not view.entries:
+        return f"a rule of the trust domain demands {view.refused[0].unmet}, which this process does not show"
+    return view.denial or "no registration entry matches this process; `inborn why` shows its selectors"
 
 
 def require_header(context: Context) -> None:
