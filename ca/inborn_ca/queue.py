@@ -1,10 +1,12 @@
 """The signer's one queue, in natural batches.
 
-Theory of operation. Whatever has arrived when the queue runs is one group, and a group is one transaction with a full
-sync. For each job, in its order: its command runs in a savepoint of its own, so that one job's refusal is that job's
-alone, and gives back what is left to do once everything is durable (sign, build the answer). Then the transaction
-commits; then all that was left is done; then what changed is told to those who watch; then the answers go. No timer
-is involved: while a group is worked on, the next one gathers.
+Theory of operation. Whatever has arrived when the queue runs is one group, up to a limit of work, and a group is one
+transaction with a full sync. Each caller has a lane, and a group takes one job of each lane in turn: a caller with ten
+thousand requests delays one with a single request by one group and not by all of them. For each job, in its order: its
+command runs in a savepoint of its own, so that one job's refusal is that job's alone, and gives back what is left to do
+once everything is durable (sign, build the answer). Then the transaction commits; then all that was left is done; then
+what changed is told to those who watch; then the answers go. No timer is involved: while a group is worked on, the next
+one gathers.
 
 A command must not change anything but the transaction and its `Changes`. What must be kept of a *refused* command (an
 alarm, a renewal that is stopped) is the refusal's `consequence`, run after the savepoint is undone.
@@ -13,7 +15,7 @@ alarm, a renewal that is stopped) is the refusal's `consequence`, run after the 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +30,10 @@ __all__ = ["Command", "Finish", "GroupHooks", "Job", "Queue", "Refusal"]
 
 _log = get_logger("ca.queue")
 
-MAX_GROUP = 512  # jobs: 25 ms of work; a job that comes meanwhile waits for one group at most
+MAX_GROUP = 256  # jobs: 50 ms of work; a job that comes meanwhile waits for one group at most
+MAX_GROUP_OCTETS = 128 * 1024  # of requests: as many certificates in batches; one larger job is a group of its own
 MAX_WAITING = 20_000  # jobs: about 40 MiB of requests; more is refused at once with a clear error
+MAX_WAITING_IN_LANE = 10_000  # jobs of one caller: half of all, so that others still find room
 
 Finish = Callable[[], Any]
 Command = Callable[[Transaction, Changes], Finish]
@@ -53,6 +57,10 @@ class Job:
     refusal: Refusal | None = None
     needs_savepoint: bool = True
     """False for a command that writes nothing before all its refusals are behind it (10 us less)."""
+    lane: bytes = b""
+    """Whose turn it is: the caller's certificate, or an admin."""
+    octets: int = 0
+    """Size of the request, for how much work it is."""
     finish: Finish | None = None
     error: InbornError | None = None
 
@@ -82,20 +90,25 @@ class Queue:
 
     def __init__(self, hooks: GroupHooks) -> None:
         self._hooks = hooks
-        self._waiting: deque[Job] = deque()
+        self._lanes: OrderedDict[bytes, deque[Job]] = OrderedDict()
+        self._waiting = 0
         self._scheduled = False
         self.groups = 0
         self.jobs = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._waiting
 
     def submit(self, job: Job) -> None:
         """Add a job to the next group; refuses it at once when too many wait."""
-        if len(self._waiting) >= MAX_WAITING:
-            job.fail(ExhaustedError(f"more than {MAX_WAITING} requests wait", hint="try again in a second"))
+        lane = self._lanes.setdefault(job.lane, deque())
+        if self._waiting >= MAX_WAITING or len(lane) >= MAX_WAITING_IN_LANE:
+            if not lane:
+                del self._lanes[job.lane]
+            job.fail(ExhaustedError(f"too many requests wait: {self._waiting}", hint="try again in a second"))
             return
-        self._waiting.append(job)
+        lane.append(job)
+        self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._run)
@@ -116,12 +129,26 @@ class Queue:
         return await future
 
     def _run(self) -> None:
-        group = [self._waiting.popleft() for _ in range(min(MAX_GROUP, len(self._waiting)))]
+        group = self._next_group()
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._run)
         else:
             self._scheduled = False
         self.process(group)
+
+    def _next_group(self) -> list[Job]:
+        """One job of each lane in turn, until there is enough work."""
+        group: list[Job] = []
+        octets = 0
+        while self._lanes and len(group) < MAX_GROUP and octets < MAX_GROUP_OCTETS:
+            name, lane = self._lanes.popitem(last=False)
+            job = lane.popleft()
+            group.append(job)
+            octets += job.octets
+            if lane:
+                self._lanes[name] = lane
+        self._waiting -= len(group)
+        return group
 
     def process(self, group: list[Job]) -> None:
         """Work on one group to its end."""

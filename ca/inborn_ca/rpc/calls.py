@@ -28,6 +28,7 @@ class Queued:
     command: Callable[[Any, str], Command]
     refusal: Callable[[Any, str], Refusal | None] = lambda message, actor: None
     needs_savepoint: bool = True
+    lane: Callable[[Any, str], bytes] = lambda message, actor: actor.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class Calls:
                         fail=request.fail,
                         refusal=call.refusal(message, actor),
                         needs_savepoint=call.needs_savepoint,
+                        lane=call.lane(message, actor),
+                        octets=len(request.body),
                     )
                 )
             case Later():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 
+from google.protobuf.message import DecodeError
+
 from inborn.access import CallNotAllowed
 from inborn.errors import RequestError
 from inborn.spiffeid import SpiffeId, parse_spiffe_id
@@ -22,7 +24,7 @@ from inborn_ca.services import audit
 from inborn_ca.services.enrolment import Enrolment
 from inborn_ca.services.issuing import Issuing
 from inborn_ca.services.own_revocation import OwnRevocation
-from inborn_proto import ca_pb2, feed_pb2, signer_pb2
+from inborn_proto import ca_pb2, feed_pb2, signed_pb2, signer_pb2
 
 __all__ = ["FrontCalls"]
 
@@ -50,18 +52,21 @@ class FrontCalls:
         return {
             _SERVICE + "Attach": Direct(self._attach),
             _SERVICE + "Enroll": Queued(
-                lambda m, _: self._enrolment.enroll(m), lambda m, _: self._refusal("enroll", m.origin)
+                lambda m, _: self._enrolment.enroll(m), lambda m, _: self._refusal("enroll", m.origin), lane=_joiner
             ),
             _SERVICE + "Issue": Queued(
                 lambda m, _: self._issuing.issue(m),
                 lambda m, _: self._refusal("svid.issue", m.origin),
                 needs_savepoint=False,
+                lane=_asker,
             ),
             _SERVICE + "Renew": Queued(
-                lambda m, _: self._enrolment.renew(m), lambda m, _: self._refusal("renew", m.origin)
+                lambda m, _: self._enrolment.renew(m), lambda m, _: self._refusal("renew", m.origin), lane=_asker
             ),
             _SERVICE + "Revoke": Queued(
-                lambda m, _: self._own_revocation.revoke(m), lambda m, _: self._refusal("revoke.own", m.origin)
+                lambda m, _: self._own_revocation.revoke(m),
+                lambda m, _: self._refusal("revoke.own", m.origin),
+                lane=_asker,
             ),
             _SERVICE + "CertifyFront": Queued(lambda m, _: self._certify_front(m)),
             _SERVICE + "DomainSnapshot": Direct(lambda m, _: self._feeds.domain_snapshot()),
@@ -149,6 +154,19 @@ class FrontCalls:
         """The link to the front has ended, and all streams with it."""
         self._feeds.close_all()
         self._propagation.all_disconnected()
+
+
+def _asker(message: signer_pb2.ForwardedRequest, _: str) -> bytes:
+    """The lane of a signed request: the serial that it names, believed or not. What cannot be read shares one."""
+    try:
+        return signed_pb2.SignedBody.FromString(message.request.body).serial[:20]
+    except DecodeError:
+        return b"unreadable"
+
+
+def _joiner(message: signer_pb2.ForwardedEnroll, _: str) -> bytes:
+    """The lane of somebody who joins: the host that it comes from, as the front saw it."""
+    return message.origin.rpartition(":")[0].encode()[:200]
 
 
 def _is_ip(host: str) -> bool:
