@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from inborn_agent.settings import private_runtime_directory
 from tests.fixtures_up import Machine
 from tests.interop.rig import HERE, System
 
@@ -29,6 +30,8 @@ def running_system() -> Iterator[System]:
             yield System(machine)
         finally:
             machine.clean_up()
+            # Keys of workloads lie in memory, to outlive an agent that was killed.
+            shutil.rmtree(private_runtime_directory(machine.data_dir, os.environ), ignore_errors=True)
 
 
 @pytest.fixture
