@@ -25,13 +25,13 @@ from inborn.disk import DirectoryInUse, DirectoryLock, private_directory, write_
 from inborn.errors import InbornError, InternalError
 from inborn.frames import FrameReader, encode_frame
 from inborn.revocation import RevocationSet
+from inborn.rule_parts import LogReader, log_to_wire
 from inborn.svid import PrivateKey, X509Svid, key_sha256
-from inborn.wire import rule_from_wire, rule_to_wire
 from inborn_proto import agent_pb2
 
 __all__ = ["DaemonIdentity", "DaemonState", "DirectoryInUse", "UnreadableState"]
 
-_MAX_FILE = 64 * 1024 * 1024  # octets: four times the largest message of a feed
+_MAX_FILE = 256 * 1024 * 1024  # octets: a million revoked certificates take forty million
 
 
 class UnreadableState(InternalError):
@@ -137,25 +137,21 @@ class DaemonState:
         octets = self._read_octets("revocations.bin")
         if octets is None:
             return kept
-        reader = FrameReader(_MAX_FILE)
+        reader, parts = FrameReader(_MAX_FILE), LogReader()
         try:
             for frame in reader.feed(octets):
-                log = agent_pb2.Revocations.FromString(frame)
-                kept.apply_snapshot(log.log_id, log.revocation_seq, [rule_from_wire(rule) for rule in log.rules])
+                log = parts.read(agent_pb2.Revocations.FromString(frame))
+                if log is not None:
+                    kept.apply_log(log)
         except (InbornError, DecodeError) as e:
             raise self._unreadable("revocations.bin", e) from e
-        if not octets or not reader.is_empty:
+        if not octets or not reader.is_empty or parts.is_between:
             raise self._unreadable("revocations.bin", ValueError("it is cut off"))
         return kept
 
     def keep_revocations(self, revocations: RevocationSet) -> None:
-        logs = [
-            agent_pb2.Revocations(
-                log_id=log_id, revocation_seq=seq, snapshot=True, rules=[rule_to_wire(rule) for rule in rules]
-            )
-            for log_id, seq, rules in revocations.logs()
-        ]
-        self._write_octets("revocations.bin", b"".join(encode_frame(log.SerializeToString()) for log in logs))
+        frames = [encode_frame(m.SerializeToString()) for log in revocations.logs() for m in log_to_wire(log)]
+        self._write_octets("revocations.bin", b"".join(frames))
 
     # -- files ---------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from inborn.errors import AlreadyExistsError, RequestError, UnavailableError
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 _SEAL = b"inborn sealed 1\n"
-_MAX_SIZE = 64 * 1024 * 1024  # octets: four times the largest message that a feed can bring
+_MAX_SIZE = 256 * 1024 * 1024  # octets: a million revoked certificates take forty million
 
 
 class CorruptFile(RequestError):
@@ -34,8 +35,9 @@ class DirectoryInUse(AlreadyExistsError):
     """Another process holds the directory."""
 
 
-def write_file(path: Path, data: bytes, *, is_durable: bool = True) -> None:
-    """Replace the file with `data`, readable by its owner alone. `is_durable`: it survives a loss of power.
+def write_file(path: Path, data: bytes | Sequence[bytes], *, is_durable: bool = True) -> None:
+    """Replace the file with `data`, readable by its owner alone; `data` may come in pieces. `is_durable`: it survives a
+    loss of power.
 
     Raises `UnavailableError` (the disk is full, or no longer writable); the old file is there then.
     """
@@ -44,9 +46,10 @@ def write_file(path: Path, data: bytes, *, is_durable: bool = True) -> None:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.fchmod(descriptor, 0o600)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            for piece in _pieces(data):
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(descriptor, view) :]
             if is_durable:
                 os.fsync(descriptor)
         finally:
@@ -60,9 +63,16 @@ def write_file(path: Path, data: bytes, *, is_durable: bool = True) -> None:
         raise UnavailableError(f"cannot write {path}: {error.strerror}", hint="is the disk full?") from error
 
 
-def write_sealed(path: Path, data: bytes, *, is_durable: bool = True) -> None:
+def write_sealed(path: Path, data: bytes | Sequence[bytes], *, is_durable: bool = True) -> None:
     """`write_file`, with a digest before the data. It guards against accidents, not against whoever may write here."""
-    write_file(path, _SEAL + hashlib.sha256(data).digest() + data, is_durable=is_durable)
+    digest = hashlib.sha256()
+    for piece in _pieces(data):
+        digest.update(piece)
+    write_file(path, [_SEAL, digest.digest(), *_pieces(data)], is_durable=is_durable)
+
+
+def _pieces(data: bytes | Sequence[bytes]) -> Sequence[bytes]:
+    return [data] if isinstance(data, bytes) else data
 
 
 def read_sealed(path: Path) -> bytes | None:

@@ -30,6 +30,7 @@ from inborn.errors import DeniedError, InbornError, UnavailableError
 from inborn.identity import NoIdentity, Snapshot, SnapshotCallback, StaticSource
 from inborn.revocation import RevocationGap, RevocationSet
 from inborn.rpc import AioStream
+from inborn.rule_parts import LogReader
 from inborn.spiffeid import TrustDomain, parse_trust_domain
 from inborn.svid import InvalidSvid, X509Svid
 from inborn.verify import verify_chain
@@ -150,6 +151,7 @@ class _Follower:
         self._endpoint = endpoint
         self._is_ours = True
         self._failures = 0
+        self._reader = LogReader()
         self.identified = threading.Event()
         self.stopped = threading.Event()
         self.held = StaticSource(
@@ -187,6 +189,7 @@ class _Follower:
 
     async def _attend(self, api: WorkloadApi) -> None:
         revocations = self.held.snapshot().revocations
+        self._reader = LogReader()
         stream = await api.attend(revocations.log_id, revocations.seq)
         try:
             async for message in stream:
@@ -263,14 +266,17 @@ class _Follower:
         """
         snapshot = self.held.snapshot()
         revocations = snapshot.revocations
-        rules = [rule_from_wire(rule) for rule in message.rules]
-        if message.snapshot:
+        if message.snapshot or self._reader.is_between:
+            shown = self._reader.read(message)
+            if shown is None:
+                return
             try:
-                revocations.apply_snapshot(message.log_id, message.revocation_seq, rules)
+                revocations.apply_log(shown)
             except RevocationGap as e:
                 log.warning("agent shows older revocations, what is known stays reason=%s", e)
                 return
         else:
+            rules = [rule_from_wire(rule) for rule in message.rules]
             revocations.apply_delta(message.log_id, message.revocation_seq, rules, message.dropped)
         self.held.replace(dataclasses.replace(snapshot))
         await acknowledge(stream, revocations.log_id, revocations.seq)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from inborn.bundle import X509Bundle
 from inborn.revocation import RevocationSet
 from inborn.rotation import Schedule, retry_delay
+from inborn.rule_log import RuleLog
 from inborn.selector import Selector
 from inborn.spiffeid import SpiffeId, TrustDomain
 from inborn.svid import CertificateFacts, X509Svid
@@ -244,7 +245,8 @@ class Cache:
         """Bundle, authorities, revocations. Raises `RevocationGap`, and changes nothing, if rules are missing."""
         log_id, seq = change.log_id, change.revocation_seq
         if change.is_snapshot:
-            self.revocations.apply_snapshot(log_id, seq, change.rules)
+            log = change.log or RuleLog(log_id, seq, change.rules)
+            self.revocations.apply_log(log)
             self.revocation_log.reset()
         else:
             added = self.revocations.apply_delta(log_id, seq, change.rules, change.dropped)

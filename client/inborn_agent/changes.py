@@ -10,6 +10,7 @@ from cryptography import x509
 
 from inborn.bundle import X509Bundle
 from inborn.revocation import RevocationRule
+from inborn.rule_log import RuleLog
 from inborn.spiffeid import SpiffeId
 from inborn_agent.entry import AgentEntry
 
@@ -49,6 +50,8 @@ class DomainChange:
     rules: tuple[RevocationRule, ...]
     dropped: tuple[int, ...]
     revocation_seq: int
+    log: RuleLog | None = None
+    """The rules of a snapshot, instead of `rules`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

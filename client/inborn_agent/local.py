@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from inborn.errors import UnavailableError
+from inborn.rule_parts import log_to_wire
 from inborn.wire import rule_to_wire
 from inborn_agent.attendance import Attendance
 from inborn_agent.callers import Caller, Connections, Context, find_caller
@@ -124,36 +125,33 @@ class _Attendee:
         yield agent_pb2.AttendResponse(identities=identities)
         self._identities = identities
 
-    def _domain_messages(self) -> list[agent_pb2.AttendResponse]:
-        messages: list[agent_pb2.AttendResponse] = []
+    def _domain_messages(self) -> Iterator[agent_pb2.AttendResponse]:
         if self._position != self._live.cache.revocation_log.position:
-            messages += [agent_pb2.AttendResponse(revocations=r) for r in self._revocations()]
+            for revocations in self._revocations():
+                yield agent_pb2.AttendResponse(revocations=revocations)
         if self._beats != self._live.beats and self._live.heard_at is not None:
             self._beats = self._live.beats
             age = max(0.0, time.monotonic() - self._live.heard_at)
-            messages.append(agent_pb2.AttendResponse(freshness=agent_pb2.Freshness(age_ms=int(age * 1000))))
-        return messages
+            yield agent_pb2.AttendResponse(freshness=agent_pb2.Freshness(age_ms=int(age * 1000)))
 
-    def _revocations(self) -> list[agent_pb2.Revocations]:
-        """The difference; or all logs, each as a snapshot, the current one last."""
+    def _revocations(self) -> Iterator[agent_pb2.Revocations]:
+        """The difference; or all logs, each as a snapshot in parts, the current one last.
+
+        The agent goes on while the parts are sent: what comes meanwhile is the next difference, or another snapshot.
+        """
         cache = self._live.cache
         difference = cache.revocation_log.since(self._position) if self._position >= 0 else None
         self._position = cache.revocation_log.position
         if difference is None:
-            return [
-                agent_pb2.Revocations(
-                    log_id=log_id, revocation_seq=seq, snapshot=True, rules=[rule_to_wire(rule) for rule in rules]
-                )
-                for log_id, seq, rules in cache.revocations.logs()
-            ]
-        return [
-            agent_pb2.Revocations(
-                log_id=cache.revocations.log_id,
-                revocation_seq=cache.revocations.seq,
-                rules=[rule_to_wire(rule) for rule in difference.rules],
-                dropped=difference.dropped,
-            )
-        ]
+            for messages in [log_to_wire(log) for log in cache.revocations.logs()]:
+                yield from messages
+            return
+        yield agent_pb2.Revocations(
+            log_id=cache.revocations.log_id,
+            revocation_seq=cache.revocations.seq,
+            rules=[rule_to_wire(rule) for rule in difference.rules],
+            dropped=difference.dropped,
+        )
 
     def _current_identities(self, view: View) -> agent_pb2.Identities:
         cache = self._live.cache

@@ -1,13 +1,16 @@
 """What an agent remembers on disk of what the CA said: bundle, authorities, revocations, entries.
 
 Two files in the form of the feeds' own snapshots, so that there is one parser for what comes from the CA and from the
-disk; and one for the rules of former log_ids, which stay in force. A file that cannot be read is set aside: the CA
+disk, the domain's with the revocations behind it as libraries are given them; and one for the rules of former log_ids,
+which stay in force. A file that cannot be read is set aside: the CA
 sends everything anew, and until then the agent has nothing to serve.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -16,17 +19,17 @@ from inborn.disk import CorruptFile, read_sealed, set_aside, write_sealed
 from inborn.errors import InbornError
 from inborn.frames import FrameReader, encode_frame
 from inborn.log import get_logger
+from inborn.rule_log import RuleLog
+from inborn.rule_parts import LogReader, log_to_wire
 from inborn.spiffeid import TrustDomain
 from inborn_agent.cache import Cache
 from inborn_agent.feed_values import (
     domain_to_wire,
-    former_to_wire,
     node_to_wire,
     read_domain,
-    read_former,
     read_node,
 )
-from inborn_proto import feed_pb2
+from inborn_proto import agent_pb2, feed_pb2
 
 __all__ = ["State"]
 
@@ -50,28 +53,36 @@ class State:
         node = self._read(self._node)
         try:
             # Without what was known last, the logs before it are not the whole truth either; but a denial holds.
-            for body in _bodies(former, cache.trust_domain):
-                cache.revocations.apply_snapshot(*read_former(body))
+            for log in _logs(_frames(former)):
+                cache.revocations.apply_log(log)
         except InbornError as error:
             _log.warning("cache.set_aside", file=set_aside(self._former), reason=error.message)
         try:
-            for body in _bodies(domain, cache.trust_domain):
-                cache.apply_domain(read_domain(body, cache.trust_domain), now)
+            frames = _frames(domain)
+            for frame in itertools.islice(frames, 1):
+                logs = _logs(frames)
+                if len(logs) != 1:
+                    raise CorruptFile(f"it has {len(logs)} revocation logs")
+                cache.apply_domain(read_domain(_body(frame, cache.trust_domain), cache.trust_domain, logs[0]), now)
         except InbornError as error:
             _log.warning("cache.set_aside", file=set_aside(self._domain), reason=error.message)
             return  # entries without the revocations that belong to them are not to be served
         try:
-            for body in _bodies(node, cache.trust_domain):
-                cache.apply_node(read_node(body, cache.trust_domain), now)
+            for frame in _frames(node):
+                cache.apply_node(read_node(_body(frame, cache.trust_domain), cache.trust_domain), now)
         except InbornError as error:
             _log.warning("cache.set_aside", file=set_aside(self._node), reason=error.message)
 
-    def domain_bytes(self, cache: Cache) -> tuple[bytes, bytes]:
+    def domain_bytes(self, cache: Cache) -> tuple[list[bytes], list[bytes]]:
         """What `save_domain` writes; taken at once, so that the cache may go on changing meanwhile."""
-        former = b"".join(encode_frame(body.SerializeToString()) for body in former_to_wire(cache))
-        return encode_frame(domain_to_wire(cache).SerializeToString()), former
+        *former, current = [
+            [encode_frame(message.SerializeToString()) for message in log_to_wire(log)]
+            for log in cache.revocations.logs()
+        ] or [[]]
+        domain = [encode_frame(domain_to_wire(cache).SerializeToString()), *current]
+        return domain, [frame for frames in former for frame in frames]
 
-    def save_domain(self, octets: tuple[bytes, bytes]) -> None:
+    def save_domain(self, octets: tuple[list[bytes], list[bytes]]) -> None:
         """Raises `UnavailableError`. The rules of former log_ids first: none may be lost in between."""
         domain, former = octets
         if former or self._former.exists():
@@ -94,16 +105,31 @@ class State:
             return b""
 
 
-def _bodies(data: bytes, trust_domain: TrustDomain) -> list[feed_pb2.FeedBody]:
-    """The messages in a file. Raises `CorruptFile`, `FrameTooLarge`."""
+def _frames(data: bytes) -> Iterator[bytes]:
+    """The messages in a file. Yielding raises `CorruptFile`, `FrameTooLarge`."""
     reader = FrameReader(limit=_MAX_BODY)
-    try:
-        bodies = [feed_pb2.FeedBody.FromString(payload) for payload in reader.feed(data)]
-    except DecodeError as error:
-        raise CorruptFile("it is not a message of a feed") from error
+    yield from reader.feed(data)
     if not reader.is_empty:
         raise CorruptFile("it is cut off")
-    for body in bodies:
-        if body.trust_domain != str(trust_domain):
-            raise CorruptFile(f"it is of trust domain {body.trust_domain!a}, not {trust_domain}")
-    return bodies
+
+
+def _body(frame: bytes, trust_domain: TrustDomain) -> feed_pb2.FeedBody:
+    try:
+        body = feed_pb2.FeedBody.FromString(frame)
+    except DecodeError as error:
+        raise CorruptFile("it is not a message of a feed") from error
+    if body.trust_domain != str(trust_domain):
+        raise CorruptFile(f"it is of trust domain {body.trust_domain!a}, not {trust_domain}")
+    return body
+
+
+def _logs(frames: Iterator[bytes]) -> list[RuleLog]:
+    """The revocation logs that follow. Raises `CorruptFile`, or what its rules raise."""
+    reader = LogReader()
+    try:
+        read = [reader.read(agent_pb2.Revocations.FromString(frame)) for frame in frames]
+    except DecodeError as error:
+        raise CorruptFile("it is not a part of a revocation log") from error
+    if reader.is_between:
+        raise CorruptFile("a revocation log is cut off")
+    return [log for log in read if log is not None]

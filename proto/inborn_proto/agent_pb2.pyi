@@ -60,18 +60,30 @@ class Identity(_message.Message):
     def __init__(self, spiffe_id: _Optional[str] = ..., chain: _Optional[bytes] = ..., key: _Optional[bytes] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class Revocations(_message.Message):
-    __slots__ = ("log_id", "revocation_seq", "snapshot", "rules", "dropped")
+    __slots__ = ("log_id", "revocation_seq", "snapshot", "rules", "dropped", "serials", "more")
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
+    SERIALS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     log_id: bytes
     revocation_seq: int
     snapshot: bool
     rules: _containers.RepeatedCompositeFieldContainer[_feed_pb2.RevocationRule]
     dropped: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, log_id: _Optional[bytes] = ..., revocation_seq: _Optional[int] = ..., snapshot: bool = ..., rules: _Optional[_Iterable[_Union[_feed_pb2.RevocationRule, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ...) -> None: ...
+    serials: PackedSerials
+    more: bool
+    def __init__(self, log_id: _Optional[bytes] = ..., revocation_seq: _Optional[int] = ..., snapshot: bool = ..., rules: _Optional[_Iterable[_Union[_feed_pb2.RevocationRule, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ..., serials: _Optional[_Union[PackedSerials, _Mapping]] = ..., more: bool = ...) -> None: ...
+
+class PackedSerials(_message.Message):
+    __slots__ = ("authorities", "records")
+    AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    authorities: _containers.RepeatedScalarFieldContainer[bytes]
+    records: bytes
+    def __init__(self, authorities: _Optional[_Iterable[bytes]] = ..., records: _Optional[bytes] = ...) -> None: ...
 
 class Freshness(_message.Message):
     __slots__ = ("age_ms",)
@@ -120,7 +132,7 @@ class AgentStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class AgentStatus(_message.Message):
-    __slots__ = ("spiffe_id", "svid_expires_ms", "connected", "last_heard_ms", "revocation_seq", "entries", "cached_svids", "connections", "pinned_by", "started_ms", "ca_address")
+    __slots__ = ("spiffe_id", "svid_expires_ms", "connected", "last_heard_ms", "revocation_seq", "entries", "cached_svids", "connections", "pinned_by", "started_ms", "ca_address", "alarms")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     SVID_EXPIRES_MS_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +144,7 @@ class AgentStatus(_message.Message):
     PINNED_BY_FIELD_NUMBER: _ClassVar[int]
     STARTED_MS_FIELD_NUMBER: _ClassVar[int]
     CA_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    ALARMS_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     svid_expires_ms: int
     connected: bool
@@ -143,4 +156,5 @@ class AgentStatus(_message.Message):
     pinned_by: str
     started_ms: int
     ca_address: str
-    def __init__(self, spiffe_id: _Optional[str] = ..., svid_expires_ms: _Optional[int] = ..., connected: bool = ..., last_heard_ms: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., entries: _Optional[int] = ..., cached_svids: _Optional[int] = ..., connections: _Optional[int] = ..., pinned_by: _Optional[str] = ..., started_ms: _Optional[int] = ..., ca_address: _Optional[str] = ...) -> None: ...
+    alarms: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, spiffe_id: _Optional[str] = ..., svid_expires_ms: _Optional[int] = ..., connected: bool = ..., last_heard_ms: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., entries: _Optional[int] = ..., cached_svids: _Optional[int] = ..., connections: _Optional[int] = ..., pinned_by: _Optional[str] = ..., started_ms: _Optional[int] = ..., ca_address: _Optional[str] = ..., alarms: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inborn.packed_serials import PackedSerials
 from inborn.revocation import RevocationGap, RevocationRule, RevocationSet, RuleKind
+from inborn.rule_parts import LogReader, log_to_wire
 from inborn.spiffeid import parse_spiffe_id
 from inborn.svid import CertificateFacts
+from inborn.wire import rule_from_wire, rule_to_wire
+from inborn_proto import agent_pb2
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
+EAST = dt.timezone(dt.timedelta(hours=2))
 AUTHORITIES = [b"\x01" * 20, b"\x02" * 20]
 IDS = [
     f"spiffe://example.org{p}" for p in ("", "/a", "/a/b", "/ab", "/a/b/c", "/inborn", "/inborn/agent/1", "/inbornx")
@@ -51,7 +56,18 @@ cut_offs = st.dictionaries(st.sampled_from(AUTHORITIES), st.none() | st.sampled_
 @st.composite
 def rules(draw: st.DrawFn, seq: int) -> RevocationRule:
     kind, value = draw(targets)
-    return RevocationRule(seq=seq, kind=kind, value=value, cut_offs=draw(cut_offs), blocks=draw(st.booleans()))
+    reach = draw(cut_offs)
+    if kind is RuleKind.SERIAL and draw(st.booleans()):
+        reach = {draw(st.sampled_from(AUTHORITIES)): value}  # what an expansion makes
+    return RevocationRule(
+        seq=seq,
+        kind=kind,
+        value=value,
+        cut_offs=reach,
+        blocks=draw(st.booleans()),
+        reason=draw(st.sampled_from([0, 1, 10, 63, 64, 2**32 - 1])),
+        revoked_at=draw(st.sampled_from([None, NOW, NOW + dt.timedelta(microseconds=1), NOW.astimezone(EAST)])),
+    )
 
 
 def number(serial: bytes) -> int:
@@ -171,12 +187,23 @@ def test_set_equals_the_model(data: st.DataObject) -> None:
         assert_same(revocations, model)
 
 
+def whole_ms(rule: RevocationRule) -> RevocationRule:
+    """As it comes over the wire: packed with its microseconds, otherwise without."""
+    if rule.revoked_at is None or PackedSerials().add(rule):
+        return rule
+    return rule_from_wire(rule_to_wire(rule))
+
+
+def written_out(revocations: RevocationSet) -> list[tuple[bytes, int, list[RevocationRule]]]:
+    return [(log.log_id, log.seq, list(log)) for log in revocations.logs()]
+
+
 def refuses(revocations: RevocationSet, what: object) -> None:
-    before = list(revocations.logs())
+    before = written_out(revocations)
     try:
         what(revocations)  # type: ignore[operator]
     except RevocationGap:
-        assert list(revocations.logs()) == before
+        assert written_out(revocations) == before
         return
     raise AssertionError("it was applied")
 
@@ -190,10 +217,16 @@ def test_logs_make_the_set_anew(data: st.DataObject) -> None:
             revocations.apply_snapshot(log_id, 5, [data.draw(rules(s)) for s in seqs])
         except RevocationGap:
             continue
-    copy = RevocationSet()
-    for log_id, seq, log in revocations.logs():
-        copy.apply_snapshot(log_id, seq, log)
-    assert list(copy.logs()) == list(revocations.logs())
+    copy, sent = RevocationSet(), RevocationSet()
+    for log in revocations.logs():
+        copy.apply_snapshot(log.log_id, log.seq, log)
+        reader = LogReader()
+        for message in log_to_wire(log):
+            received = reader.read(agent_pb2.Revocations.FromString(message.SerializeToString()))
+        assert received is not None
+        sent.apply_log(received)
+    assert written_out(copy) == written_out(revocations)
+    assert written_out(sent) == [(i, n, [whole_ms(rule) for rule in log]) for i, n, log in written_out(revocations)]
 
 
 @given(st.data())
