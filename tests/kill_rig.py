@@ -16,11 +16,12 @@ from inborn_proto import admin_pb2
 from tests.fixtures_up import Asker, Machine, admin_call, serial_hex, spiffe_id, wait_for_snapshot
 
 CLIENTS = 3
+CERTIFICATES_A_REVOCATION = 8
 PATIENCE = 60.0  # seconds without any progress that are too many
 
 
 class Load:
-    """Three agents that ask for certificates without pause, and an admin who revokes identities without pause.
+    """Three agents that ask for certificates without pause, and an admin who revokes an identity now and then.
 
     Whatever fails is tried again, as agents and admins do. `received` and `revoked` are what was answered.
     """
@@ -32,6 +33,7 @@ class Load:
         self.failures = 0
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._progress = threading.Condition()
         self._thread = threading.Thread(target=self._run)
         self._error: BaseException | None = None
@@ -49,7 +51,7 @@ class Load:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self._loop.call_soon_threadsafe(self._end)
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         if self._error is not None and value is None:
@@ -65,6 +67,10 @@ class Load:
                 assert self._progress.wait(max(0.0, deadline - time.monotonic())), (
                     f"no progress in {PATIENCE:g} s:\n{self.machine.supervisor.stderr[-4000:]}"
                 )
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._arrived.set()
 
     # -- the load ----------------------------------------------------------------------------------------------------
 
@@ -108,6 +114,7 @@ class Load:
                 try:
                     answer = await admin_call(self.machine, "Revoke", spiffe_id=spiffe_id(target))
                     self._record(self.revoked, (target, answer.revocation_seq))
+                    await self._until_issued(len(self.received) + CERTIFICATES_A_REVOCATION)
                     break
                 except InbornError:
                     self.failures += 1
@@ -115,10 +122,18 @@ class Load:
             if self._stop.is_set():
                 return
 
+    async def _until_issued(self, count: int) -> None:
+        """An admin revokes seldom compared with what is issued."""
+        self._arrived.clear()
+        while len(self.received) < count and not self._stop.is_set():
+            await self._arrived.wait()
+            self._arrived.clear()
+
     def _record(self, what: list[Any], item: Any) -> None:
         with self._progress:
             what.append(item)
             self._progress.notify_all()
+        self._arrived.set()
 
     # -- the account -------------------------------------------------------------------------------------------------
 
@@ -128,10 +143,20 @@ class Load:
         missing = [serial for serial in self.received if serial not in rows]
         assert not missing, f"{len(missing)} of {len(self.received)} certificates have no row: {missing[:3]}"
 
+    def _listed(self) -> dict[int, str]:
+        """Number and target of each revocation in the log."""
+        targets: dict[int, str] = {}
+        is_more = True
+        while is_more:
+            request = admin_pb2.ListRevocationsRequest(all=True, after_seq=max(targets, default=0))
+            page = self.machine.ask("ListRevocations", request)
+            targets |= {row.seq: row.target for row in page.revocations}
+            is_more = page.more
+        return targets
+
     def check_revocations(self) -> None:
         """Every acknowledged revocation is in the log under its number, and in the set that a workload enforces."""
-        listed = self.machine.ask("ListRevocations", admin_pb2.ListRevocationsRequest(all=True))
-        targets = {row.seq: row.target for row in listed.revocations}
+        targets = self._listed()
         for target, seq in self.revoked:
             assert targets.get(seq) == f"id:{spiffe_id(target)}", (target, seq)
         last = max(seq for _, seq in self.revoked)

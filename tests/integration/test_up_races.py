@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.fixtures_up import Machine
 from tests.revoke_race import race
 
-ROUNDS = 300
+ROUNDS = 200
 
 
 async def test_revocation_that_races_with_issuing_lets_nothing_slip_through(machine: Machine) -> None:
