@@ -15,8 +15,9 @@ from enum import StrEnum
 from typing import Self
 
 from inborn.errors import DeniedError, RequestError
-from inborn.selector import Selector, TrustClass, has_party_boundary, trust_class
+from inborn.selector import Selector
 from inborn.spiffeid import ALIAS_SUFFIX, SpiffeId, TrustDomain, from_operator_input
+from inborn.weakness import weaknesses
 from inborn_ca.dns_name import check_dns_name, is_at_or_below
 from inborn_ca.records import Enrollee, EnrolleeKind
 
@@ -251,19 +252,7 @@ def find_duplicate(entry: Entry, entries: Iterable[Entry]) -> Entry | None:
 
 def entry_warnings(entry: Entry) -> list[str]:
     """What an admin should know of an entry that may exist. One line each."""
-    warnings = []
-    if all(trust_class(selector) is TrustClass.STARTER for selector in entry.selectors):
-        warnings.append(
-            "rests only on what whoever started the workload says of it: whoever may start one has this identity"
-        )
-    elif not has_party_boundary(entry.selectors):
-        warnings.append(
-            "tells programs apart, not parties: any process of the node that runs such a program has this identity; "
-            "add a uid, a group or a unit"
-        )
-    if entry.node.kind is NodeKind.ANY:
-        warnings.append("counts on any node: each agent that is enrolled can have this identity")
-    return warnings
+    return weaknesses(entry.selectors, is_any_node=entry.node.kind is NodeKind.ANY)
 
 
 def decide(entry: Entry | None, *, agent: Enrollee, selectors: frozenset[Selector]) -> Grant:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from inborn.demand import Demand
 from inborn.errors import RequestError
+from inborn.posture import is_known
 from inborn.spiffeid import SpiffeId, TrustDomain
+from inborn.weakness import ATTESTED_TYPES
 
 __all__ = ["MAX_DEMANDS", "PostureRule", "check_rule", "demands_on"]
 
@@ -36,6 +38,12 @@ def check_rule(rule: PostureRule, *, trust_domain: TrustDomain) -> None:
         raise RequestError(f"{rule.prefix} lies under the reserved path /inborn/")
     if not 1 <= len(rule.demands) <= MAX_DEMANDS:
         raise RequestError(f"rule has {len(rule.demands)} demands, must have 1 to {MAX_DEMANDS}")
+    for demand in rule.demands:
+        if not any(selector.type in ATTESTED_TYPES and is_known(selector) for selector in demand.any_of):
+            raise RequestError(
+                f"no process ever meets {demand}: nothing under {rule.prefix} would have an identity",
+                hint="words and capabilities that there are: inborn rule create --help",
+            )
     if len(rule.note) > MAX_NOTE or not rule.note.isprintable():
         raise RequestError(f"note is longer than {MAX_NOTE} characters or not one printable line")
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from inborn import paths
+from inborn.admin import default_admin_socket
 from inborn.cli.connection import workload_endpoint
+from inborn.cli.entry_findings import check_entries
 from inborn.cli.findings import Finding, Verdict, check_host
 from inborn.cli.options import example, json_option, socket_option
 from inborn.cli.output import print_data, print_document
@@ -18,14 +20,17 @@ __all__ = ["doctor"]
 
 
 @click.command(
-    help="Check this host: how processes are told apart, where keys lie, the clock, the agent. Each finding says what "
-    "it cannot stop. Exits 1 if one of them has failed.\n\n" + example("inborn doctor --json")
+    help="Check this host: how processes are told apart, where keys lie, the clock, the agent; where a CA answers, "
+    "also which entries rest on too little. Each finding says what it cannot stop. Exits 1 if one of them has failed.\n\n"
+    + example("inborn doctor --json")
 )
 @json_option
 @socket_option
 def doctor(is_json: bool, socket: str | None, data_dir: Path | None) -> None:
+    admin_socket = paths.admin_socket(paths.data_dir(data_dir)) if data_dir is not None else default_admin_socket()
     admin_directory = paths.admin_socket(paths.data_dir(data_dir)).parent
     findings = list(check_host(workload_endpoint(socket, data_dir), admin_directory))
+    findings += check_entries(admin_socket)
     if is_json:
         print_document([asdict(finding) for finding in findings])
     else:

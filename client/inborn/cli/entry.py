@@ -25,6 +25,12 @@ from inborn_proto import admin_pb2 as pb
 
 __all__ = ["create", "delete", "list_entries", "show", "update"]
 
+_revoke_option = click.option(
+    "--revoke-when-lost/--no-revoke-when-lost",
+    help="Whether the agent revokes what a process had that ends, becomes another program, or loses a selector or what "
+    "a rule demands.",
+)
+
 
 @click.command(
     help="Say that whoever has all these selectors, on this node, is this SPIFFE ID; print the entry's ID.\n\n"
@@ -40,6 +46,7 @@ __all__ = ["create", "delete", "list_entries", "show", "update"]
 @click.option("--cn", "common_name", help="Common name in its certificates, for software that asks for one.")
 @click.option("--hint", help="A word for the workload: what this identity is for.")
 @click.option("--admin", is_flag=True, help="Whoever has it may administer the CA.")
+@_revoke_option
 @json_option
 @admin_options
 def create(
@@ -52,6 +59,7 @@ def create(
     common_name: str | None,
     hint: str | None,
     admin: bool,
+    revoke_when_lost: bool,
     is_json: bool,
 ) -> None:
     request = pb.CreateEntryRequest(
@@ -63,6 +71,7 @@ def create(
         common_name=common_name or "",
         hint=hint or "",
         admin=admin,
+        revoke_when_lost=revoke_when_lost,
     )
     _print_entry(ca.call_as("CreateEntry", request, pb.EntryResponse), is_json)
 
@@ -115,6 +124,8 @@ def show(ca: AdminClient, entry_id: str, is_json: bool) -> None:
             ("common name", entry.common_name),
             ("hint", entry.hint),
             ("admin", "yes" if entry.admin else ""),
+            ("demands", [demand.replace("|", " or ") for demand in entry.demands]),
+            ("revoked when lost", "yes" if entry.revoke_when_lost else ""),
             ("revision", str(entry.revision)),
             ("created", time_text(time_or_none(entry.created_at)) or ""),
             ("updated", time_text(time_or_none(entry.updated_at)) or ""),
@@ -133,6 +144,7 @@ _CHANGES = {
     "common_name": "cn",
     "hint": "hint",
     "admin": "admin",
+    "revoke_when_lost": "revoke",
 }
 
 
@@ -148,6 +160,7 @@ _CHANGES = {
 @click.option("--cn", "common_name", help="Common name in its certificates.")
 @click.option("--hint", help="A word for the workload.")
 @click.option("--admin/--no-admin", help="Whether whoever has it may administer the CA.")
+@_revoke_option
 @json_option
 @admin_options
 def update(
@@ -160,6 +173,7 @@ def update(
     common_name: str | None,
     hint: str | None,
     admin: bool,
+    revoke_when_lost: bool,
     is_json: bool,
 ) -> None:
     context = click.get_current_context()
@@ -180,6 +194,7 @@ def update(
         common_name=common_name or "",
         hint=hint or "",
         admin=admin,
+        revoke_when_lost=revoke_when_lost,
     )
     _print_entry(ca.call_as("UpdateEntry", request, pb.EntryResponse), is_json)
 

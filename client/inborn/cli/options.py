@@ -13,11 +13,13 @@ import click
 from inborn import paths
 from inborn.admin import AdminClient
 from inborn.cli.typed_values import InvalidValue, parse_duration, parse_key, parse_moment, parse_reason, parse_serial
+from inborn.demand import parse_demand
 from inborn.errors import InbornError
 from inborn.selector import parse_selector
 from inborn.spiffeid import from_operator_input
 
 __all__ = [
+    "DEMAND",
     "DURATION",
     "KEY",
     "LIFE",
@@ -71,6 +73,7 @@ def _parse_life(text: str) -> dt.timedelta:
     return span
 
 
+DEMAND = _Parsed("demand", lambda text: str(parse_demand(text)))
 DURATION = _Parsed("duration", parse_duration)
 LIFE = _Parsed("duration", _parse_life)
 REASON = _Parsed("reason", parse_reason)
