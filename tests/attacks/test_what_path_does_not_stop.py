@@ -135,8 +135,7 @@ async def test_ptrace_by_the_same_user(callers: list[subprocess.Popen[str]], tmp
 async def test_inborn_exec(machine: Machine) -> None:
     """The identity is the one of `inborn`, which hands it to whatever program its user names."""
     interpreter = os.path.realpath(sys.executable)
-    entry = machine.entry("/trusted", selectors=sorted({f"unix:uid:{os.geteuid()}", *program_of(interpreter)}))
-    assert entry
+    machine.entry("/trusted", selectors=sorted({f"unix:uid:{os.geteuid()}", *program_of(interpreter)}))
     command = ["exec", "--data-dir", str(machine.data_dir), "--", SH, "-c", "cat $INBORN_KEY_FILE; echo $SPIFFE_ID"]
     done = await asyncio.to_thread(
         subprocess.run,
@@ -148,8 +147,7 @@ async def test_inborn_exec(machine: Machine) -> None:
         timeout=60,
     )
     assert "PRIVATE KEY" in done.stdout, done.stderr
-    (row,) = machine.ledger().values()
-    assert row.spiffe_id == spiffe_id("/trusted")
+    (row,) = (row for row in machine.ledger().values() if row.spiffe_id == spiffe_id("/trusted"))
     assert f"unix:path:{interpreter}" in row.selectors
     assert f"unix:path:{SH}" not in row.selectors
 
