@@ -50,6 +50,7 @@ GROUPS: tuple[Group, ...] = (
     Group("bundle", "The roots of the trust domain.", "inborn bundle show --format pem > roots.pem"),
     Group("audit", "Who changed what, when, from where.", "inborn audit list --follow"),
     Group("alarms", "What somebody has to look at.", "inborn alarms list"),
+    Group("config", "Configuration for servers that are not Inborn's.", "inborn config show nginx"),
     Group("svid", "This process's own identity.", "inborn svid fetch --write /run/web/tls"),
 )
 
@@ -91,6 +92,8 @@ VERBS: tuple[Verb, ...] = (
     Verb("svid watch", "inborn.cli.svid:watch", "Print each rotation as it comes."),
     Verb("svid alias", "inborn.cli.svid:alias", "Print the DNS name by which stock TLS clients can pin an ID."),
     Verb("exec", "inborn.cli.exec:execute", "Start a program once it has an identity, and keep its files fresh."),
+    Verb("files", "inborn.cli.files:files", "Keep an identity in files, and make a server read them."),
+    Verb("config show", "inborn.cli.config:show", "Print configuration for nginx, HAProxy, PostgreSQL or Envoy."),
     Verb("why", "inborn.cli.why:why", "Say which selectors a process has, and which entry misses by what."),
     Verb("doctor", "inborn.cli.doctor:doctor", "Check this host, and say what each finding cannot stop."),
 )

@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,51 +29,87 @@ if TYPE_CHECKING:
     from inborn.identity import Snapshot
     from inborn.svid import X509Svid
 
-__all__ = ["BUNDLE_FILE", "CRL_FILE", "KEY_FILE", "SVID_FILE", "FileSet", "identity_files"]
+__all__ = [
+    "BUNDLE_FILE",
+    "COMBINED_FILE",
+    "CRL_FILE",
+    "KEY_FILE",
+    "SVID_FILE",
+    "FileSet",
+    "SecretAccess",
+    "crl_pem",
+    "identity_files",
+]
 
 SVID_FILE = "svid.pem"
 KEY_FILE = "key.pem"
 BUNDLE_FILE = "bundle.pem"
 CRL_FILE = "crl.pem"
+COMBINED_FILE = "combined.pem"
+"""Chain and key in one, for programs that want it so (HAProxy), or would read one before and one after a change."""
 
+_SECRETS = frozenset({KEY_FILE, COMBINED_FILE})
 _LINK = "..data"
 _GENERATION = re.compile(r"\.\.gen-[A-Za-z0-9_]+")
 
 
 def identity_files(snapshot: Snapshot, svid: X509Svid) -> dict[str, bytes]:
     """The files of one identity: its chain, its key, the bundle of its own trust domain alone, and every CRL."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     bundle = snapshot.bundles.get(svid.spiffe_id.trust_domain)
     if bundle is None:
         raise RequestError(f"there is no bundle of {svid.spiffe_id.trust_domain}")
-    crls = (x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM) for crl in snapshot.crls)
     return {
         SVID_FILE: svid.chain_pem(),
         KEY_FILE: svid.key_pem(),
         BUNDLE_FILE: bundle.pem(),
-        CRL_FILE: b"".join(crls),
+        CRL_FILE: crl_pem(snapshot),
     }
+
+
+def crl_pem(snapshot: Snapshot) -> bytes:
+    """Every CRL that was given. Raises `RequestError` if one of them is none."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        return b"".join(x509.load_der_x509_crl(crl).public_bytes(Encoding.PEM) for crl in snapshot.crls)
+    except ValueError as e:
+        raise RequestError("a CRL that was given cannot be read") from e
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretAccess:
+    """Who may read the files that hold a key; -1: as the writer's own files are."""
+
+    mode: int = 0o600
+    uid: int = -1
+    gid: int = -1
+
+    def __post_init__(self) -> None:
+        if self.mode & ~0o660 or not self.mode & 0o400:
+            raise RequestError(f"mode of a key's file must let its owner read, and no others: {self.mode:o}")
 
 
 class FileSet:
     """Files in a directory that are replaced together. The directory is made, closed to others, if it is not there."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, secrets: SecretAccess | None = None) -> None:
         self.directory = directory
+        self._access = secrets or SecretAccess()
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Replace all files in one step. Whatever fails leaves the files as they were. Raises `OSError`.
 
-        A key is readable by its owner alone; the rest by whoever can enter the directory.
+        A key is readable as `SecretAccess` says, by its owner alone unless told otherwise; the rest by whoever can
+        enter the directory. A directory that is made here can be entered by others if a key is for one of them.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_shared = self._access.uid != -1 or self._access.gid != -1
+        self.directory.mkdir(mode=0o711 if is_shared else 0o700, parents=True, exist_ok=True)
         with self._locked() as at:
             generation = Path(tempfile.mkdtemp(prefix="..gen-", dir=self.directory))
             try:
                 for name, content in files.items():
-                    _write_file(generation / name, content, 0o600 if name == KEY_FILE else 0o644)
+                    _write_file(generation / name, content, self._access if name in _SECRETS else None)
                 os.chmod(generation, os.fstat(at).st_mode & 0o755)
                 _sync_directory(generation)
                 previous = self._current()
@@ -127,11 +164,16 @@ class FileSet:
             os.close(at)
 
 
-def _write_file(path: Path, content: bytes, mode: int) -> None:
+def _write_file(path: Path, content: bytes, access: SecretAccess | None) -> None:
+    """`access` None: everybody may read it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-        os.fchmod(descriptor, mode)  # whatever the umask is
+        if access is None:
+            os.fchmod(descriptor, 0o644)  # whatever the umask is
+        else:
+            os.fchown(descriptor, access.uid, access.gid)
+            os.fchmod(descriptor, access.mode)
         file.flush()
         os.fsync(descriptor)
 
