@@ -345,6 +345,8 @@ class _Daemon:
 
     def _apply_domain(self, update: FeedUpdate, content: DomainUpdate) -> RevocationSet:
         revocations = self.held.snapshot().revocations
+        if revocations.log_id not in (b"", update.log_id):
+            log.warning("the CA's database is another one, what was revoked stays log_id=%s", update.log_id.hex())
         if content.snapshot:
             revocations.apply_snapshot(update.log_id, content.revocation_seq, content.revocations)
         else:

@@ -270,6 +270,8 @@ class _Follower:
             shown = self._reader.read(message)
             if shown is None:
                 return
+            if revocations.log_id not in (b"", shown.log_id, *(log.log_id for log in revocations.logs())):
+                log.warning("the CA's database is another one, what was revoked stays log_id=%s", shown.log_id.hex())
             try:
                 revocations.apply_log(shown)
             except RevocationGap as e:

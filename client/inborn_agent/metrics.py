@@ -23,6 +23,7 @@ _HELP = {
     "inborn_agent_svids_refused_total": "SVIDs that the CA refused, by the error's kind",
     "inborn_agent_issue_requests_failed_total": "requests to the CA that came to nothing, by the error's kind",
     "inborn_agent_calls_denied_total": "callers that were given nothing, by the reason",
+    "inborn_agent_alarms_total": "what was shown to the agent that no honest CA shows, by kind",
     "inborn_agent_feed_errors_total": "messages and streams of the CA that were given up, by the error's kind",
     "inborn_agent_renewals_total": "renewals of the agent's own certificate, by result",
 }

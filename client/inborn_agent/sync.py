@@ -2,7 +2,7 @@
 
 A stream that breaks, falls silent (no heartbeat in time) or shows a gap is opened again, from what has been applied;
 where that does not help, from nothing, which brings snapshots. What does not verify is dropped together with the
-stream that it came on, and nothing of it is applied.
+stream that it came on, and nothing of it is applied; it is an alarm, and so is another log.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from inborn.log import get_logger
 from inborn.revocation import RevocationGap
 from inborn.rotation import retry_delay
 from inborn.spiffeid import SpiffeId
+from inborn_agent.alarms import Alarms
 from inborn_agent.attendance import Attendance
 from inborn_agent.enrol import OwnIdentity
 from inborn_agent.feed_values import domain_change, node_change
@@ -102,6 +103,7 @@ class Sync:
         self._acknowledged = acknowledged
         self._metrics = metrics
         self._spread = spread
+        self.alarms = Alarms()
         self._verifier: FeedVerifier | None = None
         self._silence = _FIRST_SILENCE
         self.is_connected = False
@@ -141,7 +143,11 @@ class Sync:
         try:
             while True:
                 message = await self._next(stream)
-                await self._receive(verifier, message)
+                try:
+                    await self._receive(verifier, message)
+                except InbornError as error:
+                    self._alarm(error.kind, error.message)
+                    raise
                 if not self.is_connected:
                     self.is_connected = True
                     _log.event("feed.connected", ca=client.address)
@@ -193,14 +199,26 @@ class Sync:
 
     def _apply_domain(self, update: FeedUpdate, content: DomainUpdate) -> None:
         cache = self._live.cache
-        before = cache.revocations.seq
+        before, log_before = cache.revocations.seq, cache.revocations.log_id
         self._live.apply_domain(domain_change(update, content))
+        if log_before not in (b"", update.log_id):
+            former = sum(len(log) for log in cache.revocations.logs() if log.log_id != update.log_id)
+            self._alarm(
+                "LogChanged",
+                f"the CA has another database, log {update.log_id.hex()} after {log_before.hex()}: it was restored or "
+                f"replaced; {former} revocations that it may not know hold",
+            )
         now = self._live.now()
         self._attendance.published(cache.revocations.log_id, cache.revocations.seq, now)
         self._own.trust(cache.bundle, cache.revocations.log_id)
         self._acknowledged.set()
         if cache.revocations.seq != before:
             _log.event("revocations.applied", revocation_seq=cache.revocations.seq, rules=len(cache.revocations))
+
+    def _alarm(self, kind: str, message: str) -> None:
+        self.alarms.sound(kind, message, self._live.now())
+        self._metrics.count("inborn_agent_alarms_total", kind=kind)
+        _log.warning("feed.alarm", kind=kind, reason=message)
 
     def _apply_node(self, update: FeedUpdate, content: NodeUpdate) -> None:
         change, problems = node_change(update, content, self._live.cache.trust_domain)

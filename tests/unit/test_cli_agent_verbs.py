@@ -159,9 +159,12 @@ def test_status_joins_ca_and_agent(agent: FakeAgent, fake_ca: FakeCa, inborn: Co
         ({"connected": False, "last_heard_ms": 90_000}, "the agent has no stream from the CA; last heard 1m30s ago"),
         ({"last_heard_ms": 120_000}, "the agent has heard nothing from the CA for 2m"),
         ({"svid_expires_ms": 1_700_000_000_000}, "the agent's own certificate expired at 2023-11-14T22:13:20Z"),
+        ({"alarms": ["2026-11-20T12:00:00Z FeedGap: x"]}, "alarm of the agent: 2026-11-20T12:00:00Z FeedGap: x"),
     ],
 )
-def test_ill_agent_makes_status_fail(change: dict[str, int], problem: str, agent: FakeAgent, inborn: Command) -> None:
+def test_ill_agent_makes_status_fail(
+    change: dict[str, object], problem: str, agent: FakeAgent, inborn: Command
+) -> None:
     agent.status.MergeFrom(agent_pb2.AgentStatus(**change))  # type: ignore[arg-type]
     agent.status.connected = bool(change.get("connected", True))
     ran = inborn("status")

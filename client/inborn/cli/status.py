@@ -120,6 +120,8 @@ def _ask_agent(report: _Report, socket: Path, now: dt.datetime) -> None:
         report.hints.append(error.hint)
         return
     report.agent = agent
+    for alarm in agent.alarms:
+        report.problems.append(f"alarm of the agent: {alarm}")
     heard = dt.timedelta(milliseconds=agent.last_heard_ms)
     if not agent.connected:
         report.problems.append(f"the agent has no stream from the CA; last heard {format_duration(heard)} ago")
