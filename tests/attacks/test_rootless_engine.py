@@ -1,4 +1,4 @@
-"""An ordinary user's container engine that lies: its word is that user's, and counts for that user's processes alone."""
+"""An ordinary user's container engine that lies: its word is that user's, and counts for his processes alone."""
 
 from __future__ import annotations
 
