@@ -101,6 +101,32 @@ async def test_revoked_identity_comes_back_when_it_is_unblocked_and_its_old_cert
         assert source.svid.facts.key_hash != old.facts.key_hash
 
 
+async def test_suspected_key_is_replaced_at_once_and_the_service_goes_on(machine: Machine) -> None:
+    """`revoke --reissue`: what exists is dead, whoever is attested still gets a new certificate for a new key."""
+    for path in ("/server", "/client"):
+        machine.entry(path)
+    with machine.source() as source:
+        wait_for_paths(source, "/server", "/client")
+        sides = Only(source, "/server"), Only(source, "/client")
+        async with echo(*sides, server_path="/server", client_path="/client") as served:
+            await served.request()
+            old = sides[0].svid.facts
+            await asyncio.to_thread(machine.revoke, "/server", reissue=True)
+            await asyncio.to_thread(
+                wait_for_snapshot,
+                sides[0],
+                lambda s: (
+                    bool(s.svids) and s.svids[0].facts.serial != old.serial and s.revocations.find(old) is not None
+                ),
+                "another certificate, and the old one dead",
+            )
+            new = sides[0].svid.facts
+            assert new.key_hash != old.key_hash
+            revocations = source.snapshot().revocations
+            assert revocations.find(new) is None
+            await served.request()
+
+
 async def test_peer_whose_certificate_has_expired_is_refused_on_the_open_connection(machine: Machine) -> None:
     machine.entry("/server")
     entry = machine.entry("/client", ttl_seconds=3)
