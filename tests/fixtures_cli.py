@@ -39,6 +39,7 @@ BLOCKED = (
     f"node:{AGENT}",
     "selector:docker:label:app:a b",
 )
+RULE_ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 TOKEN_ID = "5d41402abc4b2a76b9719d911017c592"
 
 
@@ -155,6 +156,21 @@ class FakeCa:
 
     def DeleteEntry(self, request: pb.EntryRequest) -> pb.EntryResponse:
         return self.GetEntry(request)
+
+    def CreateRule(self, request: pb.CreateRuleRequest) -> pb.Rule:
+        made = rule()
+        del made.demands[:]
+        made.demands.extend(request.demands)
+        made.id_prefix, made.note = request.id_prefix, request.note
+        return made
+
+    def ListRules(self, request: pb.ListRulesRequest) -> pb.ListRulesResponse:
+        return pb.ListRulesResponse(rules=[rule()])
+
+    def DeleteRule(self, request: pb.DeleteRuleRequest) -> pb.Rule:
+        if request.id != RULE_ID:
+            raise NotFoundError(f"no rule has id {request.id!a}", hint="inborn rule list shows them")
+        return rule()
 
     def ListCertificates(self, request: pb.ListCertificatesRequest) -> pb.ListCertificatesResponse:
         known = [certificate(number) for number in range(1, 6)]
@@ -318,6 +334,18 @@ def web_entry() -> pb.Entry:
         revision=4,
         created_at=stamp(),
         updated_at=stamp(),
+    )
+
+
+def rule() -> pb.Rule:
+    return pb.Rule(
+        id=RULE_ID,
+        id_prefix="spiffe://example.org/web",
+        demands=["posture:cap_eff_lacks:CAP_SYS_ADMIN", "posture:seccomp:filter|posture:seccomp:strict", "unix:gid:7"],
+        note="locked in\x1b[2J",
+        created_at=stamp(),
+        created_by="uid:0",
+        entries=1,
     )
 
 

@@ -124,9 +124,7 @@ class Agent:
         saver = Saver(live, state)
         sync = Sync(live, own, saver, attendance, acknowledged, self._metrics)
         issuer = Issuer(live, self._ask(own), self._metrics, on_refused=own.refused)
-        losses = Losses(live, own.client)
-        parts = [own.run, sync.run, saver.run, issuer.run, losses.run]
-        await self._serve(live, own, sync, losses, attendance, acknowledged, parts)
+        await self._serve(live, own, sync, attendance, acknowledged, [own.run, sync.run, saver.run, issuer.run])
         if cache.is_synced:
             await asyncio.to_thread(state.save_domain, state.domain_bytes(cache))
             await asyncio.to_thread(state.save_node, state.node_bytes(cache))
@@ -136,13 +134,13 @@ class Agent:
         live: LiveCache,
         own: OwnIdentity,
         sync: Sync,
-        losses: Losses,
         attendance: Attendance,
         acknowledged: asyncio.Event,
         parts: list[Any],
     ) -> None:
         settings = self._settings
         attestor = WorkloadAttestor(engines=settings.engines(), proc=settings.proc)
+        losses = Losses(live, own.client, attestor.attest)
         inner = self._inner_directory()
         workload_server, admin_server = (
             grpc.aio.server(options=_SERVER_OPTIONS),
@@ -181,7 +179,7 @@ class Agent:
                 await server.start()
                 await relay.start()
                 started.append(relay)
-            tasks = [asyncio.create_task(part()) for part in (*parts, live.run)]
+            tasks = [asyncio.create_task(part()) for part in (*parts, live.run, losses.run)]
             tasks.append(asyncio.create_task(self._say_ready(live)))
             try:
                 await self._until_over(tasks)

@@ -107,16 +107,17 @@ class Cache:
         )
 
     def restless(self) -> set[int]:
-        """Subscribers whose facts are worth another look without an occasion.
-
-        Those that hold what is to be revoked when they no longer qualify, and those that miss by a rule alone: a
-        process locks itself in after it was started.
-        """
+        """Subscribers that miss an entry by a rule alone: a process locks itself in after it was started."""
         return {
             subscriber
             for subscriber, (selectors, _) in self._subscribers.items()
-            if any(e.revoke_when_lost or e.unmet(selectors) for e in self.entries.meant_for(selectors))
+            if any(entry.unmet(selectors) for entry in self.entries.meant_for(selectors))
         }
+
+    def subscribers_of(self, entry_id: str) -> set[int]:
+        """Who is given the entry's SVID."""
+        slot = self._slots.get(entry_id)
+        return set() if slot is None else set(slot.subscribers)
 
     # Who wants something.
 

@@ -76,6 +76,8 @@ class LiveCache:
         """Set with each change of the entries, for whoever waits for the first one."""
         self.knows_entries = False
         """Whether the CA has said since the start which entries there are: what was kept may lack the newest ones."""
+        self.look_again = asyncio.Event()
+        """Set now and then: whoever watches processes beside the subscriptions looks at them again, and clears it."""
         self.is_stopping = False
         self.is_suspended: Callable[[], bool] = lambda: False
         """Whether the agent's own certificate is revoked: it hears of nothing any more, and gives nothing out."""
@@ -155,12 +157,17 @@ class LiveCache:
         if self._restless_at is None or monotonic - self._restless_at >= _LOOK_AGAIN:
             self._restless_at = monotonic
             self._tell(self.cache.restless())
+            self.look_again.set()
         self._tell_followers()
         self._look()
 
     def forget(self, entry_id: str, serial: bytes, reason: str) -> None:
         """Hold this SVID no more: it is about to be revoked."""
         self._carry_out(self.cache.forget(entry_id, serial, reason, self.now()))
+
+    def doubt(self, entry_id: str) -> None:
+        """Somebody who has the entry's SVID may have lost it: all of them are attested again."""
+        self._tell(self.cache.subscribers_of(entry_id))
 
     def reconnected(self) -> None:
         """The CA is back."""

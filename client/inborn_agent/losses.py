@@ -1,15 +1,15 @@
 """What happens when a workload no longer qualifies: it is given nothing more, and, where the entry says so, what it had
 is revoked.
 
-A process that was given an SVID of such an entry is watched to its end, by a pidfd of our own, also after it has closed
-its connection. It is lost when it ends, when it has become another program, and when it is attested anew and lacks what
-the entry or a rule wants. What nobody else on this node holds is forgotten at once, key and all, and revoked as soon as
-the CA can be asked.
+A process that was given an SVID of such an entry is pinned by us as well, and watched to its end, also after it has
+closed its connection. It is lost when it ends; and when it has become another program or lacks what the entry or a rule
+wants, which is seen whenever it is attested, and now and then without an occasion. What nobody else on this node holds
+is forgotten at once, key and all, and revoked as soon as the CA can be asked.
 
-What this does not do. A fact that cannot be read now, though it could be when the SVID was given, ends the giving and
-revokes nothing: an engine that is restarted must not take every container's identity along. Who holds what is known in
-memory alone: what ends while the agent is down is not noticed, and what could not be revoked before the agent ends
-lives to its end.
+What this does not do. exec() of the very same file is not seen, as little as another script in the same interpreter. A
+fact that cannot be read now, though it could be when the SVID was given, ends the giving and revokes nothing: an engine
+that is restarted must not take every container's identity along. Who holds what is known in memory alone: what ends
+while the agent is down is not noticed, and what could not be revoked before the agent ends lives to its end.
 """
 
 from __future__ import annotations
@@ -22,25 +22,30 @@ import random
 import select
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from inborn.enrollment import AuthorityClient
 from inborn.errors import DeniedError, InbornError, RequestError, UnauthenticatedError
 from inborn.log import get_logger
-from inborn.peer import IdentityChanged, PinnedProcess, ProcessGone
+from inborn.peer import IdentityChanged, PinnedProcess
 from inborn.rotation import retry_delay
 from inborn.selector import Selector
 from inborn_agent.callers import Caller, attested_selectors
+from inborn_agent.executable import ExecutableId
 from inborn_agent.holders import Holders, Orphan
 from inborn_agent.live import LiveCache
 from inborn_agent.slots import Held
+from inborn_agent.workload_attestors import Evidence
 
 __all__ = ["Losses"]
 
 _log = get_logger("agent.losses")
 
-MAX_WATCHED = 2048
-"""Processes, each with a descriptor: as many as a relay takes connections."""
+MAX_WATCHED = 1024
+"""Processes, each with three descriptors: more than the daemons of any one machine."""
+
+_PATIENCE = 10.0  # seconds to attest one: as long as a connection has
 
 MAX_BATCH = 500
 """Serials in one request: what the CA takes."""
@@ -59,24 +64,27 @@ class _Revocation:
 @dataclass(slots=True)
 class _Watched:
     number: int
-    pid: int
+    process: PinnedProcess
     pidfd: int
-    hints: frozenset[str]
-    """What could not be read of the process when it was last given something."""
+    executable: ExecutableId | None = None
+    hints: frozenset[str] = frozenset()
+    """What it ran, and what could not be read of it, when it was last given something."""
 
 
 class Losses:
-    """Belongs to one event loop. `client` gives the CA's client, once there is one."""
+    """Belongs to one event loop. `client` gives the CA's client, once there is one; `attest` reads facts."""
 
     def __init__(
         self,
         live: LiveCache,
         client: Callable[[], Awaitable[AuthorityClient]],
+        attest: Callable[[PinnedProcess], Awaitable[Evidence]],
         *,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._live = live
         self._client = client
+        self._attest = attest
         self._spread = spread
         self._holders = Holders()
         self._watched: dict[int, _Watched] = {}
@@ -93,11 +101,11 @@ class Losses:
         try:
             selectors = await attested_selectors(caller)
         except IdentityChanged:
-            watched = self._find(caller.process)
-            if watched is not None:
-                self._lose(watched, None, _PRIVILEGE_WITHDRAWN, "the process became another program or user")
+            if (watched := self._find(caller.process)) is not None:
+                await self._look_again(watched)
             raise
-        self._look(caller, selectors)
+        if (watched := self._find(caller.process)) is not None:
+            self._look(watched, caller.evidence)
         return selectors
 
     def gave(self, caller: Caller, held: Iterable[Held]) -> None:
@@ -108,27 +116,36 @@ class Losses:
         watched = self._watch(caller)
         if watched is None:
             return
-        watched.hints = frozenset(caller.evidence.hints)
+        watched.executable, watched.hints = caller.evidence.executable, frozenset(caller.evidence.hints)
         for h in kept:
             self._holders.gave(watched.number, h.entry.id, h.svid.facts.serial, h.svid.facts.not_after)
 
     async def run(self) -> None:
-        """Revoke what is to be revoked, until cancelled."""
-        failures = 0
+        """Look again now and then, and revoke what is to be revoked, until cancelled."""
         try:
-            while True:
-                await self._queued.wait()
-                batch = self._take_batch()
-                if not batch:
-                    self._queued.clear()
-                    continue
-                failures = 0 if await self._revoke(batch) else failures + 1
-                if failures:
-                    pause = retry_delay(failures, remaining=dt.timedelta(0), spread=self._spread())
-                    await asyncio.sleep(pause.total_seconds())
+            await asyncio.gather(self._run_looking(), self._run_revoking())
         finally:
             for watched in list(self._watched.values()):
                 self._unwatch(watched)
+
+    async def _run_looking(self) -> None:
+        while True:
+            await self._live.look_again.wait()
+            self._live.look_again.clear()
+            await asyncio.gather(*(self._look_again(watched) for watched in list(self._watched.values())))
+
+    async def _run_revoking(self) -> None:
+        failures = 0
+        while True:
+            await self._queued.wait()
+            batch = self._take_batch()
+            if not batch:
+                self._queued.clear()
+                continue
+            failures = 0 if await self._revoke(batch) else failures + 1
+            if failures:
+                pause = retry_delay(failures, remaining=dt.timedelta(0), spread=self._spread())
+                await asyncio.sleep(pause.total_seconds())
 
     # Who is watched.
 
@@ -148,20 +165,21 @@ class Losses:
             _log.warning("holder.not_watched", pid=process.pid, reason=f"{MAX_WATCHED} are watched already")
             return None
         try:
-            pidfd = process.duplicate_pidfd()
-        except (ProcessGone, OSError) as error:
+            pinned, pidfd = _pin_again(process)
+        except (InbornError, OSError) as error:
             _log.warning("holder.not_watched", pid=process.pid, reason=str(error))
             return None
-        watched = _Watched(next(self._numbers), process.pid, pidfd, frozenset())
+        watched = _Watched(number=next(self._numbers), process=pinned, pidfd=pidfd)
         self._watched[process.pid] = watched
         asyncio.get_running_loop().add_reader(pidfd, self._ended, watched)
         return watched
 
     def _unwatch(self, watched: _Watched) -> None:
-        if self._watched.get(watched.pid) is watched:
-            del self._watched[watched.pid]
+        if self._watched.get(watched.process.pid) is watched:
+            del self._watched[watched.process.pid]
             asyncio.get_running_loop().remove_reader(watched.pidfd)
             os.close(watched.pidfd)
+            watched.process.close()
 
     # Who is lost.
 
@@ -169,19 +187,35 @@ class Losses:
         self._lose(watched, None, _CESSATION_OF_OPERATION, "the process ended")
         self._unwatch(watched)
 
-    def _look(self, caller: Caller, selectors: frozenset[Selector]) -> None:
-        """Whether the caller still qualifies for all that it holds."""
-        watched = self._find(caller.process)
-        if watched is None:
+    def _changed(self, watched: _Watched) -> None:
+        self._lose(watched, None, _PRIVILEGE_WITHDRAWN, "the process became another program or user")
+        self._unwatch(watched)
+
+    async def _look_again(self, watched: _Watched) -> None:
+        """Attest it without an occasion; what keeps us from it says nothing about the process."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                evidence = await self._attest(watched.process)
+        except IdentityChanged:
+            self._changed(watched)
+        except (InbornError, TimeoutError) as error:
+            _log.warning("holder.unsure", pid=watched.process.pid, reason=str(error))
+        else:
+            self._look(watched, evidence)
+
+    def _look(self, watched: _Watched, evidence: Evidence) -> None:
+        """Whether the process still qualifies for all that it holds."""
+        if _is_other_file(evidence.executable, watched.executable):
+            self._changed(watched)
             return
         self._holders.expire(self._live.now())
         for entry_id in self._holders.entries_of(watched.number):
             entry = self._live.cache.entries.get(entry_id)
-            if entry is None or entry.is_matched_by(selectors):
+            if entry is None or entry.is_matched_by(evidence.selectors):
                 continue
-            lacks = [str(fact) for fact in (*entry.missing(selectors), *entry.unmet(selectors))]
-            if set(caller.evidence.hints) - watched.hints:
-                _log.warning("holder.unsure", pid=watched.pid, spiffe_id=entry.spiffe_id, lacks=" ".join(lacks))
+            lacks = [str(fact) for fact in (*entry.missing(evidence.selectors), *entry.unmet(evidence.selectors))]
+            if set(evidence.hints) - watched.hints:
+                _log.warning("holder.unsure", pid=watched.process.pid, reason=f"cannot be read: {' '.join(lacks)}")
                 continue
             self._lose(watched, entry_id, _PRIVILEGE_WITHDRAWN, f"the process no longer shows {lacks[0]}")
         if watched.number not in self._holders:
@@ -189,11 +223,15 @@ class Losses:
 
     def _lose(self, watched: _Watched, entry_id: str | None, reason: int, note: str) -> None:
         now = self._live.now()
+        for doubtful in self._holders.entries_of(watched.number) if entry_id is None else (entry_id,):
+            self._live.doubt(doubtful)  # others may go on with it; this one is told so
         for orphan in self._holders.lost(watched.number, entry_id):
             entry = self._live.cache.entries.get(orphan.entry_id)
             if entry is None or not entry.revoke_when_lost or orphan.not_after <= now:
                 continue  # a deleted entry's certificates live to their end, and an admin may have thought better of it
-            _log.event("svid.lost", spiffe_id=entry.spiffe_id, serial=orphan.serial.hex(), pid=watched.pid, reason=note)
+            _log.event(
+                "svid.lost", spiffe_id=entry.spiffe_id, serial=orphan.serial.hex(), pid=watched.process.pid, reason=note
+            )
             self._live.forget(orphan.entry_id, orphan.serial, note)
             self._enqueue(orphan, reason, note)
 
@@ -240,6 +278,32 @@ class Losses:
         self._queue.extend(batch)
         self._queued.set()
         return False
+
+
+def _pin_again(process: PinnedProcess) -> tuple[PinnedProcess, int]:
+    """The same process under descriptors of our own, and one to wait for its end. Raises `InbornError`, `OSError`."""
+    with ExitStack() as opened:
+        descriptors = []
+        for make in (process.duplicate_pidfd, lambda: process.open("."), process.duplicate_pidfd):
+            descriptors.append(make())
+            opened.callback(os.close, descriptors[-1])
+        pinned = PinnedProcess(
+            pid=process.pid,
+            peer_pid=process.peer_pid,
+            uid=process.uid,
+            gid=process.gid,
+            pidfd=descriptors[0],
+            dirfd=descriptors[1],
+            proc=process.proc,
+            mode=process.mode,
+        )
+        opened.pop_all()
+        return pinned, descriptors[2]
+
+
+def _is_other_file(now: ExecutableId | None, before: ExecutableId | None) -> bool:
+    """Not whether it was changed: the file of a running program is, when a package is upgraded."""
+    return now is not None and before is not None and (now.device, now.inode) != (before.device, before.inode)
 
 
 def _is_alive(pidfd: int) -> bool:

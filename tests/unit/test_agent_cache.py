@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from pathlib import Path
 
 import pytest
 
+from inborn.demand import parse_demand
 from inborn.revocation import RevocationGap, RevocationRule, RuleKind
 from inborn.selector import Selector, parse_selector
 from inborn.spiffeid import TrustDomain, parse_spiffe_id
@@ -16,6 +18,7 @@ from inborn_agent.cache import Cache
 from inborn_agent.changes import Authority, AuthorityState, DomainChange, NodeChange
 from inborn_agent.entry import AgentEntry
 from inborn_agent.slots import Effects, View, Want
+from inborn_agent.state import State
 from tests.certificates import NOW, Credential, make_bundle, make_issuing, make_leaf, make_root
 
 TD = TrustDomain("example.org")
@@ -477,3 +480,90 @@ def test_a_batch_has_a_limit_and_the_rest_is_the_next_one() -> None:
     cache.subscribe(1, UID, NOW)
     sizes = [len(cache.take_due(NOW, limit=3)) for _ in range(4)]
     assert sizes == [3, 3, 1, 0]
+
+
+SECCOMP = (parse_demand("seccomp"),)
+LOCKED_IN = UID | {parse_selector("posture:seccomp:filter")}
+
+
+def test_who_does_not_meet_a_demand_has_no_entry_and_is_told_the_fact() -> None:
+    cache = synced(entry(demands=SECCOMP))
+    cache.subscribe(1, UID, NOW)
+    view = cache.view(1, NOW)
+    assert (view.entries, view.is_settled) == (0, True)
+    assert [refusal.unmet for refusal in view.refused] == list(SECCOMP)
+    assert cache.take_due(NOW, limit=10) == []
+    assert cache.restless() == {1}
+    cache.subscribe(1, LOCKED_IN, NOW)
+    assert cache.view(1, NOW).entries == 1
+    assert cache.restless() == set()
+
+
+def test_a_new_rule_takes_the_identity_from_whom_it_refuses_and_issues_nothing_anew() -> None:
+    cache = synced(entry())
+    with_svid(cache, 1)
+    cache.subscribe(2, LOCKED_IN, NOW)
+    effects = cache.apply_node(node(entry(demands=SECCOMP), snapshot=True, revision=2), NOW)
+    assert effects.notify == {1, 2}, "whoever is meant is looked at anew"
+    assert cache.view(1, NOW).held == ()
+    assert ids(cache.view(2, NOW)) == ["spiffe://example.org/web"]
+    assert cache.take_due(NOW, limit=10) == []
+    assert cache.apply_node(node(entry(), snapshot=True, revision=3), NOW).notify == {1, 2}
+    assert ids(cache.view(1, NOW)) == ["spiffe://example.org/web"]
+
+
+def test_a_rule_that_goes_makes_the_cache_ask_again_for_what_the_ca_denied() -> None:
+    cache = synced(entry(demands=SECCOMP))
+    cache.subscribe(1, LOCKED_IN, NOW)
+    cache.refused(ask(cache), "a rule", NOW, is_denial=True)
+    cache.apply_node(node(entry(), snapshot=True, revision=2), NOW)
+    assert ask(cache).entry.demands == ()
+
+
+def test_a_denial_of_what_one_process_showed_is_not_held_against_another() -> None:
+    cache = synced(entry())
+    cache.subscribe(1, UID, NOW)
+    cache.refused(ask(cache), "selector blocked", NOW, is_denial=True)
+    cache.subscribe(2, UID_AND_PATH, NOW)
+    assert not cache.view(2, NOW).is_settled
+    assert cache.take_due(NOW, limit=10) == [], "not in a tight loop either"
+    assert ask(cache, NOW + SECOND).selectors == UID_AND_PATH
+    cache.subscribe(2, LOCKED_IN, NOW)
+    assert cache.take_due(NOW + SECOND, limit=10) == [], "only a newcomer counts"
+
+
+def test_what_is_forgotten_is_shown_no_more_and_asked_for_anew_only_for_whoever_is_there() -> None:
+    cache = synced(entry())
+    held = with_svid(cache)
+    assert cache.forget(entry().id, b"another", "lost", NOW).dropped == ()
+    effects = cache.forget(entry().id, held.facts.serial, "lost", NOW)
+    assert [dropped.svid for dropped in effects.dropped] == [held]
+    assert effects.notify == {1}
+    assert cache.view(1, NOW).held == ()
+    cache.issued(ask(cache), svid(), NOW)
+    again = cache.svid_of(entry().id)
+    assert again is not None
+    cache.unsubscribe(1, NOW)
+    cache.forget(entry().id, again.facts.serial, "lost", NOW)
+    assert cache.take_due(NOW, limit=10) == []
+    assert cache.next_wakeup(NOW) is None
+
+
+def test_the_nearest_entry_is_the_one_that_misses_the_fewest_facts_and_demands() -> None:
+    far = entry("/far", UID | {parse_selector("unix:gid:1"), parse_selector("unix:gid:2")})
+    near, refused = entry("/near", UID_AND_PATH), entry("/refused", demands=SECCOMP)
+    cache = synced(far, near, refused)
+    nearest = cache.entries.nearest(UID_AND_PATH, limit=3)
+    assert [e.spiffe_id.path for e in nearest] == ["/near", "/refused", "/far"]
+    assert refused.unmet(UID) == list(SECCOMP)
+
+
+def test_what_rules_demand_and_what_is_revoked_survive_a_restart(tmp_path: Path) -> None:
+    cache = synced(entry(demands=SECCOMP, revoke_when_lost=True))
+    state = State(tmp_path)
+    state.save_domain(state.domain_bytes(cache))
+    state.save_node(state.node_bytes(cache))
+    loaded = Cache(trust_domain=TD, spread=lambda: 0.5)
+    state.load(loaded, NOW)
+    assert list(loaded.entries) == list(cache.entries)
+    assert loaded.match(UID) == []

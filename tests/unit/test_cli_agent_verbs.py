@@ -29,7 +29,7 @@ from inborn.cli.output import as_document
 from inborn.errors import DeniedError, NotFoundError
 from inborn.rpc import service_handler
 from inborn_proto import admin_pb2, agent_pb2
-from tests.fixtures_cli import AGENT, ENTRY_ID, WEB, Command, FakeCa
+from tests.fixtures_cli import AGENT, ENTRY_ID, RULE_ID, WEB, Command, FakeCa
 
 
 class FakeAgent:
@@ -52,6 +52,7 @@ class FakeAgent:
             ca_address="ca.example.org:8444",
         )
         self.headers: list[tuple[str, object]] = []
+        self.refused = agent_pb2.WhyResponse().entries
 
     def Why(self, request: agent_pb2.WhyRequest, context: grpc.ServicerContext) -> agent_pb2.WhyResponse:
         self.headers = [(key, value) for key, value in context.invocation_metadata()]
@@ -65,6 +66,7 @@ class FakeAgent:
         told.hints.append("no permission to read the executable\x1b[2J")
         told.entries.add(entry_id=ENTRY_ID, spiffe_id=WEB)
         told.entries.add(entry_id="e2", spiffe_id=f"{WEB}2", missing=["unix:uid:0", "unix:path:/opt/x"])
+        told.entries.extend(self.refused)
         return told
 
     def GetStatus(self, request: agent_pb2.AgentStatusRequest, context: object) -> agent_pb2.AgentStatus:
@@ -90,7 +92,7 @@ def agent(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgen
 def test_why_shows_ones_own_selectors(agent: FakeAgent, inborn: Command) -> None:
     ran = inborn("why")
     assert ran.status == 0
-    assert ran.out == "process 4711, pinned by SO_PEERPIDFD\n  has unix:uid:1000\n"
+    assert ran.out == "process 4711, pinned by SO_PEERPIDFD\n  has unix:uid:1000  (kernel)\n"
     assert "sudo inborn why --pid" in ran.err
     assert ("workload.spiffe.io", "true") in agent.headers
 
@@ -107,7 +109,7 @@ def test_why_of_a_process_names_what_is_missing(agent: FakeAgent, inborn: Comman
     ran = inborn("why --pid 4711")
     assert ran.out.splitlines() == [
         "process 4711, pinned by SO_PEERPIDFD",
-        "  has unix:uid:1000",
+        "  has unix:uid:1000  (kernel)",
         "  unknown: no permission to read the executable?[2J",
         f"entry {ENTRY_ID} matches: {WEB}",
         f"entry e2 misses unix:uid:0 unix:path:/opt/x: {WEB}2",
@@ -116,6 +118,59 @@ def test_why_of_a_process_names_what_is_missing(agent: FakeAgent, inborn: Comman
         "unix:uid:0",
         "unix:path:/opt/x",
     ]
+
+
+def test_why_tells_whose_word_each_selector_is(agent: FakeAgent, inborn: Command) -> None:
+    words = {
+        "docker:image_config_digest:sha256:00": "runtime",
+        "docker:label:app:web": "starter",
+        "posture:rootfs:ro": "kernel",
+    }
+    agent.why.selectors[:] = sorted(words)
+    assert json.loads(inborn("why --json").out)["trust"] == words
+    assert inborn("why").out.splitlines()[1:] == [
+        f"  has {selector}  ({words[selector]})" for selector in sorted(words)
+    ]
+
+
+def test_why_names_the_rule_that_refuses_where_the_ca_is_here(
+    agent: FakeAgent, fake_ca: FakeCa, inborn: Command
+) -> None:
+    seccomp = "posture:seccomp:filter|posture:seccomp:strict"
+    agent.refused.add(entry_id="e3", spiffe_id=f"{WEB}/3", missing=["unix:gid:1"], unmet=[seccomp])
+    agent.refused.add(entry_id="e4", spiffe_id="spiffe://example.org/other", unmet=[seccomp])
+    ran = inborn("why --pid 4711")
+    assert ran.out.splitlines()[-3:] == [
+        f"entry e3 misses unix:gid:1, is refused by a rule that demands {seccomp}: {WEB}/3",
+        f"  refused by rule {RULE_ID} for {WEB}: locked in?[2J",
+        f"entry e4 is refused by a rule that demands {seccomp}: spiffe://example.org/other",
+    ]
+    entries = json.loads(inborn("why --pid 4711 --json").out)["entries"]
+    assert [entry["rules"] for entry in entries] == [[], [], [RULE_ID], []]
+
+
+def test_why_does_without_the_ca(agent: FakeAgent, inborn: Command) -> None:
+    agent.refused.add(entry_id="e4", spiffe_id=WEB, unmet=["posture:rootfs:ro"])
+    ran = inborn("why --pid 4711")
+    assert ran.status == 0
+    assert ran.out.splitlines()[-1] == f"entry e4 is refused by a rule that demands posture:rootfs:ro: {WEB}"
+
+
+def test_doctor_names_the_entries_that_rest_on_too_little(agent: FakeAgent, fake_ca: FakeCa, inborn: Command) -> None:
+    weak = admin_pb2.Entry(id="weak", spiffe_id=f"{WEB}/weak", node="any", selectors=["unix:path:/bin/sh"])
+    fake_ca.entries["weak"] = weak
+    found = [f for f in json.loads(inborn("doctor --json").out) if f["name"] in ("entries", "entry")]
+    assert [f["verdict"] for f in found] == ["warning", "warning"]
+    assert found[0]["found"] == "1 of 2 should be looked at"
+    assert "tells programs apart" in found[1]["found"]
+    assert "any node" in found[1]["found"]
+    assert found[1]["hint"] == "inborn entry show weak"
+    del fake_ca.entries["weak"]
+    assert "none of them rests on too little" in inborn("doctor").out
+
+
+def test_doctor_is_silent_about_entries_where_no_ca_answers(agent: FakeAgent, inborn: Command) -> None:
+    assert not [f for f in json.loads(inborn("doctor --json").out) if f["name"] in ("entries", "entry")]
 
 
 def test_error_of_the_agent_is_shown(agent: FakeAgent, inborn: Command) -> None:

@@ -21,7 +21,7 @@ __all__ = ["doctor"]
 
 @click.command(
     help="Check this host: how processes are told apart, where keys lie, the clock, the agent; where a CA answers, "
-    "also which entries rest on too little. Each finding says what it cannot stop. Exits 1 if one of them has failed.\n\n"
+    "also which entries rest on too little. Each finding says what it cannot stop. Exits 1 if one has failed.\n\n"
     + example("inborn doctor --json")
 )
 @json_option
