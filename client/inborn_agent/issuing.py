@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,20 +18,27 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn.errors import DeniedError, ExhaustedError, InbornError, InternalError, UnavailableError
 from inborn.log import get_logger
+from inborn.selector import Selector, TrustClass, trust_class
 from inborn.svid import InvalidSvid, X509Svid, parse_chain
 from inborn.verify import verify_chain
 from inborn.wire import error_from_message
+from inborn_agent.entry import AgentEntry
 from inborn_agent.live import LiveCache
 from inborn_agent.metrics import Metrics
 from inborn_agent.slots import Want
 from inborn_proto import ca_pb2
 
-__all__ = ["MAX_BATCH", "Issuer", "make_csr"]
+__all__ = ["MAX_BATCH", "MAX_REPORTED", "Issuer", "make_csr", "reported"]
 
 _log = get_logger("agent.issuing")
 
 MAX_BATCH = 500
 """Items of one request: what the CA takes. Their CSRs are 150 KiB."""
+
+MAX_REPORTED = 256
+"""Selectors of one item: what the CA takes. A container with hundreds of labels has more."""
+
+_STRENGTH = {strength: rank for rank, strength in enumerate(TrustClass)}
 
 # Up to so many keys are made in the event loop (0.1 ms each); more of them in a thread.
 _INLINE_KEYS = 4
@@ -70,7 +78,7 @@ class Issuer:
                 made = await asyncio.to_thread(lambda: [make_csr() for _ in wants])
             request = ca_pb2.IssueRequest(
                 items=[
-                    ca_pb2.IssueItem(entry_id=w.entry.id, csr=csr, selectors=sorted(str(s) for s in w.selectors))
+                    ca_pb2.IssueItem(entry_id=w.entry.id, csr=csr, selectors=reported(w.selectors, w.entry))
                     for w, (_, csr) in zip(wants, made, strict=True)
                 ]
             )
@@ -157,6 +165,19 @@ class Issuer:
         except DeniedError as error:
             raise InternalError(f"the CA issued what does not verify: {error.message}") from error
         return svid
+
+
+@lru_cache(maxsize=1024)
+def reported(selectors: frozenset[Selector], entry: AgentEntry) -> tuple[str, ...]:
+    """What the CA is told of a process, in order: all of it, or, of too much, what the entry wants and the strongest.
+
+    Workloads of one kind have the same forty facts, so that they are put in order once.
+    """
+    if len(selectors) > MAX_REPORTED:
+        wanted = entry.selectors.union(*(demand.any_of for demand in entry.demands))
+        ranked = sorted(selectors, key=lambda s: (s not in wanted, _STRENGTH[trust_class(s)], s))
+        selectors = frozenset(ranked[:MAX_REPORTED])
+    return tuple(sorted(map(str, selectors)))
 
 
 def make_csr() -> tuple[ec.EllipticCurvePrivateKey, bytes]:

@@ -82,13 +82,14 @@ class WorkloadApi:
         try:
             last: _M | None = None
             while True:
-                view = await self._settled(subscription, caller)
+                view, has_waited = await self._settled(subscription, caller)
                 message = build(self._live.cache, view, self._live.now())
                 if message != last:
-                    # Between the look at the caller and the answer of the CA it may have become somebody else.
-                    subscription.attested(await self._losses.attest(caller))
-                    if subscription.changed.is_set():
-                        continue
+                    if has_waited:
+                        # Between the look at the caller and the answer of the CA it may have become somebody else.
+                        subscription.attested(await self._losses.attest(caller))
+                        if subscription.changed.is_set():
+                            continue
                     if build is svid_response:
                         self._losses.gave(caller, view.held)
                     yield message
@@ -102,12 +103,13 @@ class WorkloadApi:
         finally:
             subscription.close()
 
-    async def _settled(self, subscription: Subscription, caller: Caller) -> View:
-        """The caller's view once the CA has answered for all of it, with at least one identity in it.
+    async def _settled(self, subscription: Subscription, caller: Caller) -> tuple[View, bool]:
+        """The caller's view once the CA has answered for all of it, with at least one identity in it; and whether any
+        time has passed meanwhile.
 
         Raises `NoIdentityIssued` or `UnavailableError`.
         """
-        view = subscription.view()
+        view, has_waited = subscription.view(), False
         try:
             async with asyncio.timeout(SETTLE_LIMIT.total_seconds()):
                 while True:
@@ -115,12 +117,13 @@ class WorkloadApi:
                     view = subscription.view()
                     if view.is_settled:
                         break
+                    has_waited = True
                     await subscription.changed.wait()
                     require_serving(self._live)
         except TimeoutError:
             pass
         if view.held:
-            return view
+            return view, has_waited
         if view.entries == 0 and not self._live.knows_entries:
             raise UnavailableError("the agent has not heard from the CA since it was started")
         if view.entries == 0 or view.denial:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from inborn.demand import parse_demand
 from inborn.errors import InbornError
 from inborn.feed import (
     DomainUpdate,
@@ -85,12 +86,20 @@ def test_snapshot_updates_and_heartbeats_are_believed_in_order(subscriber: Subsc
 def test_node_feed_has_a_revision_of_its_own(subscriber: Subscriber, maker: FeedMaker) -> None:
     subscriber.receive(maker.snapshot())
     entry = feed_pb2.Entry(
-        id="e1", spiffe_id="spiffe://example.org/web", selectors=["unix:uid:1"], ttl_seconds=60, revision=3
+        id="e1",
+        spiffe_id="spiffe://example.org/web",
+        selectors=["unix:uid:1"],
+        ttl_seconds=60,
+        revision=3,
+        demands=["posture:seccomp:filter|posture:seccomp:strict"],
+        revoke_when_lost=True,
     )
     content = feed_pb2.NodeUpdate(snapshot=True, entries=[entry], rotate_before_ms=1000)
     update = subscriber.receive(maker.message(maker.body(node=str(NODE), node_update=content, revision=7)))
     assert isinstance(update.content, NodeUpdate)
     assert update.content.entries[0].ttl == dt.timedelta(seconds=60)
+    assert update.content.entries[0].demands == (parse_demand("seccomp"),)
+    assert update.content.entries[0].revoke_when_lost
     assert update.content.rotate_before == dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC)
     assert subscriber.position == (maker.log_id, 1, 7)
 
@@ -280,6 +289,8 @@ def test_bad_message_is_refused_and_changes_nothing(subscriber: Subscriber, make
         feed_pb2.Entry(id="1", spiffe_id="https://example.org/a", selectors=["a:b"]),
         feed_pb2.Entry(id="1", spiffe_id="spiffe://example.org/a", selectors=["ab"]),
         feed_pb2.Entry(id="1", spiffe_id="spiffe://example.org/a", selectors=["a:b"], ttl_seconds=-1),
+        feed_pb2.Entry(id="1", spiffe_id="spiffe://example.org/a", selectors=["a:b"], demands=["a:b", "nothing"]),
+        feed_pb2.Entry(id="1", spiffe_id="spiffe://example.org/a", selectors=["a:b"], demands=["a:b|"]),
     ],
 )
 def test_bad_entry_is_refused(subscriber: Subscriber, maker: FeedMaker, entry: feed_pb2.Entry) -> None:
