@@ -16,7 +16,9 @@ import click
 from inborn.access import ACCESS
 from inborn.cli import VERBS
 from inborn.cli.program import _load
+from inborn.demand import WORDS
 from inborn.errors import InbornError
+from inborn.posture import LISTED
 from inborn.rpc_methods import rpc_methods
 from inborn.selector import parse_selector, trust_class
 
@@ -36,6 +38,8 @@ STATUS_NAMES = {
     16: "UNAUTHENTICATED",
 }
 
+NOBODY = "nobody; but every process may lock itself in"
+
 # Each selector that an attestor gives, with an example, what it says and who could forge it.
 SELECTORS = (
     ("unix:uid:1000", "effective user of the process", "nobody but root"),
@@ -50,6 +54,21 @@ SELECTORS = (
     ("docker:env:APP_ENV=prod", "a variable that the container was started with", "whoever may start containers"),
     ("docker:image_id:web:1", "the image's name, a tag that can be moved", "whoever may tag images"),
     ("docker:image_config_digest:sha256:DIGEST", "the image's digest, by the engine", "the engine alone"),
+    ("rootless:label:app:web", "any of the above, said by an engine that an ordinary user runs", "that user"),
+    ("systemd:id:web.service", "the unit that the system manager put it in", "root"),
+    ("systemd:fragment_path:/etc/systemd/system/web.service", "that unit's file", "root"),
+    ("posture:seccomp:filter", "system calls are filtered on all its threads; or `strict`, `off`", NOBODY),
+    ("posture:no_new_privs:true", "exec() gives no privileges; or `false`", NOBODY),
+    ("posture:cap_eff:none", "no capability, and none that it could take up", NOBODY),
+    ("posture:cap_eff:CAP_SYS_ADMIN", "has this capability, or could take it up", "nobody, and nobody wants to"),
+    ("posture:cap_eff_lacks:CAP_SYS_ADMIN", "has not, by the kernel's word", NOBODY),
+    ("posture:cap_bnd:none", "no capability can come by exec()", NOBODY),
+    ("posture:cap_bnd_lacks:CAP_SYS_ADMIN", "this one cannot", NOBODY),
+    ("posture:userns:mapped", "a user namespace in which nobody is the host's root; or `nested`, `host`", NOBODY),
+    ("posture:ns_pid:private", "not the host's (also net, ipc, mnt, uts, cgroup); or `host`", NOBODY),
+    ("posture:rootfs:ro", "its root is mounted read-only; or `rw`", NOBODY),
+    ("posture:runtime_socket:none", "no engine's socket is to be seen from it; or `visible`", NOBODY),
+    ("posture:lsm:web_t", "label of AppArmor or SELinux; `none` without", "who the module's policy lets change it"),
 )  # fmt: skip
 
 
@@ -146,6 +165,14 @@ def _selectors() -> str:
     lines += ["| selector | says | whose word | who could forge it |\n", "| --- | --- | --- | --- |\n"]
     for example, says, forger in SELECTORS:
         lines.append(f"| `{example}` | {says} | {trust_class(parse_selector(example)).value} | {forger} |\n")
+    lines.append(
+        "\n## Words for demands\n\nWhat [rules](../how-to/posture.md) demand in a word. Capabilities that have one: "
+        + ", ".join(f"`{name}`" for name in sorted(LISTED))
+        + ".\n\n| word | one of |\n| --- | --- |\n"
+    )
+    for word, demand in WORDS.items():
+        lines.append(f"| `{word}` | {', '.join(f'`{selector}`' for selector in demand.split('|'))} |\n")
+    lines.append("| `no-CAP_NAME` | `posture:cap_eff_lacks:CAP_NAME` |\n")
     return "".join(lines)
 
 
