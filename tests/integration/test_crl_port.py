@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +22,8 @@ from inborn_ca.data_directory import _free_port
 from inborn_ca.known_domain import KnownDomain
 from inborn_ca.rpc.crl_port import CrlPort, CrlPortTaken
 from inborn_proto import feed_pb2
+from tests.fixtures_up import Machine
+from tests.up_rig import wait_until
 
 PATIENCE = 20.0  # seconds, on a machine that is swamped
 LIMITS = HttpLimits(connections=8, per_address=4, head_time=0.5, idle_time=0.5, send_time=1.0)
@@ -229,3 +232,29 @@ async def test_port_that_is_taken_is_named() -> None:
     async with serving(domain) as port:
         with pytest.raises(CrlPortTaken, match=f"cannot listen on 127.0.0.1:{port}"):
             await CrlPort(domain.known).open(Address("127.0.0.1", port), patience=0)
+
+
+def test_up_serves_crls_on_loopback_on_a_port_that_is_kept(machine: Machine) -> None:
+    first = machine.status().crl_address
+    assert first.startswith("127.0.0.1:")
+    before = numbers(first)
+    machine.entry("/web")
+    with machine.source() as source:
+        serial = source.svid.leaf.serial_number
+    machine.revoke("/web")
+    wait_until(lambda: sum(numbers(first).values()) == sum(before.values()) + 1, "a CRL with one more")
+    machine.stop()
+    machine.start()
+    assert machine.status().crl_address == first
+    assert serial in {entry.serial_number for path in numbers(first) for entry in crl_of(first, path)}
+
+
+def numbers(address: str) -> dict[str, int]:
+    """The paths of what is served, and how many certificates each names."""
+    with urllib.request.urlopen(f"http://{address}/crl", timeout=PATIENCE) as answer:
+        return {row["path"]: row["certificates"] for row in json.load(answer)["crls"]}
+
+
+def crl_of(address: str, path: str) -> x509.CertificateRevocationList:
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=PATIENCE) as answer:
+        return x509.load_der_x509_crl(answer.read())
