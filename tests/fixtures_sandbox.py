@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -77,8 +77,8 @@ LockedIn = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def locked_in(callers: list[subprocess.Popen[str]]) -> Iterator[LockedIn]:
-    """Start a process that runs some code (with `argument` in `sys.argv`) and then stays; returns when it has run it."""
+def locked_in(callers: list[subprocess.Popen[str]]) -> LockedIn:
+    """Start a process that runs some code, with `argument` in `sys.argv`, and stays; returns when it has run it."""
 
     def start(code: str, argument: str = "-") -> subprocess.Popen[str]:
         process = caller(f"{LOCKS}\n{code}\nsay('done'); wait_for_line()", argument)
@@ -87,7 +87,7 @@ def locked_in(callers: list[subprocess.Popen[str]]) -> Iterator[LockedIn]:
         assert process.stdout.readline() == "done\n", f"it ended: {code}"
         return process
 
-    yield start
+    return start
 
 
 def evidence_of(process: subprocess.Popen[str], host: Host | None = None) -> Evidence:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
-import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +22,9 @@ NOBODY = 65534
 @pytest.fixture
 def delegated_cgroup() -> Iterator[Path]:
     """A control group that belongs to an unprivileged user, as systemd gives each user one."""
-    roots = [path for path in map(Path, ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")) if (path / "cgroup.procs").exists()]
+    roots = [
+        path for path in map(Path, ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")) if (path / "cgroup.procs").exists()
+    ]
     if not roots:
         pytest.skip("needs cgroup2: not mounted")
     root = roots[0]

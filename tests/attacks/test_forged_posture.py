@@ -62,7 +62,9 @@ def test_more_threads_than_are_read(locked_in: LockedIn) -> None:
 def test_a_first_thread_in_namespaces_of_its_own_while_another_one_stays_on_the_host(locked_in: LockedIn) -> None:
     found = posture_of(locked_in("thread(lambda: None); unshare(NEWNET | NEWUTS)"))
     assert {"ns_net:host", "ns_uts:host"} <= found
-    assert {"ns_net:private", "ns_uts:private"} <= posture_of(locked_in("unshare(NEWNET | NEWUTS); thread(lambda: None)"))
+    assert {"ns_net:private", "ns_uts:private"} <= posture_of(
+        locked_in("unshare(NEWNET | NEWUTS); thread(lambda: None)")
+    )
 
 
 @pytest.mark.root

@@ -1,4 +1,4 @@
-"""Attempts to have facts read that the kernel did not write: directories that look like /proc, mounts over parts of it."""
+"""Attempts to have facts read that the kernel did not write: directories like /proc, mounts over parts of it."""
 
 from __future__ import annotations
 
@@ -123,9 +123,10 @@ asyncio.run(main())
 """
 
 
-def deceive(pid: int, source: str | Path, name: str) -> str:
+def deceive(pid: int, source: str | Path, name: str, *, before: str = "") -> str:
+    """What the agent says of a process, with something mounted over that file of its /proc."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("client", "proto"))}
-    command = [sys.executable, "-c", DECEIVED_AGENT, str(pid), str(source), name]
+    command = [sys.executable, "-c", before + DECEIVED_AGENT, str(pid), str(source), name]
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
@@ -141,7 +142,9 @@ class TestMountedOver:
     def test_file_mounted_over_the_users_of_a_process(self, victim: int, tmp_path: Path) -> None:
         forged = tmp_path / "status"
         forged.write_bytes(Path("/proc/self/status").read_bytes())
-        assert deceive(victim, forged, "status") == f"FactUnreadable /proc/{victim}/status: something is mounted over it\n"
+        assert (
+            deceive(victim, forged, "status") == f"FactUnreadable /proc/{victim}/status: something is mounted over it\n"
+        )
 
     def test_another_processs_file_of_the_same_procfs(self, victim: int) -> None:
         """The same device number: only the mount itself tells them apart."""
@@ -165,6 +168,46 @@ class TestMountedOver:
         forged.write_bytes(Path("/proc/self/status").read_bytes())
         said = deceive(victim, forged, f"task/{victim}/status")
         assert f"posture selectors left out: /proc/{victim}/task/{victim}/status: something is mounted over it" in said
+
+
+# Answers ENOSYS to openat2(), as Linux before 5.6 does, whatever the architecture: the number is the same on all.
+WITHOUT_OPENAT2 = """
+import ctypes, struct
+libc = ctypes.CDLL(None, use_errno=True)
+code = struct.pack("=" + "HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, 437, 6, 0, 0, 0x50000 | 38, 6, 0, 0, 0x7FFF0000)
+program = struct.pack("@HP", 4, ctypes.addressof(buffer := ctypes.create_string_buffer(code)))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+assert libc.syscall(437, -100, b"/", b"", 0) == -1 and ctypes.get_errno() == 38
+"""
+
+
+@pytest.mark.root
+class TestMountedOverOnOlderKernels:
+    """What is left without openat2(): the device number, which is another one for all but the same procfs."""
+
+    @pytest.fixture
+    def victim(self, callers: list[subprocess.Popen[str]]) -> int:
+        callers.append(caller("say('there'); wait_for_line()", "-", uid=NOBODY))
+        assert callers[0].stdout is not None
+        callers[0].stdout.readline()
+        return callers[0].pid
+
+    def test_file_mounted_over_the_users_of_a_process(self, victim: int, tmp_path: Path) -> None:
+        forged = tmp_path / "status"
+        forged.write_bytes(Path("/proc/self/status").read_bytes())
+        said = deceive(victim, forged, "status", before=WITHOUT_OPENAT2)
+        assert said == f"FactUnreadable /proc/{victim}/status: something is mounted over it\n"
+
+    def test_nothing_mounted_there_is_read_as_ever(self, victim: int, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").touch()
+        said = deceive(victim, tmp_path / "elsewhere", "oom_score", before=WITHOUT_OPENAT2)
+        assert f"unix:uid:{NOBODY}\n" in said
+        assert "left out" not in said
+
+    def test_another_processs_file_of_the_same_procfs_is_not_noticed(self, victim: int) -> None:
+        """It takes root in the agent's own mount namespace, on a kernel before Linux 5.6."""
+        said = deceive(victim, f"/proc/{os.getpid()}/status", "status", before=WITHOUT_OPENAT2)
+        assert f"IdentityChanged process {victim} was uid" in said or "unix:uid:0\n" in said
 
 
 @pytest.mark.root

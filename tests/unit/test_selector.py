@@ -71,6 +71,9 @@ def test_selectors_are_ordered_by_type_then_value() -> None:
         ("unix:sha256:00", TrustClass.KERNEL),
         ("posture:seccomp:filter", TrustClass.KERNEL),
         ("systemd:id:nginx.service", TrustClass.RUNTIME),
+        ("systemd:fragment_path:/usr/lib/systemd/system/nginx.service", TrustClass.RUNTIME),
+        ("systemd:description:nginx", TrustClass.STARTER),
+        ("rootless:image_config_digest:sha256:00", TrustClass.STARTER),
         ("docker:image_config_digest:sha256:00", TrustClass.RUNTIME),
         ("docker:image_id:nginx:latest", TrustClass.STARTER),
         ("docker:label:app:web", TrustClass.STARTER),
@@ -98,7 +101,22 @@ def test_each_kind_of_fact_has_its_trust_class(text: str, expected: TrustClass) 
         (["unix:path:/usr/bin/x", "unix:supplementary_gid:7"], True),
         (["docker:label:app:web", "docker:image_config_digest:sha256:00"], True),
         (["systemd:id:nginx.service"], True),
+        (["systemd:fragment_path:/x"], True),
+        (["systemd:unheard_of:x"], False),
+        (["posture:userns:mapped", "posture:cap_eff:none", "posture:lsm:x"], False),
+        (["rootless:image_config_digest:sha256:00", "rootless:label:app:web"], False),
+        (["rootless:label:app:web", "unix:uid:1000"], True),
     ],
 )
 def test_party_boundary_takes_a_fact_that_another_user_cannot_have(texts: list[str], expected: bool) -> None:
     assert has_party_boundary(map(parse_selector, texts)) is expected
+
+
+def test_a_selector_that_was_refused_once_is_refused_again() -> None:
+    for _ in range(2):
+        with pytest.raises(SelectorError):
+            parse_selector("unix:")
+
+
+def test_a_selector_read_twice_is_the_same() -> None:
+    assert parse_selector("unix:uid:1234") is parse_selector("unix:uid:1234")
