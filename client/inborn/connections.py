@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import math
 import threading
 import time
 import weakref
@@ -25,7 +26,7 @@ from cryptography import x509
 from inborn.background import background_loop
 from inborn.bundle import X509Bundle
 from inborn.errors import InbornError
-from inborn.freshness import Freshness, FreshnessPolicy, heard
+from inborn.freshness import Freshness, FreshnessPolicy, KnowledgeExpired, heard
 from inborn.identity import IdentitySource, Snapshot
 from inborn.spiffeid import SpiffeId
 from inborn.svid import CertificateFacts
@@ -35,7 +36,7 @@ __all__ = ["Connection", "Connections", "Direction", "LivePeer", "live_peers"]
 
 log = logging.getLogger(__name__)
 
-_LONGEST_NAP = 60.0  # seconds between two looks at the wall clock
+_LONGEST_NAP = dt.timedelta(seconds=60)  # between two looks at the wall clock
 
 _all: weakref.WeakSet[Connections] = weakref.WeakSet()
 _all_lock = threading.Lock()
@@ -106,7 +107,8 @@ class Connections:
         self._freshness = freshness
         self._monotonic = monotonic
         self._has_warned = False
-        self._lock = threading.Lock()
+        # Adding to a set, taking out of it and copying it are one step each, whichever thread does it: no call of a
+        # server pays for a lock.
         self._open: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: dt.datetime | None = None
@@ -121,8 +123,7 @@ class Connections:
 
     def live_peers(self) -> list[LivePeer]:
         """Whose connections are open now."""
-        with self._lock:
-            connections = list(self._open)
+        connections = list(self._open)
         return [
             LivePeer(
                 spiffe_id=connection.facts.spiffe_id,
@@ -147,6 +148,13 @@ class Connections:
             log.warning("knowledge of revocations expired, policy=%s reason=%s", policy.when_expired, heard(age))
         policy.check(age, is_new=is_new)
 
+    def fresh_until(self, snapshot: Snapshot) -> float:
+        """Until when, on the monotonic clock, `check_freshness` says of this snapshot what it says now."""
+        if snapshot.heard_at is None:
+            return math.inf
+        end = snapshot.heard_at + self._freshness.expired_after.total_seconds()
+        return end if self._monotonic() < end else math.inf
+
     def verify(self, chain: tuple[x509.Certificate, ...] | list[bytes]) -> tuple[CertificateFacts, X509Bundle]:
         """Verify a new peer's chain against what is known now.
 
@@ -169,38 +177,60 @@ class Connections:
         Raises what `verify` raises if something happened since the peer was verified: a rule that came between is seen
         here, a later one by the sweep.
         """
-        with self._lock:
-            self._open.add(connection)
+        self._open.add(connection)
         try:
             self._check(connection, self._source.snapshot(), _now())
         except InbornError:
             self.remove(connection)
             raise
+        self._see_to_its_end(connection)
+
+    def add_call(self, connection: Connection, is_current: Callable[[], bool]) -> bool:
+        """`add` for what was judged before: `is_current` says, once the connection is known, whether anything has
+        happened since. False: it has, and the connection is not looked after."""
+        self._open.add(connection)
+        if not is_current():
+            self.remove(connection)
+            return False
+        self._see_to_its_end(connection)
+        return True
+
+    def _see_to_its_end(self, connection: Connection) -> None:
         at = self._timer_at
-        if at is None or connection.facts.not_after < at:  # the timer looks at the CA's silence by itself
+        if at is None or connection.facts.not_after < at:
+            # A call is over in less time than the loop takes to wake up: it is asked once for many of them.
+            self._timer_at = min(connection.facts.not_after, _now() + _LONGEST_NAP)
             background_loop().call_soon_threadsafe(_set_timer, weakref.ref(self))
 
     def remove(self, connection: Connection) -> None:
-        with self._lock:
-            self._open.discard(connection)
+        self._open.discard(connection)
 
     def sweep(self) -> None:
         """Close every connection whose peer may not be talked to any more."""
-        with self._lock:
-            connections = list(self._open)
+        connections = list(self._open)
         if not connections:
             return
         snapshot, now = self._source.snapshot(), _now()
+        expired = self._expired(snapshot)
         for connection in connections:
             try:
+                if expired is not None:
+                    raise expired
                 self._check(connection, snapshot, now)
             except InbornError as e:
                 self.remove(connection)
                 log.warning("connection closed peer=%s reason=%s", connection.facts.spiffe_id, e)
                 connection.close(e)
 
+    def _expired(self, snapshot: Snapshot) -> KnowledgeExpired | None:
+        """Why everything that is open has to be closed; None: it has not."""
+        try:
+            self.check_freshness(snapshot, is_new=False)
+        except KnowledgeExpired as e:
+            return e
+        return None
+
     def _check(self, connection: Connection, snapshot: Snapshot, now: dt.datetime) -> None:
-        self.check_freshness(snapshot, is_new=False)
         facts = connection.facts
         bundle = snapshot.bundles.get(facts.spiffe_id.trust_domain)
         if bundle is not None and (bundle is connection.bundle or bundle == connection.bundle):
@@ -219,19 +249,24 @@ class Connections:
         """On the loop: wake when the next certificate ends, or what is known expires."""
         if self._timer is not None:
             self._timer.cancel()
-        with self._lock:
-            ends = [connection.facts.not_after for connection in self._open]
-        if not ends:
-            self._timer = self._timer_at = None
+        if self._timer_at is None:
+            self._timer = None
             return
-        now = _now()
-        self._timer_at = min(min(ends), now + dt.timedelta(seconds=_LONGEST_NAP))
         # A certificate is good until the end of its last second has begun: look just after it.
-        nap = max(0.0, (self._timer_at - now).total_seconds()) + 0.001
+        nap = max(0.0, (self._timer_at - _now()).total_seconds()) + 0.001
         age = self._source.snapshot().age(self._monotonic())
         if age is not None and age <= self._freshness.expired_after:
             nap = min(nap, (self._freshness.expired_after - age).total_seconds() + 0.001)
         self._timer = background_loop().call_later(nap, _wake, weakref.ref(self))
+
+    def _wake(self) -> None:
+        """On the loop: look, and sleep again if anything is open."""
+        self._timer_at = None  # whoever is added from here on sees to its own end
+        self.sweep()
+        ends = [connection.facts.not_after for connection in list(self._open)]
+        if ends:
+            self._timer_at = min(min(ends), _now() + _LONGEST_NAP)
+        self._set_timer()
 
 
 def _sweep(ref: weakref.ref[Connections]) -> None:
@@ -249,8 +284,7 @@ def _set_timer(ref: weakref.ref[Connections]) -> None:
 def _wake(ref: weakref.ref[Connections]) -> None:
     connections = ref()
     if connections is not None:
-        connections.sweep()
-        connections._set_timer()
+        connections._wake()
 
 
 def _now() -> dt.datetime:

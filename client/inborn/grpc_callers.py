@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cryptography import x509
@@ -14,7 +16,7 @@ from inborn.bundle import X509Bundle
 from inborn.connections import Connection, Connections, Direction
 from inborn.errors import InbornError, UnauthenticatedError
 from inborn.freshness import FreshnessPolicy
-from inborn.identity import IdentitySource
+from inborn.identity import IdentitySource, Snapshot
 from inborn.svid import MAX_CHAIN_LENGTH, CertificateFacts
 from inborn.verify import Authorizer, NotAuthorized, verify_current
 
@@ -35,55 +37,92 @@ class Callers:
     ) -> None:
         self._source = source
         self._authorize = authorize
+        self._monotonic = monotonic
         self._connections = Connections(
             source, authorize, direction=Direction.INBOUND, freshness=freshness, monotonic=monotonic
         )
         self._lock = threading.Lock()
-        self._verified: OrderedDict[bytes, tuple[tuple[x509.Certificate, ...], CertificateFacts, X509Bundle]] = (
-            OrderedDict()
-        )
+        self._verified: dict[bytes, _Verified] = {}
 
     def enter(self, auth_context: Any, close: Callable[[InbornError], None]) -> Connection:
         """Verify the caller and look after the call from now on. Raises errors of `inborn.errors`."""
-        snapshot = self._source.snapshot()
-        snapshot.svid(dt.datetime.now(dt.UTC))  # without an identity of its own a server serves nobody
-        self._connections.check_freshness(snapshot)
-        chain, facts, bundle = self._verify(auth_context)
-        connection = Connection(facts=facts, chain=chain, bundle=bundle, close=close)
+        leaf = _first(auth_context, "x509_pem_cert")
+        known = self._verified.get(leaf)
+        if known is not None and self._authorize(known.facts.spiffe_id):
+            connection = Connection(facts=known.facts, chain=known.chain, bundle=known.bundle, close=close)
+            if self._connections.add_call(connection, partial(self._is_current, known)):
+                return connection
+        known = self._verify(auth_context, leaf)
+        connection = Connection(facts=known.facts, chain=known.chain, bundle=known.bundle, close=close)
         self._connections.add(connection)
         return connection
+
+    def _is_current(self, known: _Verified) -> bool:
+        """Whether nothing that `_verify` looks at has changed. A sign of life of the CA is a change as well."""
+        snapshot = self._source.snapshot()
+        return (
+            snapshot is known.snapshot
+            and snapshot.revocations.generation == known.generation
+            and known.since <= time.time() < known.until
+            and self._monotonic() < known.fresh_until
+        )
 
     def leave(self, connection: Connection) -> None:
         self._connections.remove(connection)
 
-    def _verify(self, auth_context: Any) -> tuple[tuple[x509.Certificate, ...], CertificateFacts, X509Bundle]:
-        pem = _first(auth_context, "x509_pem_cert") + _first(auth_context, "x509_pem_cert_chain")
-        if not pem:
+    def _verify(self, auth_context: Any, leaf: bytes) -> _Verified:
+        """Judge a caller, as far as it has to be: a chain is led to a bundle once."""
+        snapshot, now = self._source.snapshot(), dt.datetime.now(dt.UTC)
+        generation = snapshot.revocations.generation
+        own = snapshot.svid(now)  # without an identity of its own a server serves nobody
+        if not leaf:
             raise UnauthenticatedError("caller presented no certificate")
+        known = self._verified.get(leaf)
+        if known is not None and known.bundle == snapshot.bundles.get(known.facts.spiffe_id.trust_domain):
+            chain, facts, bundle = known.chain, known.facts, known.bundle
+            self._connections.check_freshness(snapshot)
+            verify_current(facts, revocations=snapshot.revocations, now=now)
+            if not self._authorize(facts.spiffe_id):
+                raise NotAuthorized(f"peer {facts.spiffe_id} is not authorized")
+        else:
+            chain = _parse(auth_context)
+            facts, bundle = self._connections.verify(chain)
+        verified = _Verified(
+            chain=chain,
+            facts=facts,
+            bundle=bundle,
+            snapshot=snapshot,
+            generation=generation,
+            since=now.timestamp(),
+            until=min(facts.not_after, own.leaf.not_valid_after_utc).timestamp(),
+            fresh_until=self._connections.fresh_until(snapshot),
+        )
         with self._lock:
-            known = self._verified.get(pem)
-            if known is not None:
-                self._verified.move_to_end(pem)
-        snapshot = self._source.snapshot()
-        if known is not None:
-            chain, facts, bundle = known
-            held = snapshot.bundles.get(facts.spiffe_id.trust_domain)
-            if held is not None and (held is bundle or held == bundle):
-                verify_current(facts, revocations=snapshot.revocations, now=dt.datetime.now(dt.UTC))
-                if not self._authorize(facts.spiffe_id):
-                    raise NotAuthorized(f"peer {facts.spiffe_id} is not authorized")
-                return known
-        chain = _parse(auth_context)
-        facts, bundle = self._connections.verify(chain)
-        with self._lock:
-            self._verified[pem] = (chain, facts, bundle)
+            self._verified.pop(leaf, None)
+            self._verified[leaf] = verified
             while len(self._verified) > _CACHED_PEERS:
-                self._verified.popitem(last=False)
-        return chain, facts, bundle
+                del self._verified[next(iter(self._verified))]
+        return verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """A certificate that has been judged, and what that rested on. No other chain of it has to be looked at."""
+
+    chain: tuple[x509.Certificate, ...]
+    facts: CertificateFacts
+    bundle: X509Bundle
+    snapshot: Snapshot
+    generation: int
+    since: float
+    until: float
+    """Seconds since the epoch: until the caller's certificate or our own ends."""
+    fresh_until: float
+    """On the monotonic clock: until the freshness policy has to be asked again."""
 
 
 def _first(auth_context: Any, key: str) -> bytes:
-    values = list(auth_context.get(key) or ())
+    values = auth_context.get(key)
     return bytes(values[0]) if values else b""
 
 

@@ -47,6 +47,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+_REMEMBERED_METHODS = 1024  # methods whose guarded handler is kept; a server has dozens
+_NO_HANDLERS = None, None
 _END_AFTER = 0.02  # seconds that a synchronous handler has to notice by itself that its caller was refused
 
 _aio_peer: contextvars.ContextVar[CertificateFacts | None] = contextvars.ContextVar("inborn_peer", default=None)
@@ -130,11 +132,22 @@ class IdentityInterceptor(grpc.ServerInterceptor):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._callers = Callers(source, authorize, freshness, monotonic)
+        self._guarded: dict[str, tuple[Any, Any]] = {}
 
     def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
         handler = continuation(handler_call_details)
         if handler is None:
             return None
+        method = handler_call_details.method
+        known, guarded = self._guarded.get(method, _NO_HANDLERS)
+        if known is not handler:
+            guarded = self._guard(handler)
+            if len(self._guarded) >= _REMEMBERED_METHODS:
+                self._guarded.clear()
+            self._guarded[method] = handler, guarded
+        return guarded
+
+    def _guard(self, handler: Any) -> Any:
         if handler.response_streaming:
             behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
             guarded: Any = self._streaming(behaviour, handler.request_streaming)

@@ -42,11 +42,13 @@ class RevocationSet:
     before. Two threads that apply need a lock of the owner's.
     """
 
-    __slots__ = ("_logs",)
+    __slots__ = ("_logs", "generation")
 
     def __init__(self, log_id: bytes = b"", seq: int = 0) -> None:
         self._logs: tuple[RuleLog, ...] = (RuleLog(log_id, seq),)
         """Former logs that have a rule, the oldest first; and the current one."""
+        self.generation = 0
+        """Rises after each change: what was not revoked before is not revoked while this stays."""
 
     @property
     def log_id(self) -> bytes:
@@ -129,6 +131,7 @@ class RevocationSet:
         for other in former:
             other.drop_covered(log)
         self._forget_empty()
+        self.generation += 1
 
     def apply_delta(
         self, log_id: bytes, seq: int, rules: Iterable[RevocationRule], dropped: Iterable[int] = ()
@@ -156,6 +159,7 @@ class RevocationSet:
         self._forget_empty()
         for s in dropped:
             current.drop(s)
+        self.generation += 1
         return new
 
     def _known(self, log_id: bytes) -> RuleLog | None:

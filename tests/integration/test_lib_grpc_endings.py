@@ -155,6 +155,52 @@ def test_handler_that_blocks_ends_with_the_reason(
     assert not caplog.records
 
 
+def test_call_on_an_open_connection_is_refused_when_the_certificate_has_ended(
+    authority: MemoryAuthority, address: str
+) -> None:
+    client = authority.source(CLIENT, ttl=dt.timedelta(seconds=2))
+    end = client.snapshot().svids[0].leaf.not_valid_after_utc
+    answered_at = [dt.datetime.now(dt.UTC)]
+    with grpc_channel(client, address, authorize_id(SERVER)) as channel:
+        answers = channel.unary_unary("/t/answers")
+
+        def call_until_refused() -> None:
+            while answered_at[-1] < end + dt.timedelta(seconds=2):
+                answers(b"x", timeout=WAIT)
+                answered_at.append(dt.datetime.now(dt.UTC))
+
+        error: Any = refusal(call_until_refused)
+    assert answered_at[-1] - end < dt.timedelta(seconds=0.5)
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert "expired" in error.details()
+
+
+@pytest.mark.parametrize("what", ["identity", "bundle", "authorizer"])
+def test_call_on_an_open_connection_is_judged_anew_when_something_has_changed(
+    authority: MemoryAuthority, handlers: Handlers, source: StaticSource, what: str
+) -> None:
+    allowed = {CLIENT}
+    with serving(handlers, source, IdentityInterceptor(source, allowed.__contains__)) as address:
+        with channel_of(authority, CLIENT, address) as channel:
+            answers = channel.unary_unary("/t/answers")
+            assert answers(b"x", timeout=WAIT) == answers(b"x", timeout=WAIT) == b"x"
+            match what:
+                case "identity":
+                    source.replace(dataclasses.replace(source.snapshot(), svids=(), reason="withdrawn"))
+                case "bundle":
+                    other = MemoryAuthority("example.org")
+                    source.replace(dataclasses.replace(source.snapshot(), bundles={other.trust_domain: other.bundle}))
+                case "authorizer":
+                    allowed.clear()
+            error: Any = refusal(lambda: answers(b"x", timeout=WAIT))
+    wanted = {
+        "identity": grpc.StatusCode.UNAVAILABLE,
+        "bundle": grpc.StatusCode.UNAUTHENTICATED,
+        "authorizer": grpc.StatusCode.PERMISSION_DENIED,
+    }
+    assert error.code() is wanted[what]
+
+
 def test_where_grpc_lacks_what_sends_a_status_the_call_is_cancelled() -> None:
     class Context:
         is_cancelled = False

@@ -18,7 +18,7 @@ from inborn.identity import StaticSource
 from inborn.spiffeid import parse_spiffe_id
 from inborn.svid import X509Svid
 from inborn.testing import MemoryAuthority
-from inborn.tls import InbornContext
+from inborn.tls import InbornContext, client_context, server_context
 from inborn.tls_peer import PeerRefused
 from inborn.verify import authorize_any
 
@@ -253,26 +253,29 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[ssl.SSL
     return ends[1], ends[0]
 
 
+LISTED_SERVER, LISTED_CLIENT = f"{SERVER}/listed", f"{CLIENT}/listed"  # nobody else's in this process
+
+
 @pytest.fixture
-def both_ends(authority: MemoryAuthority, source: StaticSource, clock: Clock) -> list[ssl.SSLObject]:
+def both_ends(authority: MemoryAuthority) -> list[ssl.SSLObject]:
     contexts = (
-        InbornContext(source, authorize_any(), server_side=True, monotonic=clock),
-        InbornContext(authority.source(CLIENT), authorize_any(), server_side=False),
+        server_context(authority.source(LISTED_SERVER), authorize_any()),
+        client_context(authority.source(LISTED_CLIENT), authorize_any()),
     )
     return list(shake_hands(*contexts))
 
 
 def test_live_peers_are_listed_from_both_ends_until_they_end(
-    authority: MemoryAuthority, source: StaticSource, both_ends: list[ssl.SSLObject]
+    authority: MemoryAuthority, both_ends: list[ssl.SSLObject]
 ) -> None:
-    mine = {peer.direction: peer for peer in live_peers() if str(peer.spiffe_id) in (SERVER, CLIENT)}
-    assert mine[Direction.INBOUND].spiffe_id == parse_spiffe_id(CLIENT)
-    assert mine[Direction.OUTBOUND].spiffe_id == parse_spiffe_id(SERVER)
-    facts = source.snapshot().svids[0].facts
+    mine = {peer.direction: peer for peer in live_peers() if str(peer.spiffe_id) in (LISTED_SERVER, LISTED_CLIENT)}
+    assert mine[Direction.INBOUND].spiffe_id == parse_spiffe_id(LISTED_CLIENT)
+    assert mine[Direction.OUTBOUND].spiffe_id == parse_spiffe_id(LISTED_SERVER)
+    facts = both_ends[1].svid  # type: ignore[attr-defined]
     assert (mine[Direction.OUTBOUND].serial, mine[Direction.OUTBOUND].expires) == (facts.serial, facts.not_after)
     assert abs(mine[Direction.INBOUND].since - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=1)
-    authority.revoke(CLIENT)
-    assert CLIENT not in {str(peer.spiffe_id) for peer in live_peers()}
-    assert SERVER in {str(peer.spiffe_id) for peer in live_peers()}
+    authority.revoke(LISTED_CLIENT)
+    assert LISTED_CLIENT not in {str(peer.spiffe_id) for peer in live_peers()}
+    assert LISTED_SERVER in {str(peer.spiffe_id) for peer in live_peers()}
     both_ends.clear()
-    assert SERVER not in {str(peer.spiffe_id) for peer in live_peers()}
+    assert LISTED_SERVER not in {str(peer.spiffe_id) for peer in live_peers()}
