@@ -53,7 +53,7 @@ SELECTORS = (
     ("docker:label:app:web", "a label of the container", "whoever may start containers"),
     ("docker:env:APP_ENV=prod", "a variable that the container was started with", "whoever may start containers"),
     ("docker:image_id:web:1", "the image's name, a tag that can be moved", "whoever may tag images"),
-    ("docker:image_config_digest:sha256:DIGEST", "the image's digest, by the engine", "the engine alone"),
+    ("docker:image_config_digest:sha256:DIGEST", "the image's digest, by the engine", "nobody; but see below"),
     ("rootless:label:app:web", "any of the above, said by an engine that an ordinary user runs", "that user"),
     ("systemd:id:web.service", "the unit that the system manager put it in", "root"),
     ("systemd:fragment_path:/etc/systemd/system/web.service", "that unit's file", "root"),
@@ -165,6 +165,11 @@ def _selectors() -> str:
     lines += ["| selector | says | whose word | who could forge it |\n", "| --- | --- | --- | --- |\n"]
     for example, says, forger in SELECTORS:
         lines.append(f"| `{example}` | {says} | {trust_class(parse_selector(example)).value} | {forger} |\n")
+    lines.append(
+        "\nThe digest of an image says where a container's files come from, and not what runs in it: whoever may start "
+        "containers can mount a file of his own over the image's program. [What attestation "
+        "proves](../explanation/attestation.md) has more on each.\n"
+    )
     lines.append(
         "\n## Words for demands\n\nWhat [rules](../how-to/posture.md) demand in a word. Capabilities that have one: "
         + ", ".join(f"`{name}`" for name in sorted(LISTED))
