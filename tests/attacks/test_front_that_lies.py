@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from inborn.access import CallNotAllowed
-from inborn.errors import DeniedError, InbornError, NotFoundError, UnauthenticatedError
+from inborn.errors import DeniedError, ExhaustedError, InbornError, NotFoundError, UnauthenticatedError
 from inborn.feed import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, Heartbeat, WrongFeed
 from inborn.join_token import JoinToken
 from inborn.revocation import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
@@ -568,3 +568,10 @@ def test_daemon_takes_no_node_feed(front: CapturedFront, agent: Member) -> None:
             revocations=RevocationSet(),
             now=dt.datetime.now(dt.UTC),
         )
+
+
+def test_front_that_asks_for_certificates_of_its_own_without_end_is_stopped(front: CapturedFront) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    with pytest.raises(ExhaustedError, match="the front"):
+        for _ in range(50):
+            front.certify_front(make_csr(key))

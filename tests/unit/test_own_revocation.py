@@ -90,7 +90,7 @@ def test_dead_certificates_cost_no_rule(ca: CaBench) -> None:
 def test_flood_of_one_asker_is_stopped_and_others_go_on(ca: CaBench) -> None:
     agent, other, entry = ca.enroll(), ca.enroll(), ca.create_entry()
     quota = Quota(ca)
-    quota.service._take_quota(agent.spiffe_id, int(QUOTA))
+    quota.service.quota.take(agent.spiffe_id, QUOTA, quota.now)
     svid, theirs = ca.issue(agent, entry.id), ca.issue(other, entry.id)
     with pytest.raises(ExhaustedError):
         quota.revoke(agent, serial(svid))

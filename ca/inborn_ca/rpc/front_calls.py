@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Callable, Mapping
 
 from google.protobuf.message import DecodeError
@@ -18,6 +19,7 @@ from inborn_ca.issuance import read_csr
 from inborn_ca.ports import Reader, Transaction
 from inborn_ca.propagation import Propagation
 from inborn_ca.queue import Command, Finish, Refusal
+from inborn_ca.quota import Quota
 from inborn_ca.records import AuditRow, CertificateKind, Enrollee, EnrolleeKind
 from inborn_ca.rpc.calls import Call, Direct, Queued
 from inborn_ca.services import audit
@@ -44,6 +46,11 @@ class FrontCalls:
         self._own_revocation = OwnRevocation(core)
         self.measure: Callable[[], signer_pb2.Measures] = signer_pb2.Measures
         """Set by whoever composes the signer."""
+        self.authority: bytes | None = None
+        """Whose certificate the front was given last; None: no front is attached."""
+        # A captured front must not be able to fill the disk.
+        self._certified = Quota("certificates of its own", capacity=20, per_second=1 / 60)
+        self._reported = Quota("reports of denials", capacity=120, per_second=1)
         self.bootstrap_address = ""
         self.api_address = ""
         self.crl_address = ""
@@ -89,6 +96,7 @@ class FrontCalls:
 
     def _certify_front(self, message: signer_pb2.CertifyFrontRequest) -> Command:
         def command(tx: Transaction, changes: Changes) -> Finish:
+            self._certified.take("the front", 1, time.monotonic())
             pending = self._core.certify(
                 tx,
                 kind=CertificateKind.FRONT,
@@ -96,9 +104,14 @@ class FrontCalls:
                 public_key=read_csr(message.csr),
                 ttl=self._core.lifetimes.front,
             )
-            return lambda: signer_pb2.CertifyFrontResponse(
-                chain=[pending.sign(), certificate_der(pending.issuer.certificate)]
-            )
+
+            def finish() -> signer_pb2.CertifyFrontResponse:
+                self.authority = pending.issuer.key_id
+                return signer_pb2.CertifyFrontResponse(
+                    chain=[pending.sign(), certificate_der(pending.issuer.certificate)]
+                )
+
+            return finish
 
         return command
 
@@ -135,6 +148,7 @@ class FrontCalls:
 
     def _report_denial(self, message: signer_pb2.DenialReport) -> Command:
         def command(tx: Transaction, changes: Changes) -> Finish:
+            self._reported.take("the front", 1, time.monotonic())
             tx.add_denial(
                 AuditRow(
                     at=self._core.clock(),
@@ -152,6 +166,7 @@ class FrontCalls:
 
     def front_gone(self) -> None:
         """The link to the front has ended, and all streams with it."""
+        self.authority = None
         self._feeds.close_all()
         self._propagation.all_disconnected()
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
-from inborn.errors import DeniedError, ExhaustedError, InbornError, RequestError
+from inborn.errors import DeniedError, InbornError, RequestError
 from inborn.revocation import RuleKind
 from inborn_ca.askers import Asker, believe
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish
+from inborn_ca.quota import Quota
 from inborn_ca.records import EnrolleeKind, Issued
 from inborn_ca.services import audit
 from inborn_ca.services.rules import add_rule
@@ -43,7 +44,7 @@ class OwnRevocation:
     def __init__(self, core: Core, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._core = core
         self._monotonic = monotonic
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self.quota = Quota("revoking", capacity=QUOTA, per_second=QUOTA_REFILL)
 
     def revoke(self, forwarded: signer_pb2.ForwardedRequest) -> Callable[[Transaction, Changes], Finish]:
         """The command for a signed `RevokeOwnRequest`; finishes with a `RevokeOwnResponse`. All of it, or nothing."""
@@ -64,7 +65,7 @@ class OwnRevocation:
         rows = [self._row(tx, asker, serial) for serial in dict.fromkeys(request.serials)]
         now = self._core.clock()
         alive = [r for r in rows if r.not_after > now and self._core.revocations.find(self._core.facts(r)) is None]
-        self._take_quota(str(asker.enrollee.spiffe_id), len(alive))
+        self.quota.take(str(asker.enrollee.spiffe_id), len(alive), self._monotonic())
         response = ca_pb2.RevokeOwnResponse(revoked=len(alive), revocation_seq=self._core.revocations.seq)
         for row in alive:
             response.revocation_seq = add_rule(
@@ -97,16 +98,6 @@ class OwnRevocation:
         if row is None or not mine:  # the same for both: nobody learns which serials there are
             raise NotYours(f"certificate {serial.hex()[:40]} was not fetched by {asker.enrollee.spiffe_id}")
         return row
-
-    def _take_quota(self, who: str, count: int) -> None:
-        now = self._monotonic()
-        left, since = self._buckets.get(who, (QUOTA, now))
-        left = min(QUOTA, left + (now - since) * QUOTA_REFILL)
-        if count > left:
-            raise ExhaustedError(
-                f"{who} has revoked too much: {count} asked for, {left:.0f} left", hint="try again later"
-            )
-        self._buckets[who] = (left - count, now)
 
 
 def _read(asker: Asker) -> ca_pb2.RevokeOwnRequest:
