@@ -231,3 +231,43 @@ def test_who_becomes_another_program_user_or_group_loses_what_it_had(machine: Ma
     rows = machine.ask("ListAudit", admin_pb2.ListAuditRequest(action="revoke.own", limit=100)).rows
     assert any("no longer shows" in row.detail for row in rows)
     assert any("became another program or user" in row.detail for row in rows)
+
+
+@pytest.mark.root
+def test_facts_are_read_again_before_a_renewal_is_pushed_and_when_the_entry_changes(
+    machine: Machine, workloads: Any
+) -> None:
+    renewed = machine.entry("/renewed", selectors=[f"unix:supplementary_gid:{GROUP}"], ttl_seconds=2)
+    one = workloads(f"groups {GROUP}", "fetch")
+    first = one.serial("/renewed")
+    assert one.serial("/renewed") != first
+    one.tell("groups 1")
+    assert one.hear(end=...) == {"end": "PERMISSION_DENIED", "details": "no identity issued"}
+    machine.ask("DeleteEntry", admin_pb2.EntryRequest(id=renewed))
+
+    changed = machine.entry("/changed", selectors=[f"unix:supplementary_gid:{GROUP}"], ttl_seconds=3600)
+    other = workloads(f"groups {GROUP}", "fetch")
+    other.serial("/changed")
+    other.tell("groups 1")
+    other.hear(done="groups")
+    request = admin_pb2.UpdateEntryRequest(id=changed, set=["hint"], hint="another word")
+    machine.ask("UpdateEntry", request)
+    assert other.hear(end=...)["end"] == "PERMISSION_DENIED"
+
+
+def test_a_process_may_ask_for_whatever_a_rule_refuses_it_and_is_not_given_it_by_any_service(
+    machine: Machine, workloads: Any
+) -> None:
+    """The agent's cache holds the SVID for another process of the same user all the while."""
+    machine.ask("CreateRule", admin_pb2.CreateRuleRequest(id_prefix=spiffe_id("/prod"), demands=["seccomp"]))
+    machine.entry("/prod/db", ttl_seconds=600)
+    locked = workloads("seccomp", "fetch")
+    locked.serial("/prod/db")
+    asked = admin_pb2.ListAuditRequest(action="svid.issue")
+    before = machine.ask("ListAudit", asked).rows
+    for _ in range(3):
+        loose = workloads("attend", "fetch")
+        assert SECCOMP in loose.hear(svids={})["reason"]
+        loose.tell("fetch")
+        assert loose.hear(end=...)["end"] == "PERMISSION_DENIED"
+    assert machine.ask("ListAudit", asked).rows == before, "the CA was not even asked"
