@@ -49,6 +49,14 @@ class _Template:
         return b"".join((a, serial, b, start, c, end, d, spki, e, key_id, f))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Validity:
+    start: dt.datetime
+    end: dt.datetime
+    start_octets: bytes
+    end_octets: bytes
+
+
 class Templates:
     """Templates of one issuing authority, the least used forgotten first. Used from one thread."""
 
@@ -57,6 +65,8 @@ class Templates:
         self._authority = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
         self._not_before = issuer.not_valid_before_utc
         self._not_after = issuer.not_valid_after_utc
+        self._second = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self._validities: dict[tuple[dt.timedelta, dt.timedelta], _Validity] = {}
         self._known: OrderedDict[tuple[SpiffeId, tuple[str, ...], str], _Template] = OrderedDict()
 
     def prepare(
@@ -70,13 +80,18 @@ class Templates:
         backdate: dt.timedelta,
         dns_names: Sequence[str] = (),
         common_name: str = "",
+        spki: bytes = b"",
     ) -> Prepared:
-        """What `issuance.prepare` gives for the same values, octet for octet, and raises what it raises."""
-        start = max((now - backdate).replace(microsecond=0), self._not_before)
-        end = min((now + ttl).replace(microsecond=0), self._not_after)
-        spki = public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        """What `issuance.prepare` gives for the same values, octet for octet, and raises what it raises.
+
+        `spki` is the key's encoding where the caller has it (3 us less); it is not looked at whether it is.
+        """
+        validity = self._validity(now, ttl, backdate)
+        spki = spki or public_key.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         names = tuple(dns_names)
-        if not _fits(public_key, spki, serial, start, end):
+        if not _fits(public_key, spki, serial, validity):
             return prepare(
                 spiffe_id=spiffe_id,
                 public_key=public_key,
@@ -94,14 +109,30 @@ class Templates:
         key_id = hashlib.sha1(spki[_SPKI_HEADER:], usedforsecurity=False).digest()
         return Prepared(
             MADE_HERE,
-            tbs=template.fill(serial, utc_time(start), utc_time(end), spki, key_id),
+            tbs=template.fill(serial, validity.start_octets, validity.end_octets, spki, key_id),
             spiffe_id=spiffe_id,
             serial=serial,
             key_hash=hashlib.sha256(spki).digest(),
             authority=self._authority,
-            not_before=start,
-            not_after=end,
+            not_before=validity.start,
+            not_after=validity.end,
         )
+
+    def _validity(self, now: dt.datetime, ttl: dt.timedelta, backdate: dt.timedelta) -> _Validity:
+        """From when to when; the same for all of one life within a second, and then made once (3 us less)."""
+        second = now.replace(microsecond=0)
+        if second != self._second:
+            self._second = second
+            self._validities.clear()
+        known = self._validities.get((ttl, backdate))
+        if known is not None:
+            return known
+        start = max((now - backdate).replace(microsecond=0), self._not_before)
+        end = min((now + ttl).replace(microsecond=0), self._not_after)
+        validity = _Validity(start=start, end=end, start_octets=utc_time(start), end_octets=utc_time(end))
+        if not ttl.microseconds and not backdate.microseconds:  # else it matters where in the second we are
+            self._validities[ttl, backdate] = validity
+        return validity
 
     def _template(self, spiffe_id: SpiffeId, names: tuple[str, ...], common_name: str) -> _Template:
         key = (spiffe_id, names, common_name)
@@ -151,11 +182,11 @@ class Templates:
         return _Template(parts=(a, b, c, d, e, f))
 
 
-def _fits(public_key: LeafKey, spki: bytes, serial: bytes, start: dt.datetime, end: dt.datetime) -> bool:
+def _fits(public_key: LeafKey, spki: bytes, serial: bytes, validity: _Validity) -> bool:
     return (
         isinstance(public_key, ec.EllipticCurvePublicKey)
         and len(spki) == _SPKI_SIZE
         and len(serial) == SERIAL_OCTETS
         and 0 < serial[0] < 0x80
-        and start < end < _UTC_TIME_ENDS
+        and validity.start < validity.end < _UTC_TIME_ENDS
     )

@@ -20,7 +20,7 @@ from inborn.spiffeid import SpiffeId, TrustDomain
 from inborn.svid import key_sha256, read_certificate
 from inborn.verify import authorize_any, verify_chain
 from inborn_ca.authority import key_id, make_issuing, make_root
-from inborn_ca.issuance import BadCsr, IssuerExpired, Prepared, issue, prepare, read_csr
+from inborn_ca.issuance import BadCsr, IssuerExpired, Prepared, issue, prepare, read_csr, read_proven_key
 from inborn_ca.lint import LintError
 from inborn_ca.serial import SerialSource
 
@@ -187,6 +187,27 @@ def test_nothing_of_a_request_is_used_but_its_key() -> None:
     assert list(names) == [x509.UniformResourceIdentifier(str(WEB)), x509.DNSName(WEB.alias)]
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert not certificate.subject.rdns
+
+
+def spki_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def test_encoding_that_lies_in_a_request_is_that_of_its_key() -> None:
+    proven = read_proven_key(a_csr())
+    assert proven.spki == spki_of(LEAF_KEY)
+    assert proven.key == LEAF_KEY.public_key()
+
+
+def test_somebody_elses_key_in_an_extension_is_never_certified() -> None:
+    theirs = ec.generate_private_key(ec.SECP256R1())
+    smuggled = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), spki_of(theirs))
+    proven = read_proven_key(a_csr(LEAF_KEY, smuggled))
+    assert proven.key == LEAF_KEY.public_key()
+    assert proven.spki == b""  # two lie there, so it is encoded anew
+    for mine in (rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP384R1())):
+        with pytest.raises(BadCsr):
+            read_proven_key(a_csr(mine, smuggled))
 
 
 def test_what_is_issued_is_an_svid_that_peers_accept() -> None:

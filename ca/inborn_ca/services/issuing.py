@@ -12,9 +12,9 @@ from inborn.errors import DeniedError, InbornError, RequestError
 from inborn.selector import Selector, parse_selector
 from inborn_ca.askers import Asker, believe
 from inborn_ca.changes import Changes
-from inborn_ca.core import Core, Pending, certificate_der
+from inborn_ca.core import Core, Pending
 from inborn_ca.entry import decide
-from inborn_ca.issuance import read_csr
+from inborn_ca.issuance import read_proven_key
 from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.records import CertificateKind, EnrolleeKind
@@ -73,7 +73,7 @@ class Issuing:
 
     def _item(self, tx: Transaction, asker: Asker, item: ca_pb2.IssueItem) -> Pending:
         """One item. It refuses before it writes anything, so that a refused one needs no savepoint of its own."""
-        public_key = read_csr(item.csr)
+        proven = read_proven_key(item.csr)
         selectors = _read_selectors(tuple(item.selectors))
         grant = decide(self._core.entries.get(item.entry_id), agent=asker.enrollee, selectors=frozenset(selectors))
         check_demands(self._core.demands_on(grant.spiffe_id), frozenset(selectors), who=grant.spiffe_id)
@@ -81,7 +81,8 @@ class Issuing:
             tx,
             kind=CertificateKind.WORKLOAD,
             spiffe_id=grant.spiffe_id,
-            public_key=public_key,
+            public_key=proven.key,
+            spki=proven.spki,
             ttl=grant.ttl,
             dns_names=grant.dns_names,
             common_name=grant.common_name,
@@ -112,7 +113,7 @@ class Issuing:
         for outcome in outcomes:
             if isinstance(outcome, Pending):
                 response.results.add(leaf=outcome.sign())
-                response.issuer = certificate_der(outcome.issuer.certificate)
+                response.issuer = self._core.issuer_der(outcome.issuer)
                 self._core.issued_count += 1
             else:
                 response.results.add(error=to_wire(outcome))
