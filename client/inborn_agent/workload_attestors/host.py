@@ -57,8 +57,7 @@ class Host:
 
     def has_this_process(self, kind: str) -> bool:
         """Tell whether this process itself lives in the host's namespace of that kind; False if that is not known."""
-        found = os.stat(f"/proc/self/ns/{kind}")
-        return bool(self.has(kind, (found.st_dev, found.st_ino)))
+        return bool(self.has(kind, os.stat(f"/proc/self/ns/{kind}").st_ino))
 
     def engine_sockets(self) -> tuple[Location, ...] | None:
         """Where sockets of container engines lie on the host; None if the host's mounts cannot be read."""
@@ -81,16 +80,14 @@ class Host:
 
 
 def _namespaces(proc: str) -> dict[str, NamespaceId]:
-    device = os.stat("/proc/self/ns/user").st_dev
     first = _FIRST | (_FIRST_LATER if _kernel_version() >= _LATER else {})
     found: dict[str, NamespaceId] = {}
     for kind in (*_FIRST, *_FIRST_LATER):
         try:
-            its = os.stat(f"{proc}/1/ns/{kind}")
-            found[kind] = its.st_dev, its.st_ino
+            found[kind] = os.stat(f"{proc}/1/ns/{kind}").st_ino
         except OSError:
             if kind in first:
-                found[kind] = device, first[kind]
+                found[kind] = first[kind]
     return found
 
 

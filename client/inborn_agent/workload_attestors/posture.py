@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from inborn.pinned_process import FactUnreadable, PinnedProcess
-from inborn.posture import NAMESPACES, listed
+from inborn.posture import listed
 from inborn_agent.workload_attestors.evidence import Evidence, Findings
 from inborn_agent.workload_attestors.host import MAX_MOUNTINFO_BYTES, Host
 from inborn_agent.workload_attestors.mounts import is_visible, parse_mounts, shows_engine_socket
-from inborn_agent.workload_attestors.threads import Thread, read_threads
+from inborn_agent.workload_attestors.threads import THREAD_NAMESPACES, Thread, namespace_of, read_threads
 
 __all__ = ["attest_posture"]
 
@@ -22,6 +22,8 @@ _SECCOMP = {0: "off", 2: "filter", 1: "strict"}
 
 # The kernel takes at most 340 lines for a map of ids.
 MAX_ID_MAP_BYTES = 64 << 10
+
+_HOSTS_IS_UNKNOWN = "the host's own may not be looked at"
 
 _NO_ID = 0xFFFFFFFF  # in a map: somebody whom this process's own user namespace has no number for
 
@@ -47,7 +49,7 @@ def attest_posture(process: PinnedProcess, host: Host) -> Evidence:
     if None not in roots:
         findings.add("rootfs", "rw" if False in roots else "ro")
     _add_label(findings, threads, refusals)
-    for kind, read in (("userns", _user_namespace), ("runtime_socket", _runtime_socket)):
+    for kind, read in (("userns", _user_namespace), ("ns_pid", _pid_namespace), ("runtime_socket", _runtime_socket)):
         _add(findings, kind, read, process, host, threads, refusals)
     for reason in sorted(set(refusals.values())):
         kinds = ", ".join(sorted(kind for kind, its in refusals.items() if its == reason))
@@ -82,7 +84,7 @@ def _add_all(findings: Findings, kind: str, values: Iterable[str]) -> None:
 
 
 def _add_namespaces(findings: Findings, threads: list[Thread], host: Host, refusals: dict[str, str]) -> None:
-    for name in NAMESPACES:
+    for name in THREAD_NAMESPACES:
         kind = f"ns_{name}"
         found = {thread.namespaces[name] for thread in threads}
         are_hosts = {None if its is None else host.has(name, its) for its in found}
@@ -91,7 +93,7 @@ def _add_namespaces(findings: Findings, threads: list[Thread], host: Host, refus
         elif are_hosts == {False}:
             findings.add(kind, "private")
         else:
-            refusals.setdefault(kind, "the host's own may not be looked at")
+            refusals.setdefault(kind, _HOSTS_IS_UNKNOWN)
 
 
 def _add_label(findings: Findings, threads: list[Thread], refusals: dict[str, str]) -> None:
@@ -122,16 +124,22 @@ def _user_namespace(process: PinnedProcess, host: Host, threads: list[Thread]) -
 
     All threads of a process are in one user namespace: the kernel lets only a process with a single one change it.
     """
-    found = process.stat("ns/user")
-    is_hosts = host.has("user", (found.st_dev, found.st_ino))
+    is_hosts = host.has("user", namespace_of(process, "ns/user"))
     if is_hosts is None:
-        raise FactUnreadable("the host's own may not be looked at")
+        raise FactUnreadable(_HOSTS_IS_UNKNOWN)
     if is_hosts:
         return "host"
     if any(thread.is_root_outside for thread in threads):
         return "nested"
     maps = [process.read(name, MAX_ID_MAP_BYTES) for name in ("uid_map", "gid_map")]
     return "nested" if any(_has_root_outside(one) for one in maps) else "mapped"
+
+
+def _pid_namespace(process: PinnedProcess, host: Host, threads: list[Thread]) -> str:
+    is_hosts = host.has("pid", namespace_of(process, "ns/pid"))
+    if is_hosts is None:
+        raise FactUnreadable(_HOSTS_IS_UNKNOWN)
+    return "host" if is_hosts else "private"
 
 
 def _has_root_outside(id_map: bytes) -> bool:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from os import ST_RDONLY
 
 from inborn.pinned_process import FactUnreadable, PinnedProcess
-from inborn.posture import NAMESPACES
 
-__all__ = ["NamespaceId", "Thread", "read_threads"]
+__all__ = ["THREAD_NAMESPACES", "NamespaceId", "Thread", "namespace_of", "read_threads"]
 
-NamespaceId = tuple[int, int]
-"""Device and inode of a namespace."""
+NamespaceId = int
+"""The number of a namespace: all of them lie on one file system of the kernel's."""
+
+THREAD_NAMESPACES = ("net", "ipc", "mnt", "uts", "cgroup")
+"""Those that threads of one process may differ in. A user or PID namespace is of all or of none."""
 
 # Reading a thread takes some 40 microseconds. A process with more has none of the facts that threads have.
 MAX_THREADS = 1024
@@ -70,44 +72,44 @@ def read_threads(process: PinnedProcess) -> list[Thread]:
 def _read(process: PinnedProcess, at: str) -> Thread | None:
     """None for a thread that has ended."""
     try:
-        status = _status(process.read(f"{at}/status"))
-        if status[b"State"].split()[0] in (b"Z", b"X"):
+        status = process.read(f"{at}/status")
+        if _field(status, b"State").split()[0] in (b"Z", b"X"):
             return None
     except FactUnreadable as error:
         if error.facts.get("errno") in (errno.ENOENT, errno.ESRCH):
             return None
         raise
     refusals: dict[str, str] = {}
-    namespaces: dict[str, NamespaceId | None] = {}
-    for name in NAMESPACES:
-        namespaces[name] = _namespace(process, at, name, refusals)
-    ids = (status[b"Uid"] + status[b"Gid"] + status.get(b"Groups", b"")).split()
     return Thread(
-        seccomp=int(status.get(b"Seccomp", b"0")),
-        no_new_privs=status.get(b"NoNewPrivs", b"0").strip() == b"1",
-        usable=int(status[b"CapEff"], 16) | int(status[b"CapPrm"], 16),
-        gainable=int(status[b"CapBnd"], 16) | int(status[b"CapInh"], 16),
-        is_root_outside=b"0" in ids,
-        namespaces=namespaces,
+        seccomp=int(_field(status, b"Seccomp") or b"0"),
+        no_new_privs=_field(status, b"NoNewPrivs").strip() == b"1",
+        usable=int(_field(status, b"CapEff"), 16) | int(_field(status, b"CapPrm"), 16),
+        gainable=int(_field(status, b"CapBnd"), 16) | int(_field(status, b"CapInh"), 16),
+        is_root_outside=b"0" in b" ".join(_field(status, name) for name in (b"Uid", b"Gid", b"Groups")).split(),
+        namespaces={name: _namespace(process, at, name, refusals) for name in THREAD_NAMESPACES},
         has_read_only_root=_has_read_only_root(process, at, refusals),
         label=_label(process, at, refusals),
         refusals=refusals,
     )
 
 
-def _status(text: bytes) -> dict[bytes, bytes]:
-    # The name of a program may contain a carriage return, which ends a line for splitlines() and not for the kernel.
-    lines = (line.partition(b":") for line in text.split(b"\n"))
-    return {name: rest for name, _, rest in lines}
+def _field(status: bytes, name: bytes) -> bytes:
+    """Empty for one that this kernel does not have. The kernel lets no name of a program contain the end of a line."""
+    begin = status.find(b"\n" + name + b":")
+    return status[begin + len(name) + 2 : status.find(b"\n", begin + 1)] if begin >= 0 else b""
+
+
+def namespace_of(process: PinnedProcess, at: str) -> NamespaceId:
+    """Say which namespace a link leads to (`ns/user`). Raises `FactUnreadable` and `ProcessGone`."""
+    return int(process.readlink(at).rpartition("[")[2].rstrip("]"))
 
 
 def _namespace(process: PinnedProcess, at: str, name: str, refusals: dict[str, str]) -> NamespaceId | None:
     try:
-        found = process.stat(f"{at}/ns/{name}")
+        return namespace_of(process, f"{at}/ns/{name}")
     except FactUnreadable as error:
         refusals[f"ns_{name}"] = _reason(error)
         return None
-    return found.st_dev, found.st_ino
 
 
 def _has_read_only_root(process: PinnedProcess, at: str, refusals: dict[str, str]) -> bool | None:
