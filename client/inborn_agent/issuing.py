@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import lru_cache
 
 from cryptography import x509
@@ -28,12 +28,17 @@ from inborn_agent.metrics import Metrics
 from inborn_agent.slots import Want
 from inborn_proto import ca_pb2
 
-__all__ = ["MAX_BATCH", "MAX_REPORTED", "Issuer", "make_csr", "reported"]
+__all__ = ["MAX_BATCH", "MAX_REPORTED", "Issuer", "in_batches", "make_csr", "reported"]
 
 _log = get_logger("agent.issuing")
 
 MAX_BATCH = 500
 """Items of one request: what the CA takes. Their CSRs are 150 KiB."""
+
+MAX_BATCH_SIZE = 8 * 1024 * 1024
+"""Octets, half of what a message may have; 500 workloads with fifty facts each take one."""
+
+_ITEM_SIZE = 512  # octets of an item without its facts: an ID and a CSR
 
 MAX_REPORTED = 256
 """Selectors of one item: what the CA takes. A container with hundreds of labels has more."""
@@ -68,7 +73,8 @@ class Issuer:
             await self._live.due.wait()
             self._live.due.clear()
             while wants := self._live.cache.take_due(self._live.now(), limit=MAX_BATCH):
-                await self._batch(wants)
+                for batch in in_batches(wants):
+                    await self._batch(batch)
 
     async def _batch(self, wants: list[Want]) -> None:
         try:
@@ -165,6 +171,21 @@ class Issuer:
         except DeniedError as error:
             raise InternalError(f"the CA issued what does not verify: {error.message}") from error
         return svid
+
+
+def in_batches(wants: Sequence[Want], *, limit: int = MAX_BATCH_SIZE) -> Iterator[list[Want]]:
+    """As few batches as fit into a message each: facts of one workload must not make the others' too long."""
+    batch: list[Want] = []
+    size = 0
+    for want in wants:
+        octets = _ITEM_SIZE + sum(len(fact.encode()) + 4 for fact in reported(want.selectors, want.entry))
+        if batch and size + octets > limit:
+            yield batch
+            batch, size = [], 0
+        batch.append(want)
+        size += octets
+    if batch:
+        yield batch
 
 
 @lru_cache(maxsize=1024)

@@ -15,7 +15,6 @@ import pytest
 from inborn.enrollment import AuthorityClient
 from inborn.errors import DeniedError, InbornError, UnavailableError
 from inborn.peer import PinnedProcess, pin_pid
-from inborn.selector import parse_selector
 from inborn_agent.callers import Caller
 from inborn_agent.executable import ExecutableId
 from inborn_agent.live import LiveCache
@@ -213,16 +212,3 @@ async def test_a_process_is_watched_once_however_often_it_connects(bench: Bench)
         with pin_pid(caller.process.pid) as process:
             bench.gave(PlayedCaller(process), held)
     assert len(bench.losses) == 1
-
-
-async def test_what_the_ca_is_told_of_too_many_facts_is_what_the_entry_wants_and_the_strongest() -> None:
-    from inborn_agent.issuing import MAX_REPORTED, reported
-
-    label = parse_selector("docker:label:zzz:1")
-    wanted = entry(selectors=frozenset({label}))
-    many = frozenset(parse_selector(f"docker:label:a{number}:1") for number in range(400)) | UID | {label}
-    told = reported(many, wanted)
-    assert len(told) == MAX_REPORTED
-    assert {str(label), "unix:uid:1000"} <= set(told)
-    assert list(told) == sorted(told)
-    assert reported(UID, wanted) == ("unix:uid:1000",)
