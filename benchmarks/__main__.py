@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import issuing, revoking, startup, waiting
+from benchmarks import enforcing, issuing, revoking, startup, waiting
 from benchmarks.report import Figure, show
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "issuing": issuing.run,
     "waiting": waiting.run,
     "revoking": revoking.run,
+    "enforcing": enforcing.run,
     "startup": startup.run,
 }
 

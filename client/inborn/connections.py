@@ -83,7 +83,8 @@ class Connection:
     chain: tuple[x509.Certificate, ...]
     bundle: X509Bundle
     close: Callable[[InbornError], None]
-    since: dt.datetime = field(default_factory=lambda: _now())
+    since: float = field(default_factory=time.time)
+    """When it was opened, in seconds since the epoch."""
 
 
 class Connections:
@@ -128,7 +129,7 @@ class Connections:
             LivePeer(
                 spiffe_id=connection.facts.spiffe_id,
                 serial=connection.facts.serial,
-                since=connection.since,
+                since=dt.datetime.fromtimestamp(connection.since, dt.UTC),
                 expires=connection.facts.not_after,
                 direction=self._direction,
             )
@@ -185,15 +186,10 @@ class Connections:
             raise
         self._see_to_its_end(connection)
 
-    def add_call(self, connection: Connection, is_current: Callable[[], bool]) -> bool:
-        """`add` for what was judged before: `is_current` says, once the connection is known, whether anything has
-        happened since. False: it has, and the connection is not looked after."""
+    def add_judged(self, connection: Connection) -> None:
+        """`add` for whoever sees by himself, and after this, that nothing has happened since the peer was verified."""
         self._open.add(connection)
-        if not is_current():
-            self.remove(connection)
-            return False
         self._see_to_its_end(connection)
-        return True
 
     def _see_to_its_end(self, connection: Connection) -> None:
         at = self._timer_at
@@ -212,6 +208,7 @@ class Connections:
             return
         snapshot, now = self._source.snapshot(), _now()
         expired = self._expired(snapshot)
+        closed: dict[tuple[str, str], int] = {}
         for connection in connections:
             try:
                 if expired is not None:
@@ -219,8 +216,12 @@ class Connections:
                 self._check(connection, snapshot, now)
             except InbornError as e:
                 self.remove(connection)
-                log.warning("connection closed peer=%s reason=%s", connection.facts.spiffe_id, e)
                 connection.close(e)
+                line = str(connection.facts.spiffe_id), str(e)
+                closed[line] = closed.get(line, 0) + 1
+        for (peer, reason), count in closed.items():
+            often = f" ({count} of them)" if count > 1 else ""
+            log.warning("connection closed peer=%s reason=%s%s", peer, reason, often)
 
     def _expired(self, snapshot: Snapshot) -> KnowledgeExpired | None:
         """Why everything that is open has to be closed; None: it has not."""

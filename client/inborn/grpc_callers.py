@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from cryptography import x509
@@ -50,8 +49,10 @@ class Callers:
         known = self._verified.get(leaf)
         if known is not None and self._authorize(known.facts.spiffe_id):
             connection = Connection(facts=known.facts, chain=known.chain, bundle=known.bundle, close=close)
-            if self._connections.add_call(connection, partial(self._is_current, known)):
+            self._connections.add_judged(connection)
+            if self._is_current(known):
                 return connection
+            self._connections.remove(connection)
         known = self._verify(auth_context, leaf)
         connection = Connection(facts=known.facts, chain=known.chain, bundle=known.bundle, close=close)
         self._connections.add(connection)
