@@ -93,9 +93,8 @@ class Bench:
         return self.facts.get(process.pid, EVIDENCE)
 
     def issue(self) -> Held:
-        (want,) = self.cache.take_due(NOW, limit=10) or [None]
         held = Held(entry=self.entry, svid=svid())
-        if want is not None:
+        for want in self.cache.take_due(NOW, limit=1):
             self.live.issued(want, held.svid)
         return held
 
