@@ -114,7 +114,7 @@ def test_revoked_client_is_refused_on_its_open_connection_and_everywhere_else(
     since = rig.revoke(client, by=by)
     waited = wait_status(kept[0].get, "403", since, "the open connection")
     # A rule by ID becomes serials with the next CRL, and there is one a second at most.
-    assert waited < (A_SECOND if by == "serial" else 4 * A_SECOND)
+    assert waited < (2 if by == "serial" else 4) * A_SECOND
     assert kept[1].get() == "403"
     for context, session in zip(contexts, sessions, strict=True):
         try:
@@ -136,7 +136,7 @@ def test_open_session_of_a_revoked_client_ends_and_no_others(rig: FilesRig, tcp:
     assert bystander.is_open()
     since = rig.revoke(client, by="serial")
     assert kept.sock.recv(1) == b""  # it waits, and says nothing
-    assert dt.timedelta(seconds=time.monotonic() - since) < A_SECOND
+    assert dt.timedelta(seconds=time.monotonic() - since) < 2 * A_SECOND
     assert bystander.is_open()
     try:
         assert not client.connect(tcp.port).is_open()
@@ -158,10 +158,13 @@ def test_session_that_outlives_its_certificate_is_ended(rig: FilesRig, tcp: Hapr
 def test_expired_client_is_refused_on_its_open_connection(rig: FilesRig, http: Haproxy) -> None:
     client = rig.client(ttl_seconds=3)
     connection = client.connect(http.port)
-    seen = {connection.get()}
-    while dt.datetime.now(dt.UTC) < client.svid.facts.not_after + A_SECOND:
-        seen.add(connection.get())
-    assert seen == {"200", "403"}
+    end = client.svid.facts.not_after
+    statuses = [connection.get()]
+    while statuses[-1] == "200":
+        assert dt.datetime.now(dt.UTC) < end + 5 * A_SECOND  # HAProxy counts whole seconds
+        statuses.append(connection.get())
+    assert dt.datetime.now(dt.UTC) > end
+    assert statuses[-1] == "403"
     assert connection.get() == "403"
 
 

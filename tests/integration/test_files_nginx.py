@@ -77,7 +77,7 @@ def test_revoked_client_is_refused_on_its_open_connection_and_everywhere_else(ri
     since = rig.revoke(client)
     refused = {"403", "refused"}  # after its reload nginx closes connections that wait for a request
     waited = wait_status(lambda: "yes" if kept[0].get() in refused else "", "yes", since, "the open connection")
-    assert waited < A_SECOND
+    assert waited < 2 * A_SECOND  # milliseconds, where nobody else works
     assert kept[1].get() in refused
     # By its CRL nginx refuses a new one with 400, as soon as it has read it.
     assert wait_status(lambda: client.connect(front.port).get(), "400", since, "a new connection") < 3 * A_SECOND
@@ -107,7 +107,7 @@ def test_every_kind_of_revocation_counts_on_the_next_request_of_an_open_connecti
             }[request]
             rig.machine.ask("Revoke", admin_pb2.RevokeRequest(**{request: value}))
             since = time.monotonic()
-            assert wait_status(connection.get, "403", since, f"revoked by {request}") < A_SECOND
+            assert wait_status(connection.get, "403", since, f"revoked by {request}") < 2 * A_SECOND
             assert client.connect(front.port).get() == "403"
             (tmp_path / "gone").rename(pid_file)
 
@@ -134,7 +134,7 @@ def test_client_that_has_expired_is_refused_on_its_open_connection(rig: FilesRig
     connection = client.connect(front.port)
     statuses: list[str] = []
     while (now := dt.datetime.now(dt.UTC)) <= client.svid.facts.not_after or statuses[-1] == "200":
-        assert now < client.svid.facts.not_after + A_SECOND, statuses[-3:]
+        assert now < client.svid.facts.not_after + 5 * A_SECOND, statuses[-3:]
         statuses.append(connection.get())
         if statuses[-1] == "refused":  # a worker from before the first reload
             connection = client.connect(front.port)

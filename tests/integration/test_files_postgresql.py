@@ -128,7 +128,7 @@ def postgres(rig: FilesRig) -> Iterator[Postgres]:
     try:
         with rig.files(
             "--owner", "postgres", "--reload-command", reload, "--check", f"postgresql://127.0.0.1:{port}",
-            directory=base / "tls", ttl=12,
+            directory=base / "tls", ttl=8,
         ) as files:  # fmt: skip
             command = ["runuser", "-u", "postgres", "--", str(programs / "postgres"), "-D", str(base / "data")]
             with running(command, cwd="/") as server:
