@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from inborn.errors import DeniedError, ExhaustedError, InbornError, InternalError, UnavailableError
 from inborn.log import get_logger
 from inborn.selector import Selector, TrustClass, trust_class
+from inborn.signed_request import MAX_BODY_SIZE
 from inborn.svid import InvalidSvid, X509Svid, parse_chain
 from inborn.verify import verify_chain
 from inborn.wire import error_from_message
@@ -35,8 +36,8 @@ _log = get_logger("agent.issuing")
 MAX_BATCH = 500
 """Items of one request: what the CA takes. Their CSRs are 150 KiB."""
 
-MAX_BATCH_SIZE = 8 * 1024 * 1024
-"""Octets, half of what a message may have; 500 workloads with fifty facts each take one."""
+MAX_BATCH_SIZE = MAX_BODY_SIZE - 4096
+"""Octets of a batch: what a signed request may have, less what stands around it. 500 workloads take one or two."""
 
 _ITEM_SIZE = 512  # octets of an item without its facts: an ID and a CSR
 

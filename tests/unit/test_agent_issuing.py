@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from inborn.posture import LISTED
 from inborn.selector import parse_selector
-from inborn_agent.issuing import MAX_REPORTED, in_batches, reported
+from inborn.signed_request import MAX_BODY_SIZE
+from inborn_agent.issuing import MAX_BATCH, MAX_REPORTED, in_batches, make_csr, reported
 from inborn_agent.slots import Want
+from inborn_proto import ca_pb2, signed_pb2
 from tests.unit.test_agent_cache import UID, entry
 
 
@@ -26,3 +29,22 @@ def test_long_facts_of_one_workload_go_in_a_message_of_their_own() -> None:
     assert [len(batch) for batch in in_batches(wants, limit=100_000)] == [2, 1, 1]
     assert [len(batch) for batch in in_batches(wants)] == [4]
     assert list(in_batches([])) == []
+
+
+def test_as_many_workloads_as_a_machine_has_fit_into_signed_requests() -> None:
+    """Each with the posture of a hardened container and its labels: more than one request may be long."""
+    facts = UID | {parse_selector(f"posture:cap_{kind}_lacks:{name}") for kind in ("eff", "bnd") for name in LISTED}
+    facts |= {parse_selector(f"docker:label:com.example.number-{number}:value") for number in range(40)}
+    _, csr = make_csr()
+    batches = list(in_batches([Want(entry=entry(), selectors=facts)] * MAX_BATCH))
+    assert sum(map(len, batches)) == MAX_BATCH
+    for batch in batches:
+        items = [
+            ca_pb2.IssueItem(entry_id="0" * 36, csr=csr, selectors=reported(want.selectors, want.entry))
+            for want in batch
+        ]
+        payload = ca_pb2.IssueRequest(items=items).SerializeToString()
+        body = signed_pb2.SignedBody(
+            trust_domain="x" * 255, method="x" * 64, log_id=b"x" * 32, serial=b"x" * 20, number=1 << 62, payload=payload
+        )
+        assert len(body.SerializeToString()) <= MAX_BODY_SIZE
