@@ -331,7 +331,7 @@ def files_machine() -> Iterator[FilesRig]:
 
 
 @pytest.fixture
-def rig(files_machine: FilesRig) -> Iterator[FilesRig]:
+def files_rig(files_machine: FilesRig) -> Iterator[FilesRig]:
     yield files_machine
     files_machine.clear()
 

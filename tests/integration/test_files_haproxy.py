@@ -59,12 +59,12 @@ class Haproxy:
 
 @contextmanager
 def haproxy(
-    rig: FilesRig, tmp_path: Path, name: str, service: Callable[[socket.socket], None], *, ttl: int = 3600
+    files_rig: FilesRig, tmp_path: Path, name: str, service: Callable[[socket.socket], None], *, ttl: int = 3600
 ) -> Iterator[Haproxy]:
-    port, runtime = free_port(), rig.directory / f"haproxy-{tmp_path.name[-8:]}.sock"
+    port, runtime = free_port(), files_rig.directory / f"haproxy-{tmp_path.name[-8:]}.sock"
     with (
         backend(service) as behind,
-        rig.files("--haproxy-socket", str(runtime), "--check", f"127.0.0.1:{port}", ttl=ttl) as files,
+        files_rig.files("--haproxy-socket", str(runtime), "--check", f"127.0.0.1:{port}", ttl=ttl) as files,
     ):
         values = {"haproxy_socket": str(runtime), "backend": f"127.0.0.1:{behind}"}
         (tmp_path / "haproxy.cfg").write_text(generated(name, files.directory, port, **values))
@@ -90,28 +90,28 @@ def haproxy(
 
 
 @pytest.fixture
-def http(rig: FilesRig, tmp_path: Path) -> Iterator[Haproxy]:
-    with haproxy(rig, tmp_path, "haproxy", http_service) as made:
+def http(files_rig: FilesRig, tmp_path: Path) -> Iterator[Haproxy]:
+    with haproxy(files_rig, tmp_path, "haproxy", http_service) as made:
         yield made
 
 
 @pytest.fixture
-def tcp(rig: FilesRig, tmp_path: Path) -> Iterator[Haproxy]:
-    with haproxy(rig, tmp_path, "haproxy-tcp", echo) as made:
+def tcp(files_rig: FilesRig, tmp_path: Path) -> Iterator[Haproxy]:
+    with haproxy(files_rig, tmp_path, "haproxy-tcp", echo) as made:
         yield made
 
 
 @pytest.mark.parametrize("by", ["serial", "id"])
 def test_revoked_client_is_refused_on_its_open_connection_and_everywhere_else(
-    rig: FilesRig, http: Haproxy, by: str
+    files_rig: FilesRig, http: Haproxy, by: str
 ) -> None:
-    client, other = rig.client(), rig.client()
+    client, other = files_rig.client(), files_rig.client()
     contexts = [client.context(version) for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)]
     kept = [client.connect(http.port, context) for context in contexts]
     bystander = other.connect(http.port)
     assert [connection.get() for connection in (*kept, bystander)] == ["200"] * 3
     sessions = [connection.sock.session for connection in kept]
-    since = rig.revoke(client, by=by)
+    since = files_rig.revoke(client, by=by)
     waited = wait_status(kept[0].get, "403", since, "the open connection")
     # A rule by ID becomes serials with the next CRL, and there is one a second at most.
     assert waited < (2 if by == "serial" else 4) * A_SECOND
@@ -129,12 +129,12 @@ def test_revoked_client_is_refused_on_its_open_connection_and_everywhere_else(
     assert other.connect(http.port).get() == "200"
 
 
-def test_open_session_of_a_revoked_client_ends_and_no_others(rig: FilesRig, tcp: Haproxy) -> None:
-    client, other = rig.client(), rig.client()
+def test_open_session_of_a_revoked_client_ends_and_no_others(files_rig: FilesRig, tcp: Haproxy) -> None:
+    client, other = files_rig.client(), files_rig.client()
     kept, bystander = client.connect(tcp.port), other.connect(tcp.port)
     assert kept.is_open()
     assert bystander.is_open()
-    since = rig.revoke(client, by="serial")
+    since = files_rig.revoke(client, by="serial")
     assert kept.sock.recv(1) == b""  # it waits, and says nothing
     assert dt.timedelta(seconds=time.monotonic() - since) < 2 * A_SECOND
     assert bystander.is_open()
@@ -144,8 +144,8 @@ def test_open_session_of_a_revoked_client_ends_and_no_others(rig: FilesRig, tcp:
         pass  # it is said in the handshake
 
 
-def test_session_that_outlives_its_certificate_is_ended(rig: FilesRig, tcp: Haproxy) -> None:
-    client = rig.client(ttl_seconds=3)
+def test_session_that_outlives_its_certificate_is_ended(files_rig: FilesRig, tcp: Haproxy) -> None:
+    client = files_rig.client(ttl_seconds=3)
     kept = client.connect(tcp.port)
     assert kept.is_open()
     runtime = tcp.runtime()
@@ -155,8 +155,8 @@ def test_session_that_outlives_its_certificate_is_ended(rig: FilesRig, tcp: Hapr
     assert dt.datetime.now(dt.UTC) > client.svid.facts.not_after
 
 
-def test_expired_client_is_refused_on_its_open_connection(rig: FilesRig, http: Haproxy) -> None:
-    client = rig.client(ttl_seconds=3)
+def test_expired_client_is_refused_on_its_open_connection(files_rig: FilesRig, http: Haproxy) -> None:
+    client = files_rig.client(ttl_seconds=3)
     connection = client.connect(http.port)
     end = client.svid.facts.not_after
     statuses = [connection.get()]
@@ -168,8 +168,8 @@ def test_expired_client_is_refused_on_its_open_connection(rig: FilesRig, http: H
     assert connection.get() == "403"
 
 
-def test_haproxy_that_was_started_anew_is_told_what_it_has_not_read(rig: FilesRig, http: Haproxy) -> None:
-    client = rig.client()
+def test_haproxy_that_was_started_anew_is_told_what_it_has_not_read(files_rig: FilesRig, http: Haproxy) -> None:
+    client = files_rig.client()
     serial = client.svid.facts.serial.hex().upper()
     runtime = http.runtime()
     contents = http.contents()
@@ -186,8 +186,8 @@ def test_haproxy_that_was_started_anew_is_told_what_it_has_not_read(rig: FilesRi
     assert client.connect(http.port).get() == "200"
 
 
-def test_thousands_of_serials_fit(rig: FilesRig, http: Haproxy) -> None:
-    client = rig.client()
+def test_thousands_of_serials_fit(files_rig: FilesRig, http: Haproxy) -> None:
+    client = files_rig.client()
     contents = http.contents()
     serials = [f"01{number:036X}" for number in range(5000)]
     contents[REVOKED_FILE] += "".join(f"{serial}\n" for serial in serials).encode()
@@ -196,9 +196,9 @@ def test_thousands_of_serials_fit(rig: FilesRig, http: Haproxy) -> None:
     assert client.connect(http.port).get() == "403"
 
 
-def test_rotated_certificate_is_presented_without_a_reload(rig: FilesRig, tmp_path: Path) -> None:
-    with haproxy(rig, tmp_path, "haproxy", http_service, ttl=8) as http:
-        client = rig.client()
+def test_rotated_certificate_is_presented_without_a_reload(files_rig: FilesRig, tmp_path: Path) -> None:
+    with haproxy(files_rig, tmp_path, "haproxy", http_service, ttl=8) as http:
+        client = files_rig.client()
         kept = client.connect(http.port)
         first = kept.sock.getpeercert(binary_form=True)
         wait_until(lambda: client.connect(http.port).sock.getpeercert(binary_form=True) != first, "a rotation", SOON)
@@ -206,12 +206,12 @@ def test_rotated_certificate_is_presented_without_a_reload(rig: FilesRig, tmp_pa
         assert "still presents" not in http.files.server.said
 
 
-def test_end_of_the_crls_that_it_has_read_is_known(rig: FilesRig, http: Haproxy) -> None:
+def test_end_of_the_crls_that_it_has_read_is_known(files_rig: FilesRig, http: Haproxy) -> None:
     end = http.runtime().crls_end()
     assert end == min(crl.next_update_utc for crl in crls(http.files.directory / "crl.pem"))
 
 
-def test_it_is_reloaded_when_its_crls_run_out(rig: FilesRig, http: Haproxy, tmp_path: Path) -> None:
+def test_it_is_reloaded_when_its_crls_run_out(files_rig: FilesRig, http: Haproxy, tmp_path: Path) -> None:
     told = tmp_path / "told"
     end = http.runtime().crls_end()
     assert end is not None
@@ -223,7 +223,7 @@ def test_it_is_reloaded_when_its_crls_run_out(rig: FilesRig, http: Haproxy, tmp_
         assert told.exists() is wanted
 
 
-def test_socket_of_somebody_else_is_named(rig: FilesRig, http: Haproxy, tmp_path: Path) -> None:
+def test_socket_of_somebody_else_is_named(files_rig: FilesRig, http: Haproxy, tmp_path: Path) -> None:
     with pytest.raises(HaproxyRefused, match="no such file"):
         HaproxyRuntime(tmp_path / "gone", tmp_path).tell(http.contents(), dt.datetime.now(dt.UTC))
 

@@ -92,13 +92,13 @@ def sections(text: str) -> tuple[str, str, str]:
 
 
 @pytest.fixture
-def postgres(rig: FilesRig) -> Iterator[Postgres]:
+def postgres(files_rig: FilesRig) -> Iterator[Postgres]:
     binaries = sorted(PROGRAMS.glob("*/bin/postgres"))
     if not binaries:
         pytest.skip("needs postgres: not in /usr/lib/postgresql")
     programs = binaries[-1].parent
     account = pwd.getpwnam("postgres")
-    base = rig.directory / f"pg{time.monotonic_ns() % 10**8}"
+    base = files_rig.directory / f"pg{time.monotonic_ns() % 10**8}"
     base.mkdir()
     os.chown(base, account.pw_uid, account.pw_gid)
     port = free_port()
@@ -126,7 +126,7 @@ def postgres(rig: FilesRig) -> Iterator[Postgres]:
     psql = f"psql -h {base} -p {port} -U postgres -Xq"
     reload = f"runuser -u postgres -- {psql} -f {base}/reload.sql"
     try:
-        with rig.files(
+        with files_rig.files(
             "--owner", "postgres", "--reload-command", reload, "--check", f"postgresql://127.0.0.1:{port}",
             directory=base / "tls", ttl=8,
         ) as files:  # fmt: skip
@@ -144,12 +144,12 @@ def stop(programs: Path, base: Path) -> None:
     as_postgres(programs / "pg_ctl", "-D", base / "data", "-m", "immediate", "stop")
 
 
-def test_open_connection_of_a_revoked_client_ends_and_it_gets_no_other(rig: FilesRig, postgres: Postgres) -> None:
+def test_open_connection_of_a_revoked_client_ends_and_it_gets_no_other(files_rig: FilesRig, postgres: Postgres) -> None:
     postgres.files.server.wait_for("told")
-    client, other = rig.client(common_name="app"), rig.client(common_name="app")
+    client, other = files_rig.client(common_name="app"), files_rig.client(common_name="app")
     assert (postgres.ask(client), postgres.ask(other)) == ("hello", "hello")
     with session(postgres, client) as kept, session(postgres, other) as bystander:
-        since = rig.revoke(client)
+        since = files_rig.revoke(client)
         assert kept.stdin is not None
         assert kept.stderr is not None
 
@@ -174,8 +174,8 @@ def test_open_connection_of_a_revoked_client_ends_and_it_gets_no_other(rig: File
         assert bystander.stdout.readline() == "bystander\n"
 
 
-def test_sessions_are_not_resumed(rig: FilesRig, postgres: Postgres, tmp_path: Path) -> None:
-    client = rig.client(common_name="app")
+def test_sessions_are_not_resumed(files_rig: FilesRig, postgres: Postgres, tmp_path: Path) -> None:
+    client = files_rig.client(common_name="app")
     base = ["openssl", "s_client", "-connect", f"127.0.0.1:{postgres.port}", "-starttls", "postgres"]
     base += ["-cert", str(client.directory / "svid.pem"), "-key", str(client.directory / "key.pem")]
     for version in ("-tls1_2", "-tls1_3"):
@@ -192,8 +192,8 @@ def test_sessions_are_not_resumed(rig: FilesRig, postgres: Postgres, tmp_path: P
             assert "Reused" not in second.stdout
 
 
-def test_rotated_certificate_is_presented_and_connections_stay(rig: FilesRig, postgres: Postgres) -> None:
-    client = rig.client(common_name="app")
+def test_rotated_certificate_is_presented_and_connections_stay(files_rig: FilesRig, postgres: Postgres) -> None:
+    client = files_rig.client(common_name="app")
     with session(postgres, client) as kept:
         first = postgres.files.leaf
         wait_until(lambda: postgres.files.leaf != first, "a rotation", SOON)
