@@ -1,4 +1,4 @@
-"""How long it takes to say what a process is: pinned anew each time, all facts read, nothing kept but digests of files."""
+"""How long it takes to say what a process is: pinned anew each time, all facts read, only digests of files kept."""
 
 from __future__ import annotations
 

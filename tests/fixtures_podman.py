@@ -1,4 +1,4 @@
-"""Podman's service for tests, with images and containers of its own. What is configured on the machine plays no part."""
+"""Podman's service for tests, with images and containers of its own; the machine's configuration plays no part."""
 
 from __future__ import annotations
 

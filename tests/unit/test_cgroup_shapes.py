@@ -1,4 +1,4 @@
-"""Control groups as engines, Kubernetes and systemd make them, on cgroup v1, v2 and both: container and unit of each."""
+"""Control groups as engines, Kubernetes and systemd make them, on cgroup v1, v2 and both: container and unit."""
 
 from __future__ import annotations
 
