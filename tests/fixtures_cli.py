@@ -39,6 +39,7 @@ BLOCKED = (
     f"node:{AGENT}",
     "selector:docker:label:app:a b",
 )
+AUTHORITY = "aa" * 20
 RULE_ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 TOKEN_ID = "5d41402abc4b2a76b9719d911017c592"
 
@@ -220,6 +221,9 @@ class FakeCa:
             raise PreconditionError(
                 "600 certificates would be hit, more than 500", hint="if that is meant: --expect-count 600"
             )
+        if request.authority:
+            response.authority = AUTHORITY
+            return response
         response.revocation_seq = 18
         response.blocked = not request.serial and not request.reissue
         response.token = "inborn1-again-example.org" if request.reissue and request.spiffe_id else ""
@@ -230,6 +234,16 @@ class FakeCa:
         asked = [r for _, r in self.requests if isinstance(r, pb.RevokeRequest) and not r.dry_run]
         target = f"node:{AGENT}" if not asked or asked[-1].agent else f"selector:{asked[-1].selector}"
         return pb.ExpansionResponse(id=request.id, target=target, rules=599, finished=True, revocation_seq=617)
+
+    def GetAuthorityRevocation(self, request: pb.AuthorityRevocationRequest) -> pb.AuthorityRevocationResponse:
+        steps = ("preparing", "pushing", "activating", "renewing", "settling", "revoking")
+        step = steps[steps.index(request.step) + 1 :][:1] if request.step else steps[:1]
+        if step:
+            return pb.AuthorityRevocationResponse(authority=request.authority, step=step[0])
+        return pb.AuthorityRevocationResponse(
+            authority=request.authority, step="revoked", finished=True, revocation_seq=18, successor="bb" * 20,
+            laggards=["spiffe://example.org/inborn/agent/a2"], away=["spiffe://example.org/db"],
+        )  # fmt: skip
 
     def GetPropagation(self, request: pb.PropagationRequest) -> pb.PropagationResponse:
         return pb.PropagationResponse(peers=2, applied=2)

@@ -27,6 +27,7 @@ from inborn_ca.address import Address
 from inborn_ca.link import Link
 from inborn_ca.profile import Lifetimes
 from inborn_ca.rpc.server import Front, FrontSettings
+from inborn_ca.services.authority_revocation import Patience
 from inborn_ca.signer import Signer, open_core
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2
 
@@ -173,10 +174,12 @@ def body_of(message: feed_pb2.FeedMessage) -> feed_pb2.FeedBody:
 
 
 @asynccontextmanager
-async def running_ca(directory: Path, *, metrics: bool = False, **lifetimes: dt.timedelta) -> AsyncIterator[Rig]:
+async def running_ca(
+    directory: Path, *, metrics: bool = False, patience: Patience | None = None, **lifetimes: dt.timedelta
+) -> AsyncIterator[Rig]:
     """A CA with its ports open."""
     core = open_core(directory / "ca", trust_domain="example.org", lifetimes=Lifetimes(**lifetimes), clock=now)
-    signer = Signer(core, min_ttl=dt.timedelta(seconds=1))
+    signer = Signer(core, min_ttl=dt.timedelta(seconds=1), patience=patience)
     ours, theirs = socket.socketpair()
     admin_socket = directory / "ca" / "admin" / "signer.sock"
     await signer.start(theirs, admin_socket)

@@ -30,6 +30,8 @@ class Changes:
     """Whose streams are to be ended."""
     expanding: bool = False
     """An expansion was opened."""
+    revoking: bool = False
+    """An authority is to be revoked."""
     audited: bool = False
 
     @property
@@ -48,4 +50,5 @@ class Changes:
         self.enrollees += other.enrollees
         self.disconnect += other.disconnect
         self.expanding |= other.expanding
+        self.revoking |= other.revoking
         self.audited |= other.audited

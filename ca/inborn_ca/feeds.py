@@ -54,6 +54,8 @@ class Feeds:
         self._publish = publish
         self._key = ed25519.Ed25519PrivateKey.generate()
         self._chain: list[bytes] = []
+        self.log_authority = b""
+        """Key identifier of the authority that certified the log key."""
         self._chain_made_at = core.clock()
         self._chain_ends_at = core.clock()
         self._nodes: dict[str, _NodeFeed] = {}
@@ -74,6 +76,7 @@ class Feeds:
 
         def finish() -> None:
             self._chain = [pending.sign(), certificate_der(pending.issuer.certificate)]
+            self.log_authority = pending.issuer.key_id
             self._chain_made_at = self._core.clock()
             self._chain_ends_at = pending.prepared.not_after
             self._snapshot = None

@@ -98,6 +98,12 @@ class FrontIdentity:
                 log.warning("front.not_renewed", error=e.message)
                 schedule.failed(self._clock(), spread=random.random())
 
+    def renew(self) -> None:
+        """The signer wants us to have another certificate now."""
+        if self._schedule is not None:
+            self._schedule.hurry(self._clock())
+            self._wakeup.set()
+
     def reconsider(self) -> None:
         """The domain has changed: renew at once if our certificate or its authority is dead now."""
         if self._svid is None or self._schedule is None:
@@ -105,8 +111,7 @@ class FrontIdentity:
         dead = self._domain.dead_authorities
         issuers = {c.public_bytes(serialization.Encoding.DER) for c in self._svid.chain[1:]}
         if dead & issuers or self._domain.revocations.find(self._svid.facts) is not None:
-            self._schedule.hurry(self._clock())
-            self._wakeup.set()
+            self.renew()
 
     def credentials(self, *, is_mutual: bool) -> grpc.ServerCredentials:
         """Server credentials that follow certificate and bundle: each handshake gets what holds now."""

@@ -91,6 +91,14 @@ class Reader(Protocol):
         """What a target hits: an ID, a prefix, a key (hex), an entry, a node (its ID) or a selector."""
         ...
 
+    def count_alive_of_authority(self, key_id: bytes, *, at: dt.datetime) -> Alive:
+        """What an issuing authority's revocation hits."""
+        ...
+
+    def holders_of_authority(self, key_id: bytes, *, at: dt.datetime) -> list[SpiffeId]:
+        """Agents and daemons that have certificates alive for themselves, all of them of this authority."""
+        ...
+
     def alive_serials(
         self,
         kind: BlockKind,
@@ -148,7 +156,6 @@ class Transaction(Reader, Protocol):
     def use_numbers(self, used: Iterable[tuple[bytes, int, int]]) -> None:
         """Write (key hash, last number, used numbers) of askers that are there; nothing else of them changes."""
         ...
-
 
     def add_entry(self, entry: Entry) -> None: ...
     def update_entry(self, entry: Entry) -> None: ...

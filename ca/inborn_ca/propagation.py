@@ -19,6 +19,7 @@ class _Peer:
     domain_revision: int = 0
     revocation_seq: int = 0
     laggards: tuple[str, ...] = ()
+    outdated: int = 0
     heard_at: dt.datetime | None = None
 
 
@@ -48,6 +49,7 @@ class Propagation:
                 domain_revision=ack.domain_revision,
                 revocation_seq=ack.revocation_seq,
                 laggards=tuple(text[:300] for text in ack.laggards[:100]),
+                outdated=ack.outdated,
                 heard_at=self._clock(),
             )
             self._wake()
@@ -55,6 +57,29 @@ class Propagation:
     def has_revision(self, revision: int) -> bool:
         """Whether every connected peer has applied this revision of the domain feed."""
         return all(peer.domain_revision >= revision for peer in self._peers.values())
+
+    def without_revision(self, revision: int) -> list[str]:
+        """Connected peers that have not applied this revision of the domain feed."""
+        return sorted(name for name, peer in self._peers.items() if peer.domain_revision < revision)
+
+    def outdated(self, revision: int) -> list[str]:
+        """Connected peers that have not, or that still use a certificate of an authority that is tainted."""
+        return sorted(name for name, p in self._peers.items() if p.domain_revision < revision or p.outdated)
+
+    async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Look at the condition whenever something was acknowledged, and twice a second; False: the time is over."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not condition():
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return False
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(min(left, 0.5)):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        return True
 
     def slowest(self, revocation_seq: int) -> int:
         """What every connected peer has applied at least; `revocation_seq` where none is connected."""

@@ -36,6 +36,7 @@ from inborn_ca.rpc.admin_calls import AdminCalls
 from inborn_ca.rpc.calls import Calls
 from inborn_ca.rpc.front_calls import FrontCalls
 from inborn_ca.services.authorities import Authorities
+from inborn_ca.services.authority_revocation import AuthorityRevoker, Patience
 from inborn_ca.services.entries import Entries
 from inborn_ca.services.expansion import Expander
 from inborn_ca.services.health import Health
@@ -49,6 +50,7 @@ _log = get_logger("ca.signer")
 
 _PUBLISH = "/inborn.signer.v1.Fronting/Publish"
 _DISCONNECT = "/inborn.signer.v1.Fronting/Disconnect"
+_RENEW = "/inborn.signer.v1.Fronting/Renew"
 _PROBE = "/inborn.signer.v1.Fronting/Probe"
 
 
@@ -94,7 +96,9 @@ def open_core(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, clock
 class Signer:
     """Composition of one signer. `start` makes it ready, `close` ends it in order."""
 
-    def __init__(self, core: Core, *, min_ttl: dt.timedelta, data_dir: str = "") -> None:
+    def __init__(
+        self, core: Core, *, min_ttl: dt.timedelta, data_dir: str = "", patience: Patience | None = None
+    ) -> None:
         self.core = core
         self.queue = Queue(core)
         reader = core.store.reader()
@@ -104,6 +108,17 @@ class Signer:
         self.maintenance = Maintenance(core, self.queue, self.feeds, self.authorities, self.propagation, reader)
         self.front_calls = FrontCalls(core, reader, self.feeds, self.propagation)
         self.expander = Expander(core, self.queue, reader)
+        self.revoker = AuthorityRevoker(
+            core,
+            self.queue,
+            reader,
+            self.authorities,
+            self.feeds,
+            self.propagation,
+            front_authority=lambda: self.front_calls.authority,
+            renew_front=self._renew_front,
+            patience=patience,
+        )
         status = Status(
             core,
             addresses=lambda: (self.front_calls.bootstrap_address, self.front_calls.api_address),
@@ -124,6 +139,7 @@ class Signer:
             status=status,
             propagation=self.propagation,
             expander=self.expander,
+            revoker=self.revoker,
         )
         self._front_table = Calls(self.queue, self.front_calls.table())
         self._admin_table = Calls(self.queue, self.admin_calls.table())
@@ -145,6 +161,7 @@ class Signer:
         )
         await self._listen(admin_socket)
         self.expander.start()
+        self.revoker.start()
         self._task = asyncio.get_running_loop().create_task(self.maintenance.run())
         return self._front
 
@@ -154,6 +171,7 @@ class Signer:
             with suppress(asyncio.CancelledError):
                 await self._task
         await self.expander.close()
+        await self.revoker.close()
         if self._server is not None:
             self._server.close()
         for link in list(self._admins):
@@ -174,6 +192,10 @@ class Signer:
         if self._front is not None:
             self._front.notify(_PUBLISH, signer_pb2.Publication(node=node, message=message))
 
+    def _renew_front(self) -> None:
+        if self._front is not None:
+            self._front.notify(_RENEW, signer_pb2.RenewFrontRequest())
+
     async def _probe(self) -> signer_pb2.ProbeResponse:
         if self._front is None:
             raise PreconditionError("no front is attached")
@@ -187,6 +209,8 @@ class Signer:
         self.maintenance.changed(changes)
         if changes.expanding:
             self.expander.start()
+        if changes.revoking:
+            self.revoker.start()
         self.admin_calls.audited()
 
     # -- admins ------------------------------------------------------------------------------------------------------

@@ -52,18 +52,19 @@ ACCESS: Mapping[str, frozenset[CallerClass]] = {
     **_rows("inborn.v1.Authority", "Renew Revoke Watch", CallerClass.AGENT, CallerClass.DAEMON),
     **_rows(
         "inborn.signer.v1.Signing",
-        "Attach Enroll Issue Renew Revoke CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed Acknowledge ReportDenial "
-        "Measure",
+        "Attach Enroll Issue Renew Revoke CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed "
+        "Acknowledge ReportDenial Measure",
         CallerClass.FRONT,
     ),
-    **_rows("inborn.signer.v1.Fronting", "Publish Disconnect Probe", CallerClass.SIGNER),
+    **_rows("inborn.signer.v1.Fronting", "Publish Disconnect Renew Probe", CallerClass.SIGNER),
     **_rows(
         "inborn.admin.v1.Admin",
         "CreateToken ListTokens RevokeToken "
         "CreateEntry ListEntries GetEntry UpdateEntry DeleteEntry "
         "CreateRule ListRules DeleteRule "
         "ListCertificates GetCertificate ListAgents BanAgent "
-        "Revoke GetExpansion Unblock ListRevocations GetPropagation GetBundle CheckHealth GetStatus "
+        "Revoke GetExpansion GetAuthorityRevocation "
+        "Unblock ListRevocations GetPropagation GetBundle CheckHealth GetStatus "
         "ListAudit ListAlarms AcknowledgeAlarm Backup",
         CallerClass.LOCAL_ADMIN,
     ),

@@ -20,15 +20,17 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from inborn.background import run_in_background
 from inborn.daemon_state import DaemonIdentity, DaemonState
-from inborn.enrollment import AuthorityClient, Enrolled, RequestNumbers, WatchStream, enroll_with_token
+from inborn.enrollment import AuthorityClient, Enrolled, RequestNumbers, enroll_with_token
 from inborn.errors import InbornError, RequestError, UnavailableError
 from inborn.feed import DomainUpdate, FeedUpdate, FeedVerifier, Heartbeat
+from inborn.feed_answer import FeedAnswers
 from inborn.identity import NoIdentity, Snapshot, SnapshotCallback, StaticSource
 from inborn.join_token import JoinToken, parse_join_token
 from inborn.paths import data_dir
@@ -37,7 +39,6 @@ from inborn.rotation import Schedule
 from inborn.spiffeid import RESERVED_PREFIX, SpiffeId
 from inborn.svid import PrivateKey, X509Svid, key_sha256
 from inborn.tunnel import split_target
-from inborn_proto import ca_pb2
 
 __all__ = ["EnrolledSource", "WrongIdentity", "enroll"]
 
@@ -161,6 +162,8 @@ class _Daemon:
         self._state: DaemonState | None = None
         self._identity: DaemonIdentity | None = None
         self._changing = asyncio.Lock()  # what is held and what is kept change together
+        self._answers = FeedAnswers(random.random)
+        self._hurry = asyncio.Event()
         self.held = StaticSource(
             Snapshot(trust_domain=None, svids=(), bundles={}, reason="the daemon has not enrolled yet")
         )
@@ -270,8 +273,14 @@ class _Daemon:
         schedule = _schedule(self._current().svid)
         while True:
             now = dt.datetime.now(dt.UTC)
+            if self._hurry.is_set():
+                self._hurry.clear()
+                schedule.hurry(now)
             if not schedule.is_due(now):
-                await asyncio.sleep(min(_LONGEST_NAP, (schedule.next_attempt - now).total_seconds() + 0.001))
+                nap = min(_LONGEST_NAP, (schedule.next_attempt - now).total_seconds() + 0.001)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(nap):
+                        await self._hurry.wait()
                 continue
             try:
                 await self._renew(state, client)
@@ -298,6 +307,7 @@ class _Daemon:
         pause, told = _FIRST_PAUSE, ""
         while True:
             try:
+                svid = self._current().svid
                 stream = await client.watch(log_id=verifier.log_id, domain_revision=verifier.domain_revision)
                 patience = _FIRST_MESSAGE
                 try:
@@ -311,7 +321,11 @@ class _Daemon:
                             revocations=snapshot.revocations,
                             now=dt.datetime.now(dt.UTC),
                         )
-                        await self._apply(state, client, stream, update)
+                        await self._apply(state, client, update)
+                        seq, own = self.held.snapshot().revocations.seq, self._current().svid
+                        ack = self._answers.answer(update, seq, time.monotonic(), own=own, connection=svid)
+                        if ack is not None:
+                            await stream.ack(ack)
                         if isinstance(update.content, Heartbeat):
                             patience = max(_SHORTEST_PATIENCE, 3 * update.content.interval.total_seconds())
                         pause = _FIRST_PAUSE
@@ -326,10 +340,8 @@ class _Daemon:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(_LONGEST_PAUSE, pause * 2)
 
-    async def _apply(
-        self, state: DaemonState, client: AuthorityClient, stream: WatchStream, update: FeedUpdate
-    ) -> None:
-        """Take in what is new, let every open connection be looked at, keep it, and say that it was applied."""
+    async def _apply(self, state: DaemonState, client: AuthorityClient, update: FeedUpdate) -> None:
+        """Take in what is new, let every open connection be looked at, and keep it."""
         content = update.content
         if update.is_new and isinstance(content, DomainUpdate):
             async with self._changing:
@@ -337,9 +349,6 @@ class _Daemon:
                 client.log_id = update.log_id
                 await asyncio.to_thread(state.keep_identity, self._current())
                 await asyncio.to_thread(state.keep_revocations, revocations)
-            await stream.ack(
-                ca_pb2.WatchAck(domain_revision=update.revision, revocation_seq=revocations.seq, log_id=update.log_id)
-            )
         if update.is_fresh:
             self.held.touch(dataclasses.replace(self.held.snapshot(), heard_at=time.monotonic()))
 
@@ -352,6 +361,9 @@ class _Daemon:
         else:
             revocations.apply_delta(update.log_id, content.revocation_seq, content.revocations, content.dropped)
         if content.authorities:
+            self._answers.learn(content.authorities)
+            if self._answers.is_outdated(self._current().svid):
+                self._hurry.set()
             crls = tuple(authority.crl for authority in content.authorities if authority.crl)
             self.held.touch(dataclasses.replace(self.held.snapshot(), crls=crls))
         bundle = content.bundle or self._current().bundle

@@ -20,12 +20,14 @@ from inborn.log import get_logger
 from inborn.revocation import RevocationGap
 from inborn.rotation import retry_delay
 from inborn.spiffeid import SpiffeId
+from inborn.svid import X509Svid
 from inborn_agent.alarms import Alarms
 from inborn_agent.attendance import Attendance
 from inborn_agent.enrol import OwnIdentity
 from inborn_agent.feed_values import domain_change, node_change
 from inborn_agent.live import LiveCache
 from inborn_agent.metrics import Metrics
+from inborn_agent.outdated import count_outdated, is_outdated
 from inborn_agent.state import State
 from inborn_proto import ca_pb2, feed_pb2
 
@@ -41,6 +43,8 @@ _LONGEST_PAUSE = dt.timedelta(seconds=5)
 
 _MISSED_BEATS = 3  # heartbeats in a row that may be lost to a busy machine
 _SHORTEST_SILENCE = dt.timedelta(seconds=2)
+
+_RENEWING_STEP = 0.1  # seconds between looks at what is still to be renewed, while the CA waits for that
 
 
 class Saver:
@@ -106,6 +110,9 @@ class Sync:
         self.alarms = Alarms()
         self._verifier: FeedVerifier | None = None
         self._silence = _FIRST_SILENCE
+        self._beat = _FIRST_SILENCE
+        self._stream_svid: X509Svid | None = None
+        """What the stream's connection was opened with."""
         self.is_connected = False
 
     async def run(self) -> None:
@@ -131,7 +138,8 @@ class Sync:
 
     async def _follow(self, client: AuthorityClient, *, from_nothing: bool) -> None:
         """One stream, from its beginning to its end, which is always an error."""
-        node = self._own.svid.spiffe_id if self._own.svid is not None else None
+        self._stream_svid = self._own.svid
+        node = self._stream_svid.spiffe_id if self._stream_svid is not None else None
         verifier = self._placed(node)
         stream = await client.watch(
             log_id=b"" if from_nothing else verifier.log_id,
@@ -143,6 +151,7 @@ class Sync:
         try:
             while True:
                 message = await self._next(stream)
+                self._check_connection()
                 try:
                     await self._receive(verifier, message)
                 except InbornError as error:
@@ -170,6 +179,15 @@ class Sync:
         self._verifier.node_revision = cache.node_mark[1] if is_ours else 0
         return self._verifier
 
+    def _check_connection(self) -> None:
+        """A connection dies with the certificate that it was opened with: leave it while there is another one."""
+        former, own = self._stream_svid, self._own.svid
+        if former is None or own is None or former is own:
+            return
+        cache = self._live.cache
+        if is_outdated(cache, former.facts) and not is_outdated(cache, own.facts):
+            raise UnavailableError("the stream was opened with a certificate of an authority that is to be revoked")
+
     async def _next(self, stream: WatchStream) -> feed_pb2.FeedMessage:
         try:
             async with asyncio.timeout(self._silence.total_seconds()):
@@ -187,6 +205,7 @@ class Sync:
             case NodeUpdate() if update.is_new:
                 self._apply_node(update, update.content)
             case Heartbeat(interval=interval):
+                self._beat = interval
                 self._silence = max(interval * _MISSED_BEATS, _SHORTEST_SILENCE)
                 if update.content.revocation_seq > cache.revocations.seq and update.is_fresh:
                     raise FeedGap(
@@ -211,6 +230,8 @@ class Sync:
         now = self._live.now()
         self._attendance.published(cache.revocations.log_id, cache.revocations.seq, now)
         self._own.trust(cache.bundle, cache.revocations.log_id)
+        if self._own.svid is not None and is_outdated(cache, self._own.svid.facts):
+            self._own.rotate()
         self._acknowledged.set()
         if cache.revocations.seq != before:
             _log.event("revocations.applied", revocation_seq=cache.revocations.seq, rules=len(cache.revocations))
@@ -230,19 +251,26 @@ class Sync:
         _log.event("entries.applied", revision=update.revision, entries=len(self._live.cache.entries))
 
     async def _acknowledge(self, stream: WatchStream) -> None:
-        """Tell the CA how far we and the libraries are, whenever that is something else than before."""
+        """Tell the CA how far we and the libraries are: when that is something else than before, and now and then.
+
+        A sign of life is answered after one to two of its intervals, so that a thousand agents do not answer at once.
+        """
         last: ca_pb2.WatchAck | None = None
+        beats, next_beat = self._live.beats, time.monotonic()
         while True:
             self._acknowledged.clear()
             self._saver.saved.clear()
             ack = self._ack()
-            if ack is not None and ack != last:
+            is_due = self._live.beats != beats and time.monotonic() >= next_beat
+            if ack is not None and (ack != last or is_due):
                 try:
                     await stream.ack(ack)
                 except InbornError:
                     return  # the stream has ended, whoever reads it says why
-                last = ack
-            await self._until_ack_may_change()
+                last, beats = ack, self._live.beats
+                next_beat = time.monotonic() + self._beat.total_seconds() * (1 + self._spread())
+            pause = max(0.0, next_beat - time.monotonic()) or self._beat.total_seconds()
+            await self._until_ack_may_change(_RENEWING_STEP if ack is not None and ack.outdated else pause)
 
     def _ack(self) -> ca_pb2.WatchAck | None:
         """None while what is kept on disk belongs to another log than what has been applied."""
@@ -257,12 +285,18 @@ class Sync:
             revocation_seq=min(report.revocation_seq, self._saver.seq_saved),
             laggards=report.laggards,
             log_id=log_id,
+            outdated=count_outdated(
+                cache,
+                own=self._own.svid.facts if self._own.svid is not None else None,
+                stream=self._stream_svid.facts if self._stream_svid is not None else None,
+            ),
         )
 
-    async def _until_ack_may_change(self) -> None:
+    async def _until_ack_may_change(self, pause: float) -> None:
         now = self._live.now()
         deadline = self._attendance.next_deadline(now)
-        pause = None if deadline is None else max(0.0, (deadline - now).total_seconds())
+        if deadline is not None:
+            pause = min(pause, max(0.0, (deadline - now).total_seconds()))
         waits: list[Awaitable[object]] = [self._acknowledged.wait(), self._saver.saved.wait()]
         tasks = [asyncio.ensure_future(wait) for wait in waits]
         try:

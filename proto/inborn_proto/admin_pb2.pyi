@@ -339,7 +339,7 @@ class BanAgentRequest(_message.Message):
     def __init__(self, agent: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class RevokeRequest(_message.Message):
-    __slots__ = ("serial", "spiffe_id", "reason", "reissue", "note", "key", "id_prefix", "entry", "agent", "selector", "dry_run", "expect_count", "request_id")
+    __slots__ = ("serial", "spiffe_id", "reason", "reissue", "note", "key", "id_prefix", "entry", "agent", "selector", "dry_run", "expect_count", "request_id", "authority")
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -353,6 +353,7 @@ class RevokeRequest(_message.Message):
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     EXPECT_COUNT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
     serial: str
     spiffe_id: str
     reason: str
@@ -366,10 +367,11 @@ class RevokeRequest(_message.Message):
     dry_run: bool
     expect_count: int
     request_id: bytes
-    def __init__(self, serial: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., reason: _Optional[str] = ..., reissue: bool = ..., note: _Optional[str] = ..., key: _Optional[str] = ..., id_prefix: _Optional[str] = ..., entry: _Optional[str] = ..., agent: _Optional[str] = ..., selector: _Optional[str] = ..., dry_run: bool = ..., expect_count: _Optional[int] = ..., request_id: _Optional[bytes] = ...) -> None: ...
+    authority: str
+    def __init__(self, serial: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., reason: _Optional[str] = ..., reissue: bool = ..., note: _Optional[str] = ..., key: _Optional[str] = ..., id_prefix: _Optional[str] = ..., entry: _Optional[str] = ..., agent: _Optional[str] = ..., selector: _Optional[str] = ..., dry_run: bool = ..., expect_count: _Optional[int] = ..., request_id: _Optional[bytes] = ..., authority: _Optional[str] = ...) -> None: ...
 
 class RevokeResponse(_message.Message):
-    __slots__ = ("revocation_seq", "log_id", "certificates", "blocked", "token", "identities", "nodes", "dry_run", "examples", "expansion", "needs_count")
+    __slots__ = ("revocation_seq", "log_id", "certificates", "blocked", "token", "identities", "nodes", "dry_run", "examples", "expansion", "needs_count", "authority")
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
@@ -381,6 +383,7 @@ class RevokeResponse(_message.Message):
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     EXPANSION_FIELD_NUMBER: _ClassVar[int]
     NEEDS_COUNT_FIELD_NUMBER: _ClassVar[int]
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
     revocation_seq: int
     log_id: bytes
     certificates: int
@@ -392,7 +395,36 @@ class RevokeResponse(_message.Message):
     examples: _containers.RepeatedScalarFieldContainer[str]
     expansion: int
     needs_count: bool
-    def __init__(self, revocation_seq: _Optional[int] = ..., log_id: _Optional[bytes] = ..., certificates: _Optional[int] = ..., blocked: bool = ..., token: _Optional[str] = ..., identities: _Optional[int] = ..., nodes: _Optional[int] = ..., dry_run: bool = ..., examples: _Optional[_Iterable[str]] = ..., expansion: _Optional[int] = ..., needs_count: bool = ...) -> None: ...
+    authority: str
+    def __init__(self, revocation_seq: _Optional[int] = ..., log_id: _Optional[bytes] = ..., certificates: _Optional[int] = ..., blocked: bool = ..., token: _Optional[str] = ..., identities: _Optional[int] = ..., nodes: _Optional[int] = ..., dry_run: bool = ..., examples: _Optional[_Iterable[str]] = ..., expansion: _Optional[int] = ..., needs_count: bool = ..., authority: _Optional[str] = ...) -> None: ...
+
+class AuthorityRevocationRequest(_message.Message):
+    __slots__ = ("authority", "step", "wait_ms")
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    authority: str
+    step: str
+    wait_ms: int
+    def __init__(self, authority: _Optional[str] = ..., step: _Optional[str] = ..., wait_ms: _Optional[int] = ...) -> None: ...
+
+class AuthorityRevocationResponse(_message.Message):
+    __slots__ = ("authority", "step", "finished", "revocation_seq", "successor", "laggards", "away")
+    AUTHORITY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    SUCCESSOR_FIELD_NUMBER: _ClassVar[int]
+    LAGGARDS_FIELD_NUMBER: _ClassVar[int]
+    AWAY_FIELD_NUMBER: _ClassVar[int]
+    authority: str
+    step: str
+    finished: bool
+    revocation_seq: int
+    successor: str
+    laggards: _containers.RepeatedScalarFieldContainer[str]
+    away: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, authority: _Optional[str] = ..., step: _Optional[str] = ..., finished: bool = ..., revocation_seq: _Optional[int] = ..., successor: _Optional[str] = ..., laggards: _Optional[_Iterable[str]] = ..., away: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ExpansionRequest(_message.Message):
     __slots__ = ("id", "wait_ms")

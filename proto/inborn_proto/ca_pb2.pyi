@@ -128,15 +128,17 @@ class WatchHello(_message.Message):
     def __init__(self, log_id: _Optional[bytes] = ..., domain_revision: _Optional[int] = ..., node_revision: _Optional[int] = ...) -> None: ...
 
 class WatchAck(_message.Message):
-    __slots__ = ("domain_revision", "node_revision", "revocation_seq", "laggards", "log_id")
+    __slots__ = ("domain_revision", "node_revision", "revocation_seq", "laggards", "log_id", "outdated")
     DOMAIN_REVISION_FIELD_NUMBER: _ClassVar[int]
     NODE_REVISION_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     LAGGARDS_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
+    OUTDATED_FIELD_NUMBER: _ClassVar[int]
     domain_revision: int
     node_revision: int
     revocation_seq: int
     laggards: _containers.RepeatedScalarFieldContainer[str]
     log_id: bytes
-    def __init__(self, domain_revision: _Optional[int] = ..., node_revision: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., laggards: _Optional[_Iterable[str]] = ..., log_id: _Optional[bytes] = ...) -> None: ...
+    outdated: int
+    def __init__(self, domain_revision: _Optional[int] = ..., node_revision: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., laggards: _Optional[_Iterable[str]] = ..., log_id: _Optional[bytes] = ..., outdated: _Optional[int] = ...) -> None: ...

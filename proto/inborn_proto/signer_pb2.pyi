@@ -144,6 +144,10 @@ class Measures(_message.Message):
     database_octets: int
     def __init__(self, open_alarms: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., oldest_revocation_seq: _Optional[int] = ..., connected_peers: _Optional[int] = ..., root_expires: _Optional[float] = ..., issuing_expires: _Optional[float] = ..., crl_expires: _Optional[float] = ..., groups: _Optional[int] = ..., jobs: _Optional[int] = ..., waiting: _Optional[int] = ..., database_octets: _Optional[int] = ...) -> None: ...
 
+class RenewFrontRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ProbeRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

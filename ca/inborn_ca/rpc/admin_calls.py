@@ -15,6 +15,7 @@ from inborn_ca.propagation import Propagation
 from inborn_ca.queue import Command, Queue
 from inborn_ca.rpc.calls import Call, Direct, Later, Queued
 from inborn_ca.rpc.front_calls import FrontCalls
+from inborn_ca.services.authority_revocation import AuthorityRevoker
 from inborn_ca.services.backups import Backups
 from inborn_ca.services.entries import Entries
 from inborn_ca.services.expansion import Expander
@@ -48,6 +49,7 @@ class AdminCalls:
         status: Status,
         propagation: Propagation,
         expander: Expander,
+        revoker: AuthorityRevoker,
     ) -> None:
         self._core = core
         self._queue = queue
@@ -65,6 +67,7 @@ class AdminCalls:
         self._status = status
         self._propagation = propagation
         self._expander = expander
+        self._revoker = revoker
         self._audited = asyncio.Event()
 
     def table(self) -> Mapping[str, Call]:
@@ -94,6 +97,7 @@ class AdminCalls:
             "BanAgent": Queued(revocations.ban),
             "Revoke": Queued(revocations.revoke),
             "GetExpansion": Later(lambda m, _: self._expander.wait(m)),
+            "GetAuthorityRevocation": Later(lambda m, _: self._revoker.wait(m)),
             "Unblock": Queued(revocations.unblock),
             "ListRevocations": Direct(lambda m, _: ledger.revocations(reader, m)),
             "GetPropagation": Later(lambda m, _: self._propagation.wait(m.revocation_seq, m.wait_ms)),

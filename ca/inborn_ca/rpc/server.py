@@ -49,6 +49,7 @@ SNAPSHOT_TIMEOUT = 30.0  # seconds
 _SIGNING = "/inborn.signer.v1.Signing/"
 _PUBLISH = "/inborn.signer.v1.Fronting/Publish"
 _DISCONNECT = "/inborn.signer.v1.Fronting/Disconnect"
+_RENEW = "/inborn.signer.v1.Fronting/Renew"
 _PROBE = "/inborn.signer.v1.Fronting/Probe"
 
 # What the core would reset with a bare CANCELLED is let through to our own admission control instead.
@@ -296,6 +297,10 @@ class Front(Observer):
         elif request.method == _DISCONNECT:
             if self._hub is not None:
                 self._hub.disconnect(request.parse(signer_pb2.NodeFeedRequest).spiffe_id)
+            request.reply(signer_pb2.Done())
+        elif request.method == _RENEW:
+            if self._identity is not None:
+                self._identity.renew()
             request.reply(signer_pb2.Done())
         else:
             self._spawn(dispatch(request, {_PROBE: self._probe}))

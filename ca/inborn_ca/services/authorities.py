@@ -10,7 +10,10 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from cryptography import x509
+
 from inborn.errors import InternalError
+from inborn.svid import serial_octets
 from inborn_ca.authority import Step, StepKind, make_issuing, make_root, plan
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
@@ -19,6 +22,7 @@ from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.records import AuthorityRecord, AuthorityState
 from inborn_ca.services import audit
+from inborn_ca.services.authority_order import authority_rule
 
 __all__ = ["Authorities", "RevokedEntry"]
 
@@ -88,7 +92,7 @@ class Authorities:
             if step.kind is StepKind.PREPARE:
                 commands.append(self.replace_issuing(activate=not self._has_active()))
             elif step.kind is StepKind.ACTIVATE and self._may_activate(step.key_id, heard_by_all):
-                commands.append(self._activate(step.key_id))
+                commands.append(self.activate(step.key_id))
             elif step.kind is StepKind.REMOVE:
                 commands.append(self._remove(step.key_id))
         return commands
@@ -115,7 +119,19 @@ class Authorities:
             longest_svid=lifetimes.longest_svid,
         )
 
-    def _activate(self, key_id: bytes) -> Callable[[Transaction, Changes], Finish]:
+    def successor(self) -> AuthorityRecord | None:
+        """The oldest prepared authority that is alive."""
+        now = self._core.clock()
+        prepared = [
+            a
+            for a in self._core.authorities
+            if a.state is AuthorityState.PREPARED and a.certificate.not_valid_after_utc > now
+        ]
+        return min(prepared, key=lambda a: a.created_at, default=None)
+
+    def activate(self, key_id: bytes) -> Callable[[Transaction, Changes], Finish]:
+        """This authority signs from now on, and the one that did is retired."""
+
         def command(tx: Transaction, changes: Changes) -> Finish:
             now = self._core.clock()
             self._retire_active(tx, now)
@@ -123,6 +139,18 @@ class Authorities:
             tx.update_authority(replace(prepared, state=AuthorityState.ACTIVE, activated_at=now))
             changes.authorities = True
             tx.add_audit(audit.row(now, "signer", "authority.activate", key_id.hex()))
+            return lambda: None
+
+        return command
+
+    def set_state(self, key_id: bytes, state: AuthorityState) -> Callable[[Transaction, Changes], Finish]:
+        """An authority that signs no more is tainted: whoever has a certificate of it renews that at once."""
+
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            authority = next(a for a in tx.authorities() if a.key_id == key_id)
+            tx.update_authority(replace(authority, state=state))
+            changes.authorities = True
+            tx.add_audit(audit.row(self._core.clock(), "signer", f"authority.{state}", key_id.hex()))
             return lambda: None
 
         return command
@@ -183,7 +211,7 @@ class Authorities:
             for authority in tx.authorities():
                 if authority.key_id not in key_ids:
                     continue
-                renewed = self._with_crl(authority, revoked(authority.key_id), now)
+                renewed = self._with_crl(authority, self._dead_of(tx, authority, revoked), now)
                 if renewed is None:
                     early.append(authority.key_id)
                 else:
@@ -192,6 +220,36 @@ class Authorities:
             return lambda: early
 
         return command
+
+    def renew_root_crl(self, tx: Transaction, changes: Changes, *, also: tuple[x509.Certificate, int]) -> bool:
+        """List one issuing certificate more, with a reason, in its root's CRL. False: too early, nothing is changed."""
+        now = self._core.clock()
+        certificate, reason = also
+        added = (serial_octets(certificate.serial_number), now, reason)
+        root = next(a for a in tx.authorities() if a.certificate.subject == certificate.issuer)
+        renewed = self._with_crl(root, [*self._revoked_issuing(tx, root), added], now)
+        if renewed is None:
+            return False
+        tx.update_authority(renewed)
+        changes.authorities = True
+        return True
+
+    def _dead_of(
+        self, tx: Transaction, authority: AuthorityRecord, revoked: Callable[[bytes], Sequence[RevokedEntry]]
+    ) -> Sequence[RevokedEntry]:
+        if authority.state is AuthorityState.ROOT:
+            return self._revoked_issuing(tx, authority)
+        return revoked(authority.key_id)
+
+    def _revoked_issuing(self, tx: Transaction, root: AuthorityRecord) -> list[RevokedEntry]:
+        """The issuing certificates of a root that are revoked; when and why is in the rule."""
+        entries: list[RevokedEntry] = []
+        for record in tx.authorities():
+            if record.state is AuthorityState.REVOKED and record.certificate.issuer == root.certificate.subject:
+                rule = authority_rule(self._core, record.key_id)
+                at, reason = (rule.revoked_at, rule.reason) if rule is not None else (None, 0)
+                entries.append((serial_octets(record.certificate.serial_number), at or record.created_at, reason))
+        return entries
 
     def crls_due(self) -> list[bytes]:
         """Authorities whose CRL is missing or due to be made again."""

@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from inborn.errors import NotFoundError, PreconditionError, RequestError
+from inborn.revocation import RuleKind
 from inborn.spiffeid import SpiffeId, from_operator_input, parse_spiffe_id
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.ports import Alive, Transaction
 from inborn_ca.queue import Finish
-from inborn_ca.records import Block, BlockKind, EnrolleeKind, Expansion
+from inborn_ca.records import AuthorityState, Block, BlockKind, EnrolleeKind, Expansion
 from inborn_ca.services import audit
-from inborn_ca.services.rules import add_rule, cut_offs_now, revoke_certificates_of
+from inborn_ca.services.authority_order import AuthorityOrder, give_order
+from inborn_ca.services.rules import MAX_NOTE, add_rule, cut_offs_now, revoke_certificates_of
 from inborn_ca.services.targets import REASONS, Target, parse_reason, parse_target
 from inborn_ca.services.tokens import find_agent, make_token
 from inborn_proto import admin_pb2
@@ -77,6 +79,8 @@ class Revocations:
     def _hit(self, tx: Transaction, target: Target) -> Alive:
         if target.can_block:
             return tx.count_alive(target.block, target.block_value, at=self._core.clock())
+        if target.rule is RuleKind.AUTHORITY:
+            return tx.count_alive_of_authority(target.value, at=self._core.clock())
         row = tx.issued(target.value)
         if row is None or row.not_after <= self._core.clock():
             return Alive(certificates=0, identities=0, nodes=0, examples=(), holders=())
@@ -120,6 +124,9 @@ class Revocations:
         actor: str,
         response: admin_pb2.RevokeResponse,
     ) -> None:
+        if target.rule is RuleKind.AUTHORITY:
+            self._begin_authority(tx, changes, request, target, reason, actor, response)
+            return
         blocks = target.can_block and not request.reissue
         if target.rule is not None:
             response.revocation_seq = add_rule(
@@ -134,6 +141,29 @@ class Revocations:
         if request.reissue and target.spiffe_id is not None:
             response.token = self._token_for_daemon(tx, target.spiffe_id, actor)
         changes.disconnect += hit.holders
+
+    def _begin_authority(
+        self,
+        tx: Transaction,
+        changes: Changes,
+        request: admin_pb2.RevokeRequest,
+        target: Target,
+        reason: int,
+        actor: str,
+        response: admin_pb2.RevokeResponse,
+    ) -> None:
+        """Others must renew before it can be refused: the order is kept, and carried out from now on."""
+        if len(request.note) > MAX_NOTE:
+            raise RequestError(f"note is longer than {MAX_NOTE} characters: {len(request.note)}")
+        response.authority = target.value.hex()
+        record = next(a for a in tx.authorities() if a.key_id == target.value)
+        if record.state is AuthorityState.REVOKED:
+            return
+        give_order(tx, AuthorityOrder(authority=target.value, reason=reason, actor=actor, note=request.note))
+        changes.revoking = True
+        detail = {"reason": reason, "note": request.note}
+        subject = f"authority:{response.authority}"
+        tx.add_audit(audit.row(self._core.clock(), actor, "revoke", subject, detail=detail))
 
     def _begin_expansion(
         self,

@@ -18,11 +18,11 @@ from inborn_ca.ports import CertificateFilter, Transaction
 from inborn_ca.records import AuthorityState, RevocationRecord
 from inborn_ca.services import audit
 
-__all__ = ["add_rule", "cut_offs_now", "revoke_certificates_of"]
+__all__ = ["RULE_OUTLIVES", "add_rule", "cut_offs_now", "revoke_certificates_of"]
 
 MAX_NOTE = 1024  # characters: a sentence or a ticket's address
 
-_SKEW = dt.timedelta(days=1)  # a rule outlives what it can touch by a day, for clocks that are wrong
+RULE_OUTLIVES = dt.timedelta(days=1)  # a rule outlives what it can touch by a day, for clocks that are wrong
 
 
 def cut_offs_now(core: Core) -> dict[bytes, bytes | None]:
@@ -48,9 +48,13 @@ def add_rule(
     actor: str,
     note: str = "",
     cut_offs: Mapping[bytes, bytes | None] | None = None,
+    alive_until: dt.datetime | None = None,
     audited: bool = True,
 ) -> int:
-    """Append one rule to the revocation log, with its audit row; returns its seq."""
+    """Append one rule to the revocation log, with its audit row; returns its seq.
+
+    `alive_until` says when nothing that it touches can be alive any more, where that is not the longest life from now.
+    """
     now = core.clock()
     if len(note) > MAX_NOTE:
         raise RequestError(f"note is longer than {MAX_NOTE} characters: {len(note)}")
@@ -64,7 +68,7 @@ def add_rule(
         actor=actor,
         note=note,
         revoked_at=now,
-        alive_until=now + core.lifetimes.longest_svid + _SKEW,
+        alive_until=alive_until or now + core.lifetimes.longest_svid + RULE_OUTLIVES,
     )
     tx.add_revocation(record)
     rule = to_rule(record)

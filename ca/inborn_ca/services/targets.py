@@ -16,6 +16,7 @@ from inborn.spiffeid import RESERVED_PREFIX, SpiffeId, from_operator_input
 from inborn_ca.core import Core
 from inborn_ca.ports import Reader
 from inborn_ca.records import BlockKind, CertificateKind
+from inborn_ca.services.authority_order import find_issuing
 from inborn_ca.services.tokens import find_agent
 from inborn_proto import admin_pb2
 
@@ -32,12 +33,12 @@ REASONS = {  # RFC 5280 5.3.1; 7 is not used, 6 and 8 speak of holds, which ther
     "aACompromise": 10,
 }
 
-_FIELDS = ("serial", "spiffe_id", "key", "id_prefix", "entry", "agent", "selector")
+_FIELDS = ("serial", "spiffe_id", "key", "id_prefix", "entry", "agent", "selector", "authority")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """`rule` is None where peers cannot see the target: it is expanded. A serial has no block."""
+    """`rule` is None where peers cannot see the target: it is expanded. A serial and an authority have no block."""
 
     rule: RuleKind | None
     value: bytes
@@ -77,6 +78,9 @@ def parse_target(core: Core, reader: Reader, request: admin_pb2.RevokeRequest, *
             return Target(rule=RuleKind.ID_PREFIX, value=prefix.encode(), block=BlockKind.ID_PREFIX, block_value=prefix)
         case "entry":
             return _expanded(BlockKind.ENTRY, _entry_id(request.entry))
+        case "authority":
+            key_id = find_issuing(core, request.authority).key_id
+            return Target(rule=RuleKind.AUTHORITY, value=key_id, block=BlockKind.KEY, block_value="")
         case "agent":
             return _expanded(BlockKind.NODE, str(find_agent(reader, request.agent).spiffe_id))
         case _:

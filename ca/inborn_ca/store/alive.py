@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Mapping
 
 from inborn.errors import InternalError
-from inborn.spiffeid import parse_spiffe_id
+from inborn.spiffeid import SpiffeId, parse_spiffe_id
 from inborn_ca.ports import Alive
 from inborn_ca.records import BlockKind, CertificateKind
 from inborn_ca.serial import serial_floor
@@ -32,7 +32,23 @@ class AliveQueries:
 
     def count_alive(self, kind: BlockKind, value: str, *, at: dt.datetime) -> Alive:
         """What a target hits now."""
-        condition, values = _matches(kind, value)
+        return self._count(*_matches(kind, value), at)
+
+    def count_alive_of_authority(self, key_id: bytes, *, at: dt.datetime) -> Alive:
+        """What an issuing authority's revocation hits now."""
+        return self._count("i.authority = (SELECT id FROM authority_name WHERE key_id = ?)", (key_id,), at)
+
+    def holders_of_authority(self, key_id: bytes, *, at: dt.datetime) -> list[SpiffeId]:
+        """Agents and daemons that have certificates alive for themselves, all of them of this authority."""
+        rows = self._handle.rows(
+            "SELECT d.spiffe_id FROM issued AS i JOIN identity AS d ON d.id = i.identity "
+            "WHERE i.serial >= ? AND i.not_after >= ? AND i.kind IN (?, ?) GROUP BY d.id "
+            "HAVING min(i.authority IS (SELECT id FROM authority_name WHERE key_id = ?)) = 1 ORDER BY d.spiffe_id",
+            (self._floor(at), codec.to_micros(at), *_HOLDERS, key_id),
+        )
+        return [parse_spiffe_id(text) for (text,) in rows]
+
+    def _count(self, condition: str, values: tuple[object, ...], at: dt.datetime) -> Alive:
         scope = f"FROM issued AS i WHERE i.serial >= ? AND i.not_after >= ? AND {condition}"
         bound = (self._floor(at), codec.to_micros(at), *values)
         row = self._handle.row(f"SELECT count(*), count(DISTINCT i.identity), count(DISTINCT i.node) {scope}", bound)

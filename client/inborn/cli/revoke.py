@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from inborn.admin import AdminClient
+from inborn.cli.authority_steps import follow_authority, print_authority
 from inborn.cli.options import (
     DURATION,
     KEY,
@@ -45,6 +46,7 @@ _TARGETS: Mapping[str, str] = {
     "entry": "entry",
     "agent": "agent",
     "selector": "selector",
+    "authority": "authority",
 }
 _ONE_TARGET = "exactly one of " + ", ".join(f"--{label}" for label in _TARGETS.values()) + " is needed"
 
@@ -87,7 +89,8 @@ def preview_options(command: C) -> C:
     "gets a new one at once, for a new key. (--serial blocks nothing; with the reason keyCompromise it means the key "
     "of that certificate.)\n\n"
     "It shows what would be hit, and asks where there is a terminal. Peers are told serials one by one of what they "
-    "cannot see in a certificate (--entry, --agent, --selector): it waits until that is done.\n\n"
+    "cannot see in a certificate (--entry, --agent, --selector): it waits until that is done. An issuing authority is "
+    "replaced first, and whoever is connected renews; who is away must enrol again.\n\n"
     + example("inborn revoke --id spiffe://example.org/web --reason keyCompromise --wait")
 )
 @click.option("--serial", type=SERIAL, help="The one certificate with this serial.")
@@ -97,6 +100,9 @@ def preview_options(command: C) -> C:
 @click.option("--entry", help="Those issued for this registration entry.")
 @click.option("--agent", help="Those of this agent and all that it vouched for: its ID or its name.")
 @click.option("--selector", type=SELECTOR, help="All that were issued on this evidence: type:value.")
+@click.option(
+    "--authority", help="All that this issuing authority signed: its key identifier, as 'inborn status' names it."
+)
 @click.option("--reason", type=REASON, default="unspecified", show_default=True, help="As in RFC 5280.")
 @click.option("--reissue", is_flag=True, help="Do not block.")
 @click.option("--note", default="", help="For the audit trail.")
@@ -188,15 +194,35 @@ def finish(
     blocked: str = "until 'inborn unblock'",
 ) -> None:
     """Follow what was revoked to its end, and print it. Exits 1 if somebody has not applied it in time."""
+    if answer.authority:
+        _finish_authority(ca, target, answer, wait=wait, is_json=is_json)
+        return
     expanded = follow_expansion(ca, answer.expansion, answer.certificates) if answer.expansion else None
     seq = answer.revocation_seq
     if expanded is not None:
         target, seq = expanded.target, max(seq, expanded.revocation_seq)
     if not is_json:
         _print_revoked(target, answer, seq, blocked)
+    _print_spread(ca, {"target": target, **as_document(answer), "revocation_seq": seq}, seq, wait, is_json=is_json)
+
+
+def _finish_authority(
+    ca: AdminClient, target: str, answer: pb.RevokeResponse, *, wait: dt.timedelta | None, is_json: bool
+) -> None:
+    done = follow_authority(ca, answer.authority)
+    target = f"authority:{answer.authority}"
+    if not is_json:
+        print_authority(target, done)
+    document = {"target": target, **as_document(answer), **as_document(done)}
+    _print_spread(ca, document, done.revocation_seq, wait, is_json=is_json)
+
+
+def _print_spread(
+    ca: AdminClient, document: dict[str, Any], seq: int, wait: dt.timedelta | None, *, is_json: bool
+) -> None:
+    """Follow a rule to the peers. Exits 1 if somebody has not applied it in time."""
     spread = None if wait is None else wait_until_applied(ca, seq, wait)
     if is_json:
-        document = {"target": target, **as_document(answer), "revocation_seq": seq}
         if spread is not None:
             document["propagation"] = as_document(spread)
         print_document(document)
