@@ -206,3 +206,35 @@ class TestUnderHidepid:
         said = self.look(closed.pid, PTRACE)
         assert f"unix:path and unix:sha256 left out: /proc/{closed.pid}/exe: Permission denied" in said
         assert f"unix:path:{program}" in self.look(closed.pid, PTRACE | READ_SEARCH)
+
+
+# As a hardened unit has it: mounts of its own beside those of the machine's first process.
+APART = """
+import ctypes, sys
+from inborn_agent.workload_attestors import Host
+from inborn_agent.workload_attestors.systemd import find_fragment
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x20000) == 0
+assert libc.mount(None, b"/", None, (1 << 14) | (1 << 18), None) == 0
+assert libc.mount(b"none", sys.argv[1].encode(), b"tmpfs", 0, None) == 0
+host = Host()
+print(host.has_this_process("mnt"), host.root(), host.engine_sockets() is not None)
+print(find_fragment("a.service", [sys.argv[1]], root=host.root()), find_fragment("a.service", [sys.argv[1]]))
+"""
+
+
+@pytest.mark.root
+@pytest.mark.needs("unshare")
+def test_in_mounts_of_its_own_it_sees_the_hosts_files_through_the_first_process(tmp_path: Path) -> None:
+    """The first process here is a shell in a PID namespace: that of the machine may be guarded."""
+    (tmp_path / "a.service").touch()
+    path = os.pathsep.join(str(ROOT / part) for part in ("client", "proto"))
+    script = f'{sys.executable} -c "$1" "$2"; true'
+    said = subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh", APART, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert said == ["False /proc/1/root True", f"{tmp_path}/a.service None"]

@@ -67,6 +67,16 @@ class TestFragment:
         (Path(directories[2]) / "a@b@c.service").touch()
         assert find_fragment("a@b@c.service", directories) == f"{directories[2]}/a@b@c.service"
 
+    def test_a_link_counts_wherever_it_leads_from_here(self, directories: list[str]) -> None:
+        (Path(directories[0]) / "a.service").symlink_to("/on/the/host/alone")
+        (Path(directories[1]) / "a.service").touch()
+        assert find_fragment("a.service", directories) == f"{directories[0]}/a.service"
+
+    def test_files_of_a_host_that_is_seen_elsewhere_keep_their_names_there(self, directories: list[str]) -> None:
+        (Path(directories[1]) / "a.service").touch()
+        root = str(Path(directories[1]).parent)
+        assert find_fragment("a.service", ["/etc", "/run"], root=root) == "/run/a.service"
+
     def test_a_unit_without_a_file_has_none(self, directories: list[str]) -> None:
         (Path(directories[0]) / "a.service").mkdir()
         assert find_fragment("a.service", directories) is None

@@ -59,6 +59,17 @@ class Host:
         """Tell whether this process itself lives in the host's namespace of that kind; False if that is not known."""
         return bool(self.has(kind, os.stat(f"/proc/self/ns/{kind}").st_ino))
 
+    def root(self) -> str | None:
+        """Where the host's files are seen: empty in its own mount namespace, None where they are not seen."""
+        if self.has_this_process("mnt"):
+            return ""
+        root = f"{self._proc}/1/root"
+        try:
+            os.stat(f"{root}/.")
+        except OSError:
+            return None
+        return root
+
     def engine_sockets(self) -> tuple[Location, ...] | None:
         """Where sockets of container engines lie on the host; None if the host's mounts cannot be read."""
         now = time.monotonic()
@@ -68,7 +79,7 @@ class Host:
 
     def _locate(self) -> tuple[Location, ...] | None:
         is_inside = not self.has_this_process("mnt")
-        root = f"{self._proc}/1/root" if is_inside else ""
+        root = f"{self._proc}/1/root" if is_inside else ""  # that there may be one counts where it cannot be seen
         try:
             own = parse_mounts(_read("/proc/self/mountinfo"))
             hosts = parse_mounts(_read(f"{self._proc}/1/mountinfo")) if is_inside else own

@@ -8,6 +8,7 @@ Selector names are SPIRE's. No bus is asked: `/system.slice/nginx.service` is a 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 
 from inborn_agent.workload_attestors.cgroup import CgroupError, container_id
@@ -54,9 +55,9 @@ def attest_systemd(groups: Mapping[str, str], host: Host, *, directories: Sequen
     if unit is None:
         return findings.evidence()
     findings.add("id", unit)
-    if not host.has_this_process("mnt"):
+    if (root := host.root()) is None:
         findings.hint("systemd:fragment_path left out: the agent does not see the host's files")
-    elif (fragment := find_fragment(unit, directories)) is not None:
+    elif (fragment := find_fragment(unit, directories, root=root)) is not None:
         findings.add("fragment_path", fragment)
     return findings.evidence()
 
@@ -84,17 +85,28 @@ def unit_of(groups: Mapping[str, str]) -> str | None:
     return None
 
 
-def find_fragment(unit: str, directories: Sequence[str] = UNIT_DIRECTORIES) -> str | None:
-    """Find the file that defines `unit`, or the template that it is an instance of."""
+def find_fragment(unit: str, directories: Sequence[str] = UNIT_DIRECTORIES, *, root: str = "") -> str | None:
+    """Find the file that defines `unit`, or the template that it is an instance of; a link counts as one.
+
+    `root` is where the host's files are seen.
+    """
     stem, _, suffix = unit.rpartition(".")
     template, at, _ = stem.partition("@")
     names = (unit, f"{template}@.{suffix}") if at else (unit,)
     for name in names:
         for directory in directories:
             path = os.path.join(directory, name)
-            if os.path.isfile(path):
+            if _is_file(root + path):
                 return path
     return None
+
+
+def _is_file(path: str) -> bool:
+    try:
+        mode = os.lstat(path).st_mode  # where a link leads is for the host to say, and this may be somewhere else
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
 
 
 def _is_nested(slice_: str, parent: str) -> bool:
