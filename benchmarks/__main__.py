@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import enforcing, issuing, revoking, startup, waiting
+from benchmarks import attesting, enforcing, issuing, revoking, startup, waiting
 from benchmarks.report import Figure, show
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
+    "attesting": attesting.run,
     "issuing": issuing.run,
     "waiting": waiting.run,
     "revoking": revoking.run,
