@@ -54,7 +54,7 @@ class SqliteTransaction(Queries):
         self._depth = 0
         self._touched_askers: set[bytes] = set()
         self._longest: tuple[int, int] | None = None
-        self._has_blocks: bool | None = None
+        self._block_kinds: set[str] | None = None
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -72,7 +72,7 @@ class SqliteTransaction(Queries):
                 self._handle.execute(f"ROLLBACK TO {name}")
                 self._handle.execute(f"RELEASE {name}")
             self._names.forget_new()
-            self._longest = self._has_blocks = None
+            self._longest = self._block_kinds = None
             raise
         else:
             self._handle.execute(f"RELEASE {name}")
@@ -269,20 +269,22 @@ class SqliteTransaction(Queries):
             f"INSERT INTO block ({denial_codec.BLOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             denial_codec.block_row(block),
         )
-        self._has_blocks = True
+        self._block_kinds = None
 
     def remove_block(self, kind: BlockKind, value: str) -> bool:
         """Whether it was there."""
         cursor = self._handle.execute("DELETE FROM block WHERE kind = ? AND value = ?", (str(kind), value))
-        self._has_blocks = None
+        self._block_kinds = None
         return cursor.rowcount > 0
 
     def find_block(self, targets: Iterable[tuple[BlockKind, str]]) -> Block | None:
-        if self._has_blocks is None:
-            self._has_blocks = self._handle.row("SELECT 1 FROM block LIMIT 1") is not None
-        if not self._has_blocks:
+        if self._block_kinds is None:
+            self._block_kinds = {kind for (kind,) in self._handle.rows("SELECT DISTINCT kind FROM block")}
+        if not self._block_kinds:
             return None
         for kind, value in targets:
+            if str(kind) not in self._block_kinds:
+                continue
             row = self._handle.row(
                 f"SELECT {denial_codec.BLOCK_COLUMNS} FROM block WHERE kind = ? AND value = ?", (str(kind), value)
             )
