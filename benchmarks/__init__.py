@@ -1,1 +1,1 @@
-"""Named, repeatable measurements in ratios: `python -m benchmarks [--json] [NAME ...]`."""
+"""Named, repeatable measurements in ratios: `python -m benchmarks [--json] [--full] [NAME ...]`."""

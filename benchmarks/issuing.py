@@ -1,23 +1,103 @@
-"""Issuing, durable before it is returned: single calls, batches, and a burst."""
+"""Issuing on the running program, durable before it is returned: batches, single calls, new connections, a burst.
+
+The load comes from stock gRPC clients in this process; what is counted is the CPU of all processes of the program.
+Other CAs are measured in between, in the same rounds, where they can be installed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from benchmarks import echo, peers
 from benchmarks.floor import floor_microseconds
-from benchmarks.machine import Spent, measure
-from benchmarks.report import Figure
+from benchmarks.machine import cpu_seconds, measure
+from benchmarks.report import Figure, Sample, figure_of
 from benchmarks.rig import LoadAgent, Rig, front_alias, issue_call, running, warm
 
 __all__ = ["run"]
 
 ROUNDS = 3
+OUTSTANDING = 128  # single calls, each of an agent of its own
+GATHERED = 4096  # certificates that the callers of one agent ask for
+CONNECTIONS = 64
+BURST = 10_000
+BURST_SECONDS = 3.0
+
+BATCH_100 = "batches of 100, 8 agents"
+BATCH_10 = "batches of 10, 16 agents"
+SINGLE = "single calls, 128 outstanding, of as many agents"
+GATHERING = "single calls, 128 outstanding, of one agent that gathers"
+CONNECT = "a new mutual-TLS connection and one certificate"
+BARS = {BATCH_100: 2.0, BATCH_10: 2.5, SINGLE: 5.0, GATHERING: 2.5, CONNECT: 22.0}
+
+Work = Callable[[], Awaitable[int]]
+"""Does it, and says how many certificates that were."""
+
+
+@dataclass(slots=True)
+class Load:
+    """A program under load, and what its parts used."""
+
+    rig: Rig
+    entry: str
+    alias: str
+    agents: list[LoadAgent]
+    calls: list[Any]
+    parts: dict[str, list[float]] = field(default_factory=dict)
+
+    def steady(self, agents: int, items: int, each: int) -> Work:
+        """Each agent has one call under way, as a real one has. Requests are made beforehand."""
+        plans = [[agent.request(self.entry, items) for _ in range(each)] for agent in self.agents[:agents]]
+
+        async def one(call: Any, plan: list[Any]) -> None:
+            for request in plan:
+                _check(await call(request))
+
+        async def work() -> int:
+            await asyncio.gather(*(one(call, plan) for call, plan in zip(self.calls, plans, strict=False)))
+            return agents * each * items
+
+        return work
+
+    def gathering(self) -> Work:
+        """Callers of one agent, each with one call: what waits when an answer arrives is the next request."""
+
+        async def work() -> int:
+            agent, call = self.agents[0], self.calls[0]
+            waiting, done = OUTSTANDING, 0
+            first = 1  # the first to come finds nobody to wait for
+            while done < GATHERED:
+                items, first = (first, 0) if first else (waiting, 0)
+                waiting -= items
+                _check(await call(agent.request(self.entry, items)))
+                done += items
+                waiting += items
+            return done
+
+        return work
+
+    def connecting(self) -> Work:
+        """A renewal storm: nobody has kept a connection."""
+        pairs = [(agent, agent.request(self.entry, 1)) for agent in self.agents[:CONNECTIONS]]
+
+        async def one(agent: LoadAgent, request: Any) -> None:
+            async with agent.channel(self.alias) as channel:
+                _check(await issue_call(channel)(request))
+
+        async def work() -> int:
+            for start in range(0, len(pairs), 8):
+                await asyncio.gather(*(one(*pair) for pair in pairs[start : start + 8]))
+            return len(pairs)
+
+        return work
 
 
 def run() -> list[Figure]:
@@ -25,58 +105,83 @@ def run() -> list[Figure]:
 
 
 async def _run() -> list[Figure]:
-    with running() as rig:
-        entry = rig.create_entry("/load")
-        agents = await rig.agents(64)
-        alias = front_alias(rig)
+    with ExitStack() as stack:
+        rig = stack.enter_context(running())
+        entry, alias = rig.create_entry("/load"), front_alias(rig)
+        agents = await rig.agents(OUTSTANDING)
         channels = [agent.channel(alias) for agent in agents]
-        calls = [issue_call(channel) for channel in channels]
-        for agent, call in zip(agents, calls, strict=True):
+        load = Load(rig=rig, entry=entry, alias=alias, agents=agents, calls=[issue_call(c) for c in channels])
+        for agent, call in zip(agents, load.calls, strict=True):
             await warm(call, agent.request(entry, 1))
-        figures = [
-            await _load(rig, "single calls, 64 agents", agents, calls, entry, items=1, each=20, bar=8.0),
-            await _load(rig, "batches of 100, 8 agents", agents[:8], calls[:8], entry, items=100, each=3, bar=4.0),
-            await _burst(agents, calls, entry),
-        ]
+        gates = stack.enter_context(echo.running(agents[0]))
+        await gates.connect(OUTSTANDING)
+        others, reasons = peers.start(stack)
+        samples = await _rounds(load, gates, others)
+        figures = [figure_of(name, samples[name], bar) for name, bar in BARS.items()]
+        figures.append(_share(load, figures))
+        figures.append(figure_of(echo.NAME, samples[echo.NAME], detail="what of a single call is gRPC's alone"))
+        figures += peers.figures(samples, reasons, single=samples[SINGLE], batch=samples[BATCH_100])
+        figures += await _burst(load)
         for channel in channels:
             await channel.close()
+        await gates.close()
     return figures
 
 
-async def _load(
-    rig: Rig, name: str, agents: list[LoadAgent], calls: list[Any], entry: str, *, items: int, each: int, bar: float
-) -> Figure:
-    """Each agent has one call under way, as a real one has."""
-    rows: list[tuple[float, float, Spent]] = []
+async def _rounds(load: Load, gates: echo.Echo, others: Mapping[str, peers.Peer]) -> dict[str, list[Sample]]:
+    """Everything in turn, three times over, each with a floor of its own."""
+    samples: dict[str, list[Sample]] = {}
     for _ in range(ROUNDS):
-        floor = floor_microseconds()
-        plans = [[agent.request(entry, items) for _ in range(each)] for agent in agents]
+        works: dict[str, tuple[Work, list[int]]] = {
+            BATCH_100: (load.steady(8, 100, 3), load.rig.pids),
+            BATCH_10: (load.steady(16, 10, 10), load.rig.pids),
+            SINGLE: (load.steady(OUTSTANDING, 1, 12), load.rig.pids),
+            GATHERING: (load.gathering(), load.rig.pids),
+            CONNECT: (load.connecting(), load.rig.pids),
+            echo.NAME: (gates.work(12), [gates.pid]),
+            **{name: (peer.work, peer.pids) for name, peer in others.items()},
+        }
+        for name, (work, pids) in works.items():
+            before = {part: cpu_seconds([pid]) for part, pid in load.rig.parts.items()}
+            floor = floor_microseconds()
+            with measure(pids) as spent:
+                certificates = await work()
+            samples.setdefault(name, []).append(
+                Sample(
+                    floor=floor,
+                    ours=spent.ours / certificates * 1e6,
+                    others=spent.others,
+                    rate=certificates / spent.wall,
+                )
+            )
+            if name == SINGLE:
+                for part, pid in load.rig.parts.items():
+                    used = (cpu_seconds([pid]) - before[part]) / certificates * 1e6
+                    load.parts.setdefault(part, []).append(used / floor)
+    return samples
 
-        async def one(call: Callable[[Any], Awaitable[Any]], plan: list[Any]) -> None:
-            for request in plan:
-                response = await call(request)
-                assert all(result.HasField("leaf") for result in response.results), response.results[0]
 
-        with measure(rig.pids) as spent:
-            await asyncio.gather(*(one(call, plan) for call, plan in zip(calls, plans, strict=True)))
-        certificates = len(agents) * each * items
-        rows.append((spent.ours / certificates * 1e6 / floor, certificates / spent.wall, spent))
-    ratio, rate, spent = sorted(rows, key=lambda row: row[0])[len(rows) // 2]
+def _share(load: Load, figures: list[Figure]) -> Figure:
+    """Where a single call's CPU goes."""
+    total = next(figure for figure in figures if figure.name == SINGLE)
+    front, signer = (sorted(load.parts[part])[ROUNDS // 2] for part in ("front", "signer"))
     return Figure(
-        name=f"issue, {name}",
-        value=ratio,
+        name="  of which the front",
+        value=front,
         unit="x floor",
-        bar=bar,
-        detail=f"{rate:.0f} certificates/s with the load on the same cores",
-        others=spent.others,
+        detail=f"the signer {signer:.2f}",
+        others=total.others,
     )
 
 
-async def _burst(agents: list[LoadAgent], calls: list[Any], entry: str) -> Figure:
-    """10,000 calls at once: each is answered, and none with a bare CANCELLED."""
-    each = 10_000 // len(agents) + 1
-    plans = [(call, agent.request(entry, 1)) for agent, call in zip(agents, calls, strict=True) for _ in range(each)]
-    del plans[10_000:]
+async def _burst(load: Load) -> list[Figure]:
+    """So many calls at once: each is answered in time, and none with a bare CANCELLED."""
+    each = BURST // len(load.agents) + 1
+    plans = [
+        (call, agent.request(load.entry, 1))
+        for agent, call in zip(load.agents, load.calls, strict=True)
+        for _ in range(each)
+    ][:BURST]
     outcomes: dict[str, int] = {}
 
     async def one(call: Any, request: Any) -> None:
@@ -87,14 +192,24 @@ async def _burst(agents: list[LoadAgent], calls: list[Any], entry: str) -> Figur
             outcome = e.code().name
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
 
-    begun = time.perf_counter()
-    await asyncio.gather(*(one(call, request) for call, request in plans))
-    wall = time.perf_counter() - begun
-    bad = sum(count for outcome, count in outcomes.items() if outcome not in ("OK", "RESOURCE_EXHAUSTED"))
-    return Figure(
-        name="burst of 10,000 calls: neither answered nor told to wait",
-        value=bad,
-        unit="calls",
-        bar=0,
-        detail=f"{wall:.1f} s; " + ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items())),
-    )
+    with measure(load.rig.pids) as spent:
+        begun = time.perf_counter()
+        await asyncio.gather(*(one(call, request) for call, request in plans))
+        wall = time.perf_counter() - begun
+    bad = sum(count for outcome, count in outcomes.items() if outcome != "OK")
+    seen = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items()))
+    return [
+        Figure(name=f"burst of {BURST} single calls: not answered", value=bad, unit="calls", bar=0, detail=seen),
+        Figure(
+            name=f"burst of {BURST} single calls: until the last answer",
+            value=wall,
+            unit="s",
+            bar=BURST_SECONDS,
+            others=spent.others,
+            detail=f"{spent.ours:.1f} s of CPU in the program, the load takes the rest of two cores",
+        ),
+    ]
+
+
+def _check(response: Any) -> None:
+    assert all(result.HasField("leaf") for result in response.results), response.results[0]

@@ -19,18 +19,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.machine import tree
+from benchmarks.requests import ISSUE, Holder
 from inborn.admin import AdminClient
-from inborn.enrollment import Enrolled, enroll_with_token, make_csr
+from inborn.enrollment import Enrolled, enroll_with_token
 from inborn.join_token import parse_join_token
 from inborn.paths import admin_socket, workload_socket
-from inborn.signed_request import REQUEST_CONTEXT, sign_octets
 from inborn.svid import read_certificate
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
 
 __all__ = ["LoadAgent", "Rig", "running"]
 
 TRUST_DOMAIN = "bench.example"
-ISSUE = "/inborn.v1.Authority/Issue"
 
 
 @dataclass(slots=True)
@@ -48,6 +47,17 @@ class Rig:
     def pids(self) -> list[int]:
         """All of its processes, the supervisor included."""
         return tree(self.process.pid)
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The front's and the signer's process."""
+        found = {}
+        for pid in self.pids:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            for part in ("front", "signer"):
+                if f"inborn_ca.{part}".encode() in command:
+                    found[part] = pid
+        return found
 
     @property
     def socket(self) -> str:
@@ -78,30 +88,20 @@ class LoadAgent:
 
     key: ec.EllipticCurvePrivateKey
     enrolled: Enrolled
-    number: int = 0
+    holder: Holder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.holder = Holder(
+            key=self.key,
+            trust_domain=TRUST_DOMAIN,
+            log_id=self.enrolled.log_id,
+            serial=read_certificate(self.enrolled.svid.leaf).serial,
+        )
 
     def request(self, entry_id: str, items: int) -> signed_pb2.SignedRequest:
         """A signed request for so many certificates, each with a new key."""
-        self.number += 1
-        payload = ca_pb2.IssueRequest(
-            items=[
-                ca_pb2.IssueItem(
-                    entry_id=entry_id,
-                    csr=make_csr(ec.generate_private_key(ec.SECP256R1())),
-                    selectors=[f"unix:uid:{os.geteuid()}", "unix:gid:0", "unix:path:/usr/bin/load"],
-                )
-                for _ in range(items)
-            ]
-        )
-        body = signed_pb2.SignedBody(
-            trust_domain=TRUST_DOMAIN,
-            method=ISSUE,
-            log_id=self.enrolled.log_id,
-            number=self.number,
-            serial=read_certificate(self.enrolled.svid.leaf).serial,
-            payload=payload.SerializeToString(),
-        ).SerializeToString()
-        return signed_pb2.SignedRequest(body=body, signature=sign_octets(self.key, REQUEST_CONTEXT, body))
+        selectors = (f"unix:uid:{os.geteuid()}", "unix:gid:0", "unix:path:/usr/bin/load")
+        return self.holder.request(entry_id, selectors, items)
 
     def channel(self, front_alias: str) -> grpc.aio.Channel:
         """A connection of its own to the API port; the front is pinned by its DNS alias."""

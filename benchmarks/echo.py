@@ -1,0 +1,113 @@
+"""gRPC alone: a server that answers with as many octets as an issue does, and does nothing else.
+
+`python -m benchmarks.echo` is that server, with mutual TLS and on uvloop, as the front is. What it costs a call is what
+no change of ours to the front can save.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+from cryptography.hazmat.primitives import serialization
+
+from inborn_ca.process import run_loop
+
+if TYPE_CHECKING:
+    from benchmarks.rig import LoadAgent
+
+__all__ = ["NAME", "Echo", "running"]
+
+NAME = "  gRPC alone: an echo of as many octets, mutual TLS"
+METHOD = "/echo.Echo/Echo"
+REQUEST, ANSWER = b"q" * 620, b"a" * 1200  # octets of a signed request for one certificate, and of its answer
+
+
+@dataclass(slots=True)
+class Echo:
+    """The server, and connections to it."""
+
+    pid: int
+    address: str
+    agent: LoadAgent
+    channels: list[grpc.aio.Channel] = field(default_factory=list)
+
+    async def connect(self, connections: int) -> None:
+        self.channels = [self._channel() for _ in range(connections)]
+        await asyncio.gather(*(channel.channel_ready() for channel in self.channels))
+
+    async def close(self) -> None:
+        for channel in self.channels:
+            await channel.close()
+
+    def work(self, each: int) -> Callable[[], Awaitable[int]]:
+        async def one(channel: grpc.aio.Channel) -> None:
+            call: Any = channel.unary_unary(METHOD)
+            for _ in range(each):
+                assert len(await call(REQUEST)) == len(ANSWER)
+
+        async def work() -> int:
+            await asyncio.gather(*(one(channel) for channel in self.channels))
+            return len(self.channels) * each
+
+        return work
+
+    def _channel(self) -> grpc.aio.Channel:
+        options = [
+            ("grpc.ssl_target_name_override", self.agent.enrolled.svid.spiffe_id.alias),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(*_pems(self.agent)), options)
+
+
+@contextmanager
+def running(agent: LoadAgent) -> Iterator[Echo]:
+    """A server with the agent's own certificate: it is only there to be spoken to."""
+    with TemporaryDirectory(prefix="inborn-bench-") as directory:
+        for name, octets in zip(("roots", "key", "chain"), _pems(agent), strict=True):
+            Path(directory, name).write_bytes(octets)
+        command = [sys.executable, "-m", "benchmarks.echo", directory]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            yield Echo(pid=process.pid, address=f"127.0.0.1:{port}", agent=agent)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _pems(agent: LoadAgent) -> tuple[bytes, bytes, bytes]:
+    key = agent.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return agent.enrolled.bundle.pem(), key, agent.enrolled.svid.chain_pem()
+
+
+async def _serve(directory: Path) -> int:
+    roots, key, chain = ((directory / name).read_bytes() for name in ("roots", "key", "chain"))
+
+    async def answer(request: bytes, context: Any) -> bytes:
+        return ANSWER
+
+    handler = grpc.method_handlers_generic_handler("echo.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(answer)})
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((handler,))
+    credentials = grpc.ssl_server_credentials([(key, chain)], roots, require_client_auth=True)
+    print(server.add_secure_port("127.0.0.1:0", credentials), flush=True)
+    await server.start()
+    await server.wait_for_termination()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_loop(_serve(Path(sys.argv[1]))))

@@ -1,0 +1,168 @@
+"""The signer's own work, in this process: no RPC, no second process, with and without its database.
+
+What is timed is CPU time of this thread, so that other programs disturb least; requests are made beforehand.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from benchmarks.requests import Holder
+from inborn.errors import InbornError
+from inborn.selector import parse_selector
+from inborn.spiffeid import SpiffeId
+from inborn_ca.changes import Changes
+from inborn_ca.core import Core
+from inborn_ca.entry import Entry, NodeKind, NodeMatch
+from inborn_ca.ports import Transaction
+from inborn_ca.profile import Lifetimes
+from inborn_ca.queue import Finish, Job, Queue
+from inborn_ca.records import AskerKey, Block, BlockKind, CertificateKind, Enrollee, EnrolleeKind, Issued
+from inborn_ca.services.authorities import Authorities
+from inborn_ca.services.issuing import Issuing
+from inborn_ca.signer import open_core
+from inborn_proto import ca_pb2, signer_pb2
+
+__all__ = ["TRUST_DOMAIN", "Signer", "signer"]
+
+TRUST_DOMAIN = "bench.example"
+ENTRY = "bench-entry"
+SELECTORS = ("unix:uid:1000", "unix:gid:1000", "unix:path:/usr/bin/load")
+
+
+class NoStore:
+    """A transaction of nothing: what is left is policy, parsing, templates and signatures."""
+
+    def add_issued(self, row: Issued) -> None:
+        """Forget it."""
+
+    def find_block(self, targets: Iterable[tuple[BlockKind, str]]) -> Block | None:
+        return None
+
+
+@dataclass(slots=True)
+class Signer:
+    """A core with its queue, one entry, and agents that can sign requests."""
+
+    core: Core
+    queue: Queue
+    issuing: Issuing
+    agents: list[Holder]
+
+    def batches(self, count: int, items: int) -> list[signer_pb2.ForwardedRequest]:
+        """Requests of one agent."""
+        return [self._forwarded(self.agents[0], items) for _ in range(count)]
+
+    def singles(self, each: int) -> list[signer_pb2.ForwardedRequest]:
+        """Of each agent so many requests with one item, in turn."""
+        return [self._forwarded(agent, 1) for _ in range(each) for agent in self.agents]
+
+    def _forwarded(self, agent: Holder, items: int) -> signer_pb2.ForwardedRequest:
+        request = agent.request(ENTRY, SELECTORS, items)
+        return signer_pb2.ForwardedRequest(request=request, origin="127.0.0.1:1")
+
+    def without_store(self, requests: list[signer_pb2.ForwardedRequest]) -> None:
+        """Authorise, prepare and sign, with nothing written."""
+        tx: Transaction = NoStore()  # type: ignore[assignment]
+        for request in requests:
+            _check(self.issuing.issue(request)(tx, Changes())())
+
+    def groups(self, requests: list[signer_pb2.ForwardedRequest], size: int) -> None:
+        """Through the queue, so many requests a group, each group durable before it is answered."""
+        for start in range(0, len(requests), size):
+            self.queue.process(
+                [
+                    Job(command=self.issuing.issue(request), answer=_check, fail=_fail, needs_savepoint=False)
+                    for request in requests[start : start + size]
+                ]
+            )
+
+
+@contextmanager
+def signer(agents: int = 1) -> Iterator[Signer]:
+    """A signer's core with a database in a temporary directory."""
+    with tempfile.TemporaryDirectory(prefix="inborn-bench-") as directory:
+        core = open_core(
+            Path(directory) / "ca",
+            trust_domain=TRUST_DOMAIN,
+            lifetimes=Lifetimes(),
+            clock=lambda: dt.datetime.now(dt.UTC),
+        )
+        queue, authorities = Queue(core), Authorities(core)
+        run_now(queue, authorities.create())
+        for command in authorities.due(heard_by_all=lambda revision: True):
+            run_now(queue, command)
+        holders: list[Holder] = []
+        run_now(queue, _register(core, holders, agents))
+        yield Signer(core=core, queue=queue, issuing=Issuing(core), agents=holders)
+        core.store.close()
+
+
+def run_now(queue: Queue, command: Callable[[Transaction, Changes], Finish]) -> None:
+    """One command, in a group of its own."""
+    queue.process([Job(command=command, answer=lambda result: None, fail=_fail)])
+
+
+def cpu_microseconds(work: Callable[[], None], certificates: int) -> float:
+    """CPU time of this process for each certificate."""
+    begun = time.process_time()
+    work()
+    return (time.process_time() - begun) / certificates * 1e6
+
+
+def _register(core: Core, holders: list[Holder], count: int) -> Callable[[Transaction, Changes], Finish]:
+    """Rows as enrolment writes them, without its tokens; and one entry."""
+
+    def command(tx: Transaction, changes: Changes) -> Finish:
+        now = core.clock()
+        entry = Entry(
+            id=ENTRY,
+            spiffe_id=SpiffeId(trust_domain=core.trust_domain, path="/load"),
+            selectors=frozenset({parse_selector(SELECTORS[0])}),
+            node=NodeMatch(kind=NodeKind.ANY),
+            ttl=dt.timedelta(hours=1),
+            created_at=now,
+            updated_at=now,
+        )
+        tx.add_entry(entry)
+        changes.entries.append((None, entry))
+        for number in range(count):
+            holder = Holder(
+                key=ec.generate_private_key(ec.SECP256R1()), trust_domain=TRUST_DOMAIN, log_id=core.log_id, serial=b""
+            )
+            spiffe_id = SpiffeId(trust_domain=core.trust_domain, path=f"/inborn/agent/bench-{number}")
+            core.askers.put_enrollee(
+                tx, Enrollee(spiffe_id=spiffe_id, kind=EnrolleeKind.AGENT, enrolled_at=now, token_id=b"bench")
+            )
+            core.askers.put_key(tx, AskerKey(key_hash=holder.key_hash, spki=holder.spki, spiffe_id=spiffe_id))
+            pending = core.certify(
+                tx,
+                kind=CertificateKind.AGENT,
+                spiffe_id=spiffe_id,
+                public_key=holder.key.public_key(),
+                ttl=core.lifetimes.agent,
+                node=spiffe_id,
+            )
+            holder.serial = pending.prepared.serial
+            holders.append(holder)
+        return lambda: None
+
+    return command
+
+
+def _check(response: ca_pb2.IssueResponse) -> None:
+    for result in response.results:
+        if not result.leaf:
+            raise RuntimeError(str(result.error))
+
+
+def _fail(error: InbornError) -> None:
+    raise error
