@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types contracts proto proto-check docs-check bench soak check lock clean runtime dev
+.PHONY: help demo test lint format types contracts proto proto-check docs-check bench bench-ci soak check lock clean runtime dev
 
 help:
 	@echo 'make demo    install, then show the main job on real processes'
@@ -49,6 +49,9 @@ docs-check: dev
 
 bench: dev
 	@$(PY) -m benchmarks
+
+bench-ci: dev
+	@$(PY) -m benchmarks ci
 
 soak: dev
 	@$(PY) -m benchmarks.soak
