@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
 from pathlib import Path
 
 import grpc
+import grpc.aio
 
 from benchmarks.machine import measure, pss_mib
 from benchmarks.report import Figure, percentile
@@ -20,6 +22,7 @@ __all__ = ["run"]
 CONNECTS = 200
 ENTRIES = 40
 REVOCATIONS = 40
+CROWD = 500
 
 
 def run() -> list[Figure]:
@@ -29,6 +32,7 @@ def run() -> list[Figure]:
             Figure(name="idle CA and agent, all processes", value=pss_mib(rig.pids), unit="MiB PSS", bar=120),
         ]
         rig.create_entry("/bench")
+        figures += asyncio.run(_crowd(rig))
         figures += _connects(rig)
         figures += _pushes(rig)
         figures += _new_entries(rig)
@@ -47,6 +51,35 @@ def _figures(name: str, seconds: list[float], others: float, *bars: tuple[float,
             detail=f"{len(seconds)} times",
         )
         for share, bar in bars
+    ]
+
+
+async def _crowd(rig: Rig) -> list[Figure]:
+    """All workloads of a node at once: each attested and served, and what each takes of the agent's memory."""
+    agent = [pid for pid in rig.pids if b"inborn_agent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    before, channels = pss_mib(agent), []
+
+    async def one() -> None:
+        channel = grpc.aio.insecure_channel(
+            rig.socket.replace("unix://", "unix:"), [("grpc.use_local_subchannel_pool", 1)]
+        )
+        channels.append(channel)
+        fetch = channel.unary_stream(
+            "/SpiffeWorkloadAPI/FetchX509SVID",
+            request_serializer=workload.X509SVIDRequest.SerializeToString,
+            response_deserializer=workload.X509SVIDResponse.FromString,
+        )
+        await fetch(workload.X509SVIDRequest(), metadata=(("workload.spiffe.io", "true"),), timeout=30).read()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(CROWD)))
+    elapsed = time.perf_counter() - begun
+    each = (pss_mib(agent) - before) * 1024 / CROWD
+    for channel in channels:
+        await channel.close()
+    return [
+        Figure(name=f"{CROWD} workloads attested and served", value=elapsed, unit="s", bar=5),
+        Figure(name="agent's memory for each of them", value=each, unit="KiB PSS", bar=200),
     ]
 
 

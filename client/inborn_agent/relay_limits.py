@@ -36,8 +36,8 @@ class RelayLimits:
     """In all: more than the daemons of any one machine, each with its one connection."""
     connections_of_one_uid: int = 1024
     """Half of that: containers of one machine often share a uid."""
-    unproven_of_one_uid: int = 256
-    """Those still in their first steps, which take milliseconds: enough for all containers of a machine."""
+    unproven_of_one_uid: int = 768
+    """Those still in their first steps, which take milliseconds: all containers of a machine may start at once."""
     proof: timedelta = timedelta(seconds=5)
     """From accept() to the answered PING: a swapped-out process has to wake up for it."""
     attestation: timedelta = timedelta(seconds=10)
