@@ -43,19 +43,25 @@ class DataDirectory:
         """Make it if need be, and lock it. Others may pass through one that we make, to the Workload API's socket,
         and see nothing; `is_shared`: also through one that was there, because a part of it belongs to another user.
 
-        Raises `DirectoryInUse`, which names the holder, and `DeniedError`.
+        Raises `DirectoryInUse`, which names the holder, `DeniedError`, and `RequestError` for a directory in which
+        another user could put something in our way. Not checked: the directories above it.
         """
         try:
             if not path.exists():
                 path.mkdir(parents=True, exist_ok=True)
                 path.chmod(0o711)
-            elif is_shared:
+            _require_own(path)
+            if is_shared:
                 path.chmod(path.stat().st_mode | 0o111)
-            fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except PermissionError as e:
             raise DeniedError(f"no permission to write in {path}", hint="--data-dir names another directory") from e
         except (FileExistsError, NotADirectoryError) as e:
             raise RequestError(f"{path} is not a directory") from e
+        except OSError as e:
+            if e.errno != errno.ELOOP:
+                raise
+            raise RequestError(f"{path / 'lock'} is a link", hint="delete it, if nobody needs it") from e
         try:
             _lock(fd, path)
         except BaseException:
@@ -115,14 +121,27 @@ class DataDirectory:
         path = self.path / name
         path.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
-            for directory, _, files in os.walk(path):
-                for each in (Path(directory), *(Path(directory) / file for file in files)):
-                    found = each.lstat()
+            # By descriptors: whoever owned the part until now may put a link in the place of a directory meanwhile.
+            for _, _, files, at in os.fwalk(path):
+                if os.fstat(at).st_uid != owner[0]:
+                    os.fchown(at, *owner)
+                for file in files:
+                    found = os.stat(file, dir_fd=at, follow_symlinks=False)
                     # A second name may be somebody's way to be given a file that lies elsewhere.
-                    is_only_name = stat.S_ISDIR(found.st_mode) or found.st_nlink == 1
-                    if found.st_uid != owner[0] and is_only_name:
-                        os.chown(each, *owner, follow_symlinks=False)
+                    if found.st_uid != owner[0] and found.st_nlink == 1:
+                        os.chown(file, *owner, dir_fd=at, follow_symlinks=False)
         return path
+
+
+def _require_own(path: Path) -> None:
+    found = path.stat()
+    if found.st_uid not in (0, os.geteuid()):
+        raise RequestError(
+            f"{path} belongs to uid {found.st_uid}, who could replace what is in it",
+            hint="name a directory of your own with --data-dir",
+        )
+    if found.st_mode & stat.S_ISVTX and found.st_mode & stat.S_IWOTH:
+        raise RequestError(f"{path} is everybody's", hint=f"name a directory in it: --data-dir {path / 'inborn'}")
 
 
 def _lock(fd: int, path: Path) -> None:

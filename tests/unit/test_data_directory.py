@@ -8,7 +8,9 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,3 +143,52 @@ def test_second_name_of_a_file_elsewhere_is_not_given_away(tmp_path: Path) -> No
     (directory.path / "ca" / "y").symlink_to(tmp_path / "of root")
     directory.part("ca", (65534, 65534))
     assert (tmp_path / "of root").stat().st_uid == 0
+
+
+@pytest.mark.root
+def test_directory_of_another_user_is_refused_and_nothing_is_written_through_his_links(tmp_path: Path) -> None:
+    """He could have put a link to a file of ours where the lock is made, and it would be emptied."""
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(RequestError, match="lock is a link"):
+        open_here(tmp_path / "data")
+    os.chown(tmp_path / "data", 65534, 65534)
+    with pytest.raises(RequestError, match="belongs to uid 65534, who could replace what is in it"):
+        open_here(tmp_path / "data")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_directory_that_is_everybodys_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o1777)
+    with pytest.raises(RequestError, match="is everybody's"):
+        open_here(tmp_path / "data")
+
+
+@pytest.mark.root
+def test_link_in_the_place_of_a_directory_gives_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ran the part until now swaps a directory for a link between the look into it and the change of owner."""
+    elsewhere = tmp_path / "etc"
+    elsewhere.mkdir()
+    (elsewhere / "shadow").touch()
+    directory = open_here(tmp_path / "data")
+    keys = directory.part("ca", ME) / "keys"
+    keys.mkdir()
+    (keys / "shadow").touch()
+
+    def swapped(scan: Callable[..., Any]) -> Callable[..., Any]:
+        def scan_and_swap(top: Any = ".", *rest: Any) -> Any:
+            found = scan(top, *rest)
+            is_keys = os.fstat(top).st_ino == keys.stat().st_ino if isinstance(top, int) else Path(top) == keys
+            if is_keys and not keys.is_symlink():
+                keys.rename(tmp_path / "aside")
+                keys.symlink_to(elsewhere)
+            return found
+
+        return scan_and_swap
+
+    monkeypatch.setattr(os, "scandir", swapped(os.scandir))
+    directory.part("ca", (65534, 65534))
+    assert keys.is_symlink()
+    assert (elsewhere / "shadow").stat().st_uid == 0
