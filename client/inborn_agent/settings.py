@@ -117,12 +117,19 @@ def private_runtime_directory(data: Path, environment: Mapping[str, str]) -> Pat
 
 def keys_directory(runtime: Path) -> Path:
     """Where keys of workloads are kept: in memory. Below the runtime directory, or in a directory of our own in
-    /dev/shm where that one lies on a disk; where neither is in memory, the store keeps nothing."""
+    /dev/shm where that one lies on a disk; where neither is in memory, or somebody else has taken our name in /dev/shm,
+    the store keeps nothing."""
     existing = next((path for path in (runtime, *runtime.parents) if path.is_dir()), runtime)
     if is_in_memory(existing) or not is_in_memory(_SHARED_MEMORY):
         return runtime
     name = hashlib.sha256(os.fsencode(runtime)).hexdigest()[:16]
-    return _SHARED_MEMORY / f"inborn-{os.geteuid()}-{name}"
+    ours = _SHARED_MEMORY / f"inborn-{os.geteuid()}-{name}"
+    try:
+        found = ours.lstat()
+    except FileNotFoundError:
+        return ours
+    # Anybody may make a directory there, and must not keep the agent from starting by that.
+    return ours if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() else runtime
 
 
 def parse_rootless(text: str) -> tuple[int, str]:

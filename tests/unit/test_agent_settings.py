@@ -14,7 +14,9 @@ from inborn.spiffeid import TrustDomain, parse_spiffe_id
 from inborn.tunnel import BadTarget
 from inborn_agent.joining import NoJoiner, NoTokenYet, TokenFileJoiner
 from inborn_agent.metrics import Metrics, MetricsServer, parse_address
-from inborn_agent.settings import Settings, private_runtime_directory, trusted_engine_socket
+from inborn_agent.settings import Settings, keys_directory, private_runtime_directory, trusted_engine_socket
+from inborn_agent.svid_store import SvidStore
+from inborn_agent.tmpfs import is_in_memory
 
 AGENT = parse_spiffe_id("spiffe://example.org/inborn/agent/1")
 
@@ -44,6 +46,28 @@ def test_keys_do_not_lie_below_the_directory_that_containers_are_given(
     monkeypatch.delenv("INBORN_DATA_DIR", raising=False)
     settings = Settings.resolve(ca="ca:1", join_token_file="-", data_dir=tmp_path if named else None, environment={})
     assert settings.socket.parent not in (settings.runtime_dir, *settings.runtime_dir.parents)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["directory", "link", "file"])
+def test_name_in_dev_shm_that_somebody_else_has_taken_does_not_keep_the_agent_from_starting(
+    tmp_path: Path, kind: str
+) -> None:
+    if is_in_memory(tmp_path):
+        pytest.skip("the runtime directory is in memory itself")
+    taken = keys_directory(tmp_path)
+    try:
+        if kind == "directory":
+            taken.mkdir()
+        elif kind == "link":
+            taken.symlink_to(tmp_path)
+        else:
+            taken.touch()
+        os.chown(taken, 65534, 65534, follow_symlinks=False)
+        assert keys_directory(tmp_path) == tmp_path
+        assert not SvidStore(keys_directory(tmp_path)).is_active
+    finally:
+        taken.rmdir() if kind == "directory" else taken.unlink()
 
 
 @pytest.mark.parametrize("ca", ["ca", "ca:", ":1", "ca:0", "ca:65536", "ca:1x", "::1:5", "http://ca:1/"])
