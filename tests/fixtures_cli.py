@@ -245,6 +245,21 @@ class FakeCa:
             laggards=["spiffe://example.org/inborn/agent/a2"], away=["spiffe://example.org/db"],
         )  # fmt: skip
 
+    def ListFindings(self, request: pb.ListFindingsRequest) -> pb.ListFindingsResponse:
+        rule = pb.Finding(
+            id=1, kind="rule", subject=f"id:{WEB}", reporter=AGENT, found_at=stamp(),
+            revocation_seq=18, accepted_at=stamp(), accepted_by="ca",
+        )  # fmt: skip
+        waiting = pb.Finding(id=2, kind="certificate", subject="0199", reporter=AGENT, found_at=stamp())
+        if request.all and not request.after_id:
+            return pb.ListFindingsResponse(findings=[rule], more=True)
+        return pb.ListFindingsResponse(findings=[waiting])
+
+    def AcceptFinding(self, request: pb.AcceptFindingRequest) -> pb.Finding:
+        if request.id != 2:
+            raise NotFoundError(f"no finding has number {request.id}", hint="inborn findings list")
+        return pb.Finding(id=2, kind="certificate", subject="0199", reporter=AGENT, accepted_by="uid:0")
+
     def GetPropagation(self, request: pb.PropagationRequest) -> pb.PropagationResponse:
         return pb.PropagationResponse(peers=2, applied=2)
 

@@ -175,15 +175,20 @@ def body_of(message: feed_pb2.FeedMessage) -> feed_pb2.FeedBody:
 
 @asynccontextmanager
 async def running_ca(
-    directory: Path, *, metrics: bool = False, patience: Patience | None = None, **lifetimes: dt.timedelta
+    directory: Path,
+    *,
+    metrics: bool = False,
+    patience: Patience | None = None,
+    settings: FrontSettings | None = None,
+    **lifetimes: dt.timedelta,
 ) -> AsyncIterator[Rig]:
-    """A CA with its ports open."""
+    """A CA with its ports open; on those of another one, which has ended, with its `settings`."""
     core = open_core(directory / "ca", trust_domain="example.org", lifetimes=Lifetimes(**lifetimes), clock=now)
     signer = Signer(core, min_ttl=dt.timedelta(seconds=1), patience=patience)
     ours, theirs = socket.socketpair()
     admin_socket = directory / "ca" / "admin" / "signer.sock"
     await signer.start(theirs, admin_socket)
-    settings = FrontSettings(
+    settings = settings or FrontSettings(
         bootstrap=Address("127.0.0.1", free_port()),
         api=Address("127.0.0.1", free_port()),
         metrics=Address("127.0.0.1", free_port()) if metrics else None,

@@ -23,7 +23,7 @@ from inborn_ca.records import AskerKey, CertificateKind, Enrollee, Issued
 from inborn_ca.request_numbers import take
 from inborn_proto import signed_pb2
 
-__all__ = ["Asker", "LogChanged", "ReplayedRequest", "UnknownAsker", "WrongRecipient", "believe"]
+__all__ = ["Asker", "Banned", "LogChanged", "ReplayedRequest", "UnknownAsker", "WrongRecipient", "believe", "read_body"]
 
 
 MAX_NUMBER = 2**62  # what the ledger can hold, and far beyond microseconds since 1970
@@ -70,7 +70,7 @@ def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, me
     Raises `RequestError` and its kin for what cannot be read, `UnauthenticatedError` and its kin for what is not
     proven, `Banned`. The number stays used when the command is refused later, so a request cannot be sent again.
     """
-    body = _read_body(signed)
+    body = read_body(signed)
     if body.trust_domain != core.trust_domain.name:
         raise WrongRecipient(f"request is for trust domain {body.trust_domain!a}, this is {core.trust_domain}")
     if body.method != method:
@@ -106,7 +106,8 @@ def _public_key(spki: bytes) -> PublicKeyTypes:
     return load_der_public_key(spki)
 
 
-def _read_body(signed: signed_pb2.SignedRequest) -> signed_pb2.SignedBody:
+def read_body(signed: signed_pb2.SignedRequest) -> signed_pb2.SignedBody:
+    """The body of a request, within its limits; nothing of it is proven. Raises `RequestError`."""
     if len(signed.body) > MAX_BODY_SIZE:
         raise RequestError(f"signed request is larger than {MAX_BODY_SIZE} octets: {len(signed.body)}")
     if not 1 <= len(signed.signature) <= 256:

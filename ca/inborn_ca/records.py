@@ -25,6 +25,8 @@ __all__ = [
     "Enrollee",
     "EnrolleeKind",
     "Expansion",
+    "Finding",
+    "FindingKind",
     "Issued",
     "RevocationRecord",
     "Token",
@@ -222,3 +224,30 @@ class Alarm:
     count: int = 1
     acknowledged_at: dt.datetime | None = None
     acknowledged_by: str = ""
+
+
+class FindingKind(StrEnum):
+    RULE = "rule"
+    """A denial of the former log: in force since it was found."""
+    CERTIFICATE = "certificate"
+    """An agent's certificate without a row: good for nothing until it is accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What an agent knew and a restored database did not."""
+
+    kind: FindingKind
+    subject: str
+    """A rule's target, or the serial in hex."""
+    reporter: SpiffeId
+    found_at: dt.datetime
+    id: int = 0
+    revocation_seq: int = 0
+    """Of the rule that it became."""
+    certificate: bytes = field(default=b"", repr=False)
+    """DER of the leaf."""
+    number: int = 0
+    """The highest number of a request that it signed here."""
+    accepted_at: dt.datetime | None = None
+    accepted_by: str = ""

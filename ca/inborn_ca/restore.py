@@ -19,7 +19,9 @@ from inborn_ca.keys import KeyStore
 from inborn_ca.ports import Transaction
 from inborn_ca.records import AuthorityState
 from inborn_ca.services import audit
+from inborn_ca.services.findings import FORMER_LOG, FORMER_SEQ
 from inborn_ca.store import open_store, read_backup_keys
+from inborn_ca.unknown_asker import FORMER_SERIAL
 
 __all__ = ["Restored", "restore"]
 
@@ -78,7 +80,9 @@ def _rewrite(path: Path, keys: KeyStore, passphrase: bytes, now: dt.datetime) ->
             former = bytes.fromhex(tx.meta("log_id") or "")
             fresh = os.urandom(16)
             tx.set_meta("log_id", fresh.hex())
-            tx.set_meta("former_log_id", former.hex())
+            tx.set_meta(FORMER_LOG, former.hex())
+            tx.set_meta(FORMER_SEQ, str(tx.revocation_seq()))
+            tx.set_meta(FORMER_SERIAL, tx.meta("serial") or "0:0")
             ended = _end_tokens(tx, now)
             _retire(tx)
             detail = {"former_log_id": former.hex(), "tokens_ended": ended}

@@ -48,11 +48,11 @@ def _rows(service: str, methods: str, *callers: CallerClass) -> dict[str, frozen
 
 ACCESS: Mapping[str, frozenset[CallerClass]] = {
     **_rows("inborn.v1.Bootstrap", "GetBundle Enroll", CallerClass.ANONYMOUS),
-    **_rows("inborn.v1.Authority", "Issue", CallerClass.AGENT),
+    **_rows("inborn.v1.Authority", "Issue Report", CallerClass.AGENT),
     **_rows("inborn.v1.Authority", "Renew Revoke Watch", CallerClass.AGENT, CallerClass.DAEMON),
     **_rows(
         "inborn.signer.v1.Signing",
-        "Attach Enroll Issue Renew Revoke CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed "
+        "Attach Enroll Issue Renew Revoke Report CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed "
         "Acknowledge ReportDenial Measure",
         CallerClass.FRONT,
     ),
@@ -64,7 +64,7 @@ ACCESS: Mapping[str, frozenset[CallerClass]] = {
         "CreateRule ListRules DeleteRule "
         "ListCertificates GetCertificate ListAgents BanAgent "
         "Revoke GetExpansion GetAuthorityRevocation "
-        "Unblock ListRevocations GetPropagation GetBundle CheckHealth GetStatus "
+        "ListFindings AcceptFinding Unblock ListRevocations GetPropagation GetBundle CheckHealth GetStatus "
         "ListAudit ListAlarms AcknowledgeAlarm Backup",
         CallerClass.LOCAL_ADMIN,
     ),

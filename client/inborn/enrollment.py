@@ -26,7 +26,7 @@ from inborn.feed import LOG_ID_SIZE
 from inborn.grpc_client import RotatingAioChannel, grpc_channel
 from inborn.identity import IdentitySource
 from inborn.join_token import JoinToken
-from inborn.revocation import RevocationSet
+from inborn.revocation import RevocationRule, RevocationSet
 from inborn.rpc import MESSAGE_LIMITS, AioStream, AioStub
 from inborn.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
 from inborn.spiffeid import RESERVED_PREFIX, SpiffeId, TrustDomain
@@ -35,6 +35,7 @@ from inborn.tls import unsafe_unverified_context
 from inborn.tls_peer import peer_chain
 from inborn.tunnel import Tunnel, split_target
 from inborn.verify import Authorizer, verify_chain
+from inborn.wire import rule_to_wire
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2
 
 __all__ = [
@@ -283,6 +284,20 @@ class AuthorityClient:
         """
         request = ca_pb2.RevokeOwnRequest(serials=serials, reason=reason, note=note)
         return await self._ask("Revoke", request.SerializeToString(), ca_pb2.RevokeOwnResponse, timeout)
+
+    async def report(
+        self, former_log_id: bytes, rules: Sequence[RevocationRule], *, timeout: float = _TIMEOUT
+    ) -> ca_pb2.ReportResponse:
+        """Tell a restored CA what it does not know: rules of its former log, and our certificate.
+
+        At most 500 rules. Raises the CA's errors.
+        """
+        svid = self._source.snapshot().svid(dt.datetime.now(dt.UTC))
+        chain = [certificate.public_bytes(serialization.Encoding.DER) for certificate in svid.chain]
+        request = ca_pb2.ReportRequest(
+            former_log_id=former_log_id, rules=[rule_to_wire(rule) for rule in rules], chain=chain
+        )
+        return await self._ask("Report", request.SerializeToString(), ca_pb2.ReportResponse, timeout)
 
     async def renew(self, successor: PrivateKey, bundle: X509Bundle, *, timeout: float = _TIMEOUT) -> Enrolled:
         """Ask for a certificate for the successor key, which was kept before. Raises the CA's errors, `BadAnswer`."""

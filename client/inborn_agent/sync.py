@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from inborn.enrollment import AuthorityClient, WatchStream
-from inborn.errors import InbornError, UnauthenticatedError, UnavailableError
+from inborn.errors import DeniedError, InbornError, UnauthenticatedError, UnavailableError
 from inborn.feed import DomainUpdate, FeedGap, FeedUpdate, FeedVerifier, Heartbeat, NodeUpdate
 from inborn.log import get_logger
 from inborn.revocation import RevocationGap
@@ -28,6 +28,7 @@ from inborn_agent.feed_values import domain_change, node_change
 from inborn_agent.live import LiveCache
 from inborn_agent.metrics import Metrics
 from inborn_agent.outdated import count_outdated, is_outdated
+from inborn_agent.reporting import Reporter
 from inborn_agent.state import State
 from inborn_proto import ca_pb2, feed_pb2
 
@@ -108,6 +109,7 @@ class Sync:
         self._metrics = metrics
         self._spread = spread
         self.alarms = Alarms()
+        self._reporter = Reporter(live, own)
         self._verifier: FeedVerifier | None = None
         self._silence = _FIRST_SILENCE
         self._beat = _FIRST_SILENCE
@@ -117,6 +119,14 @@ class Sync:
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        reporting = asyncio.create_task(self._reporter.run())
+        try:
+            await self._run()
+        finally:
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
+
+    async def _run(self) -> None:
         failures = gaps = 0
         while True:
             client = await self._own.client()
@@ -129,6 +139,8 @@ class Sync:
                 _log.warning("feed.ended", kind=error.kind, reason=error.message, failures=failures)
                 if isinstance(error, UnauthenticatedError):
                     self._own.refused(error)
+                elif isinstance(error, DeniedError):
+                    self._reporter.look(is_unknown=True)
                 elif isinstance(error, UnavailableError) and failures > 1:
                     await self._own.relocate()
             finally:
@@ -230,6 +242,8 @@ class Sync:
         now = self._live.now()
         self._attendance.published(cache.revocations.log_id, cache.revocations.seq, now)
         self._own.trust(cache.bundle, cache.revocations.log_id)
+        if content.snapshot:
+            self._reporter.look()
         if self._own.svid is not None and is_outdated(cache, self._own.svid.facts):
             self._own.rotate()
         self._acknowledged.set()

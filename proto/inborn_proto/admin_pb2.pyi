@@ -448,6 +448,50 @@ class ExpansionResponse(_message.Message):
     revocation_seq: int
     def __init__(self, id: _Optional[int] = ..., target: _Optional[str] = ..., rules: _Optional[int] = ..., finished: bool = ..., revocation_seq: _Optional[int] = ...) -> None: ...
 
+class Finding(_message.Message):
+    __slots__ = ("id", "kind", "subject", "reporter", "found_at", "revocation_seq", "accepted_at", "accepted_by")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    REPORTER_FIELD_NUMBER: _ClassVar[int]
+    FOUND_AT_FIELD_NUMBER: _ClassVar[int]
+    REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_BY_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    kind: str
+    subject: str
+    reporter: str
+    found_at: _timestamp_pb2.Timestamp
+    revocation_seq: int
+    accepted_at: _timestamp_pb2.Timestamp
+    accepted_by: str
+    def __init__(self, id: _Optional[int] = ..., kind: _Optional[str] = ..., subject: _Optional[str] = ..., reporter: _Optional[str] = ..., found_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revocation_seq: _Optional[int] = ..., accepted_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., accepted_by: _Optional[str] = ...) -> None: ...
+
+class ListFindingsRequest(_message.Message):
+    __slots__ = ("all", "after_id", "limit")
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_ID_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    all: bool
+    after_id: int
+    limit: int
+    def __init__(self, all: bool = ..., after_id: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListFindingsResponse(_message.Message):
+    __slots__ = ("findings", "more")
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    more: bool
+    def __init__(self, findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., more: bool = ...) -> None: ...
+
+class AcceptFindingRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    def __init__(self, id: _Optional[int] = ...) -> None: ...
+
 class UnblockRequest(_message.Message):
     __slots__ = ("target",)
     TARGET_FIELD_NUMBER: _ClassVar[int]

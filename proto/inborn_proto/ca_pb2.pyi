@@ -77,6 +77,28 @@ class RevokeOwnResponse(_message.Message):
     revoked: int
     def __init__(self, revocation_seq: _Optional[int] = ..., revoked: _Optional[int] = ...) -> None: ...
 
+class ReportRequest(_message.Message):
+    __slots__ = ("former_log_id", "rules", "chain")
+    FORMER_LOG_ID_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    former_log_id: bytes
+    rules: _containers.RepeatedCompositeFieldContainer[_feed_pb2.RevocationRule]
+    chain: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, former_log_id: _Optional[bytes] = ..., rules: _Optional[_Iterable[_Union[_feed_pb2.RevocationRule, _Mapping]]] = ..., chain: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ReportResponse(_message.Message):
+    __slots__ = ("rules", "certificates", "revocation_seq", "unknown")
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    rules: int
+    certificates: int
+    revocation_seq: int
+    unknown: bool
+    def __init__(self, rules: _Optional[int] = ..., certificates: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., unknown: bool = ...) -> None: ...
+
 class IssueRequest(_message.Message):
     __slots__ = ("items",)
     ITEMS_FIELD_NUMBER: _ClassVar[int]

@@ -19,6 +19,7 @@ from inborn_ca.services.authority_revocation import AuthorityRevoker
 from inborn_ca.services.backups import Backups
 from inborn_ca.services.entries import Entries
 from inborn_ca.services.expansion import Expander
+from inborn_ca.services.findings import Findings
 from inborn_ca.services.health import Health
 from inborn_ca.services.ledger import Ledger
 from inborn_ca.services.posture_rules import PostureRules
@@ -61,6 +62,7 @@ class AdminCalls:
         self._tokens = Tokens(core)
         self._rules = PostureRules(core)
         self._revocations = Revocations(core)
+        self._findings = Findings(core)
         self._ledger = Ledger(core)
         self._backups = Backups(core)
         self._health = health
@@ -98,6 +100,8 @@ class AdminCalls:
             "Revoke": Queued(revocations.revoke),
             "GetExpansion": Later(lambda m, _: self._expander.wait(m)),
             "GetAuthorityRevocation": Later(lambda m, _: self._revoker.wait(m)),
+            "ListFindings": Direct(lambda m, _: self._findings.list(reader, m)),
+            "AcceptFinding": Queued(self._findings.accept),
             "Unblock": Queued(revocations.unblock),
             "ListRevocations": Direct(lambda m, _: ledger.revocations(reader, m)),
             "GetPropagation": Later(lambda m, _: self._propagation.wait(m.revocation_seq, m.wait_ms)),

@@ -39,7 +39,7 @@ class AuthorityService:
 
     @property
     def unary(self) -> dict[str, UnaryWork]:
-        return {"Issue": self.issue, "Renew": self.renew, "Revoke": self.revoke}
+        return {"Issue": self.issue, "Renew": self.renew, "Revoke": self.revoke, "Report": self.report}
 
     @property
     def streams(self) -> dict[str, StreamWork]:
@@ -57,6 +57,9 @@ class AuthorityService:
 
     async def revoke(self, request: signed_pb2.SignedRequest, caller: Caller, seconds: float) -> bytes:
         return await self._forward("Revoke", request, caller, seconds)
+
+    async def report(self, request: signed_pb2.SignedRequest, caller: Caller, seconds: float) -> bytes:
+        return await self._forward("Report", request, caller, seconds)
 
     async def _forward(self, name: str, request: signed_pb2.SignedRequest, caller: Caller, seconds: float) -> bytes:
         forwarded = signer_pb2.ForwardedRequest(request=request, origin=caller.origin)

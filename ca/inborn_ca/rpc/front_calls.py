@@ -24,6 +24,7 @@ from inborn_ca.records import AuditRow, CertificateKind, Enrollee, EnrolleeKind
 from inborn_ca.rpc.calls import Call, Direct, Queued
 from inborn_ca.services import audit
 from inborn_ca.services.enrolment import Enrolment
+from inborn_ca.services.findings import Findings
 from inborn_ca.services.issuing import Issuing
 from inborn_ca.services.own_revocation import OwnRevocation
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2, signer_pb2
@@ -43,6 +44,7 @@ class FrontCalls:
         self._propagation = propagation
         self._enrolment = Enrolment(core)
         self._issuing = Issuing(core)
+        self._findings = Findings(core)
         self._own_revocation = OwnRevocation(core)
         self.measure: Callable[[], signer_pb2.Measures] = signer_pb2.Measures
         """Set by whoever composes the signer."""
@@ -73,6 +75,11 @@ class FrontCalls:
             _SERVICE + "Revoke": Queued(
                 lambda m, _: self._own_revocation.revoke(m),
                 lambda m, _: self._refusal("revoke.own", m.origin),
+                lane=_asker,
+            ),
+            _SERVICE + "Report": Queued(
+                lambda m, _: self._findings.report(m),
+                lambda m, _: self._refusal("restore.report", m.origin),
                 lane=_asker,
             ),
             _SERVICE + "CertifyFront": Queued(lambda m, _: self._certify_front(m)),

@@ -27,6 +27,7 @@ from inborn_ca.records import (
 from inborn_ca.serial import serial_floor
 from inborn_ca.store import codec, denial_codec
 from inborn_ca.store.alive import AliveQueries
+from inborn_ca.store.findings import FindingQueries
 from inborn_ca.store.handle import Handle
 
 __all__ = ["Queries", "SqliteReader"]
@@ -46,7 +47,7 @@ LEFT JOIN selector_set AS s ON s.id = i.selectors
 """
 
 
-class Queries(AliveQueries):
+class Queries(AliveQueries, FindingQueries):
     """What `ports.Reader` asks for, on one handle."""
 
     def __init__(self, handle: Handle) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from inborn_ca.store.codec import to_micros
 from inborn_ca.store.errors import BackupNotRestored, ForeignDatabase, StoreVersionError
+from inborn_ca.store.findings import FINDING_TABLE
 from inborn_ca.store.handle import Handle
 
 if TYPE_CHECKING:
@@ -239,7 +240,13 @@ def _lay_out(db: Database) -> None:
         db.execute(statement)
 
 
-_MIGRATIONS: tuple[Callable[[Database], None], ...] = (_lay_out,)
+def _add_findings(db: Database) -> None:
+    """What agents know and a restored database does not."""
+    for statement in _statements(FINDING_TABLE):
+        db.execute(statement)
+
+
+_MIGRATIONS: tuple[Callable[[Database], None], ...] = (_lay_out, _add_findings)
 
 VERSION = len(_MIGRATIONS)
 

@@ -35,6 +35,7 @@ from inborn_ca.request_numbers import WINDOW_OCTETS
 from inborn_ca.serial import serial_time
 from inborn_ca.store import codec, denial_codec
 from inborn_ca.store.errors import ConstraintBroken
+from inborn_ca.store.findings import FindingWrites
 from inborn_ca.store.handle import Handle
 from inborn_ca.store.interning import Names
 from inborn_ca.store.pruning import prune
@@ -45,7 +46,7 @@ __all__ = ["SqliteTransaction"]
 _ADD_ISSUED = "INSERT INTO issued VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-class SqliteTransaction(Queries):
+class SqliteTransaction(Queries, FindingWrites):
     """What `ports.Transaction` asks for. Made by the store; of no use once its block has ended."""
 
     def __init__(self, handle: Handle, names: Names) -> None:

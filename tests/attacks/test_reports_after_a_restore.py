@@ -1,0 +1,293 @@
+"""After a restore the CA listens to what agents still know. What an agent, or somebody else, could make of that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inborn.errors import AlreadyExistsError, DeniedError, ExhaustedError, InbornError, NotFoundError, RequestError
+from inborn.revocation import CertificateRevoked, RevocationRule, RuleKind
+from inborn.signed_request import BadSignature
+from inborn.wire import InvalidMessage, rule_to_wire
+from inborn_ca.askers import Banned, UnknownAsker
+from inborn_ca.core import Blocked
+from inborn_ca.restore import restore
+from inborn_ca.services import findings
+from inborn_ca.services.authority_order import read_order
+from inborn_ca.services.findings import REPORT_METHOD, Findings, NotFormerLog
+from inborn_proto import admin_pb2, ca_pb2, signer_pb2
+from tests.fixtures_ca import ADMIN, CaBench, Holder, open_bench
+
+PASSPHRASE = b"correct horse battery"
+WEB = "spiffe://example.org/web"
+
+
+@dataclass
+class Restored:
+    """A CA before and after, an agent and a daemon from before the backup, and an agent that renewed after it."""
+
+    before: CaBench
+    now: CaBench
+    agent: Holder
+    renewed: Holder
+    daemon: Holder
+    former: bytes
+    rules: list[RevocationRule]
+    """Of the former log, from after the backup."""
+
+    def __post_init__(self) -> None:
+        self.seconds = 0.0
+        self.findings = Findings(self.now.core, monotonic=lambda: self.seconds)
+
+    def report(
+        self, who: Holder, *rules: RevocationRule, former: bytes | None = None, chain: Any = None, **changed: Any
+    ) -> ca_pb2.ReportResponse:
+        request = ca_pb2.ReportRequest(
+            former_log_id=self.former if former is None else former,
+            rules=[rule_to_wire(rule) for rule in rules],
+            chain=who.response.chain if chain is None else chain,
+        )
+        signed = who.sign(REPORT_METHOD, request.SerializeToString(), **{"log_id": self.now.core.log_id, **changed})
+        response: ca_pb2.ReportResponse = self.now.run(
+            self.findings.report(signer_pb2.ForwardedRequest(request=signed, origin="192.0.2.1:1"))
+        )
+        return response
+
+    def accept(self, number: int) -> admin_pb2.Finding:
+        finding: admin_pb2.Finding = self.now.run(
+            self.findings.accept(admin_pb2.AcceptFindingRequest(id=number), ADMIN)
+        )
+        return finding
+
+    def found(self, *, all: bool = False) -> list[admin_pb2.Finding]:
+        return list(self.findings.list(self.now.reader, admin_pb2.ListFindingsRequest(all=all)).findings)
+
+    def unchanged(self) -> Callable[[], bool]:
+        """Says whether nothing was taken since."""
+        seq = self.now.core.revocations.seq
+        return lambda: self.now.core.revocations.seq == seq and not self.found(all=True)
+
+
+@pytest.fixture
+def restored(ca_bench: CaBench, tmp_path: Path) -> Restored:
+    ca = ca_bench
+    agent, other = ca.enroll(name="one"), ca.enroll(name="two")
+    daemon = ca.enroll(spiffe_id="spiffe://example.org/db")
+    ca.revoke(spiffe_id="spiffe://example.org/old")
+    ids = [a.key_id for a in ca.core.authorities]
+    backup = tmp_path / "backup.db"
+    ca.core.store.backup(backup, keys=[(i, ca.core.keys.export_encrypted(i, PASSPHRASE)) for i in ids])
+    ca.clock.advance(seconds=1)
+    renewed = ca.renew(other)
+    ca.revoke(spiffe_id=WEB)
+    ca.revoke(spiffe_id="spiffe://example.org/api", reissue=True)
+    rules = [rule for rule in ca.core.revocations.rules() if rule.seq > 1]
+    restore(backup, tmp_path / "new", passphrase=PASSPHRASE, clock=ca.clock)
+    ca.clock.advance(seconds=1)
+    now = open_bench(tmp_path / "new", ca.clock)
+    return Restored(before=ca, now=now, agent=agent, renewed=renewed, daemon=daemon, former=ca.core.log_id, rules=rules)
+
+
+def test_denials_hold_at_once_with_their_blocks_and_one_alarm(restored: Restored) -> None:
+    first = restored.report(restored.agent, *restored.rules)
+    assert (first.rules, first.unknown) == (2, False)
+    core = restored.now.core
+    *_, log = core.revocations.logs()
+    assert all(log.covers(rule) for rule in restored.rules)
+    assert {b.target for b in restored.now.reader.blocks()} == {f"id:{WEB}", "id:spiffe://example.org/old"}
+    again = restored.report(restored.renewed, *restored.rules)
+    assert again.rules == 0
+    assert core.revocations.seq == first.revocation_seq
+    assert [f.subject for f in restored.found(all=True) if f.kind == "rule"] == [
+        f"id:{WEB}",
+        "id:spiffe://example.org/api",
+    ]
+    assert [alarm.kind for alarm in restored.now.reader.alarms()] == ["restore.findings"]
+    assert restored.now.reader.audit(after_id=0, limit=100, action="restore.report")[0].actor.endswith(
+        restored.agent.spiffe_id
+    )
+
+
+def test_agent_that_renewed_after_the_backup_goes_on_when_it_is_accepted(restored: Restored) -> None:
+    with pytest.raises(UnknownAsker):
+        restored.now.renew(restored.renewed, log_id=restored.now.core.log_id)
+    assert restored.report(restored.renewed).certificates == 1
+    assert restored.report(restored.renewed).certificates == 0
+    (finding,) = restored.found()
+    assert (finding.kind, finding.reporter) == ("certificate", restored.renewed.spiffe_id)
+    with pytest.raises(UnknownAsker):
+        restored.now.renew(restored.renewed, log_id=restored.now.core.log_id)
+    assert restored.accept(finding.id).accepted_by == ADMIN
+    assert restored.found() == []
+    successor = restored.now.renew(restored.renewed, log_id=restored.now.core.log_id)
+    assert successor.spiffe_id == restored.renewed.spiffe_id
+    with pytest.raises(AlreadyExistsError):
+        restored.accept(finding.id)
+    with pytest.raises(NotFoundError):
+        restored.accept(99)
+
+
+def test_report_of_another_log_is_refused(restored: Restored) -> None:
+    is_unchanged = restored.unchanged()
+    for who in (restored.agent, restored.renewed):
+        for other in (restored.now.core.log_id, b"x" * 16):
+            with pytest.raises(NotFormerLog):
+                restored.report(who, *restored.rules, former=other)
+    with pytest.raises(RequestError, match="not 16"):
+        restored.report(restored.agent, former=b"x")
+    assert is_unchanged()
+
+
+def test_ca_that_was_never_restored_takes_no_report(restored: Restored) -> None:
+    core = restored.before.core
+    never = Findings(core)
+    request = ca_pb2.ReportRequest(former_log_id=core.log_id, rules=[rule_to_wire(restored.rules[0])])
+    signed = restored.agent.sign(REPORT_METHOD, request.SerializeToString(), log_id=core.log_id)
+    with pytest.raises(NotFormerLog):
+        restored.before.run(never.report(signer_pb2.ForwardedRequest(request=signed)))
+
+
+def test_forged_rule_cannot_touch_what_is_issued_after_the_restore(restored: Restored) -> None:
+    is_unchanged = restored.unchanged()
+    core = restored.now.core
+    active, root = core.active.key_id, core.roots[0].key_id
+    rule = restored.rules[0]
+    forged = [
+        replace(rule, cut_offs={active: None}),
+        replace(rule, cut_offs={**rule.cut_offs, active: None}),
+        RevocationRule(seq=50, kind=RuleKind.AUTHORITY, value=active, cut_offs={active: None}),
+        RevocationRule(seq=50, kind=RuleKind.AUTHORITY, value=root, cut_offs={}),
+        replace(rule, value=b"spiffe://example.org/inborn/agent/x"),
+        replace(rule, value=b"spiffe://other.org/web"),
+        replace(rule, reason=7),
+        RevocationRule(seq=50, kind=RuleKind.SERIAL, value=b"\x01", cut_offs={}, blocks=True),
+    ]
+    for one in forged:
+        with pytest.raises(RequestError):
+            restored.report(restored.agent, rule, one)
+    assert is_unchanged()
+
+
+def test_rule_of_a_kind_that_nobody_knows_refuses_the_whole_report(restored: Restored) -> None:
+    is_unchanged = restored.unchanged()
+    odd = rule_to_wire(restored.rules[0])
+    odd.kind = 9  # type: ignore[assignment]
+    request = ca_pb2.ReportRequest(former_log_id=restored.former, rules=[rule_to_wire(restored.rules[1]), odd])
+    signed = restored.agent.sign(REPORT_METHOD, request.SerializeToString(), log_id=restored.now.core.log_id)
+    with pytest.raises(InvalidMessage, match="of kind 9"):
+        restored.now.run(restored.findings.report(signer_pb2.ForwardedRequest(request=signed)))
+    assert is_unchanged()
+
+
+def test_authority_that_was_revoked_after_the_backup_is_revoked_with_its_certificate(restored: Restored) -> None:
+    authority = restored.before.core.active.key_id
+    rule = RevocationRule(seq=4, kind=RuleKind.AUTHORITY, value=authority, cut_offs={authority: None})
+    assert restored.report(restored.agent, rule).rules == 1
+    assert restored.now.core.revocations.find(restored.agent.facts) is not None
+    order = read_order(restored.now.reader)
+    assert order is not None
+    assert order.authority == authority
+
+
+def test_rules_that_the_backup_had_are_not_taken_from_an_agent(restored: Restored) -> None:
+    old = replace(restored.rules[0], seq=1, value=b"spiffe://example.org/victim")
+    assert restored.report(restored.agent, old).rules == 0
+
+
+def test_agent_that_reports_a_million_rules_is_stopped(restored: Restored, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = next(iter(restored.rules[0].cut_offs))
+
+    def batch(start: int, count: int) -> list[RevocationRule]:
+        return [
+            RevocationRule(
+                seq=start + i, kind=RuleKind.SERIAL, value=(start + i).to_bytes(8, "big").lstrip(b"\0"),
+                cut_offs={authority: None},
+            )
+            for i in range(count)
+        ]  # fmt: skip
+
+    with pytest.raises(RequestError, match="more than 500"):
+        restored.report(restored.agent, *batch(10, 501))
+    taken = 0
+    for start in range(10, 5_000, 500):
+        taken += restored.report(restored.agent, *batch(start, 500)).rules
+    assert taken == 5_000
+    with pytest.raises(ExhaustedError, match="quota"):
+        restored.report(restored.agent, *batch(5_510, 1))
+    restored.seconds += 10
+    assert restored.report(restored.agent, *batch(6_000, 500)).rules == 500
+    monkeypatch.setattr(findings, "MAX_OF_REPORTER", 6_000)
+    restored.seconds += 1_000
+    assert restored.report(restored.agent, *batch(7_000, 500)).rules == 500
+    with pytest.raises(ExhaustedError, match="more than 6000"):
+        restored.report(restored.agent, *batch(8_000, 500))
+    assert restored.report(restored.renewed, *restored.rules).rules == 2  # another one is not held up
+
+
+def test_daemon_that_reports_is_refused(restored: Restored) -> None:
+    is_unchanged = restored.unchanged()
+    with pytest.raises(DeniedError, match="only agents report"):
+        restored.report(restored.daemon, *restored.rules)
+    assert is_unchanged()
+
+
+def test_revoked_and_banned_agents_report_nothing(restored: Restored) -> None:
+    now = restored.now
+    now.run(now.revocations.ban(admin_pb2.BanAgentRequest(agent="one"), ADMIN))
+    with pytest.raises(CertificateRevoked):
+        restored.report(restored.agent, *restored.rules)
+    now.run(now.revocations.ban(admin_pb2.BanAgentRequest(agent="two"), ADMIN))
+    with pytest.raises(Banned):
+        restored.report(restored.renewed, *restored.rules)
+    assert restored.found(all=True) == []
+
+
+def test_agent_that_was_banned_meanwhile_is_not_accepted(restored: Restored) -> None:
+    restored.report(restored.renewed)
+    (finding,) = restored.found()
+    now = restored.now
+    now.run(now.revocations.ban(admin_pb2.BanAgentRequest(agent="two"), ADMIN))
+    with pytest.raises(Blocked):
+        restored.accept(finding.id)
+
+
+def test_certificate_whose_revocation_others_remember_is_not_accepted(restored: Restored) -> None:
+    """Its machine was stolen after the backup: it reports first, and the others tell what it was."""
+    restored.report(restored.renewed)
+    (finding,) = restored.found()
+    facts = restored.renewed.facts
+    rule = RevocationRule(seq=4, kind=RuleKind.KEY, value=facts.key_hash, cut_offs={facts.authority: None}, blocks=True)
+    assert restored.report(restored.agent, rule).rules == 1
+    with pytest.raises(CertificateRevoked):
+        restored.accept(finding.id)
+    with pytest.raises(CertificateRevoked):
+        restored.report(restored.renewed)
+
+
+def test_proof_without_a_row_is_not_taken_from_anybody_else(restored: Restored) -> None:
+    is_unchanged = restored.unchanged()
+    renewed = restored.renewed
+    thief = replace(renewed, key=restored.agent.key)
+    with pytest.raises(BadSignature):
+        restored.report(thief, *restored.rules)
+    for chain in ([], [b"x"], restored.agent.response.chain, renewed.response.chain[:1]):
+        with pytest.raises(InbornError):
+            restored.report(renewed, *restored.rules, chain=chain)
+    with pytest.raises(RequestError):
+        restored.report(renewed, method="/inborn.v1.Authority/Issue")
+    with pytest.raises(UnknownAsker):  # signed for another certificate than the chain's
+        restored.report(replace(restored.agent, response=renewed.response, key=renewed.key), serial=b"\x01")
+    assert is_unchanged()
+
+
+def test_replayed_report_of_an_accepted_agent_is_refused(restored: Restored) -> None:
+    restored.report(restored.renewed)
+    number = restored.renewed.number
+    (finding,) = restored.found()
+    restored.accept(finding.id)
+    with pytest.raises(InbornError, match="used or is too old"):
+        restored.report(restored.renewed, *restored.rules, number=number)
