@@ -156,8 +156,8 @@ async def test_burst_of_calls_is_answered_and_nobody_gets_a_bare_cancelled(tmp_p
         assert [a for a in answers if isinstance(a, BaseException)] == []
 
 
-async def test_session_of_one_handshake_is_of_no_use_for_the_next(tmp_path: Path) -> None:
-    """A resumed session would let a certificate in that has expired since."""
+async def test_resumed_session_opens_nothing_that_its_certificate_does_not(tmp_path: Path) -> None:
+    """Sessions are resumed, as gRPC's servers do; the certificate that comes along is looked at in each call."""
     from grpc._cython import cygrpc
 
     async with running_ca(tmp_path) as rig:
@@ -170,9 +170,8 @@ async def test_session_of_one_handshake_is_of_no_use_for_the_next(tmp_path: Path
             seen.append(context.auth_context()["ssl_session_reused"][0])  # type: ignore[attr-defined]
             return real(context)  # type: ignore[arg-type]
 
-        rig.front._ports[1]._authenticate = look  # type: ignore[assignment]
-        for _ in range(3):
-            channel = grpc.aio.secure_channel(
+        def connect() -> grpc.aio.Channel:
+            return grpc.aio.secure_channel(
                 str(rig.settings.api),
                 grpc.ssl_channel_credentials(rig.roots_pem, agent.svid.key_pem(), agent.svid.chain_pem()),
                 options=[
@@ -181,9 +180,25 @@ async def test_session_of_one_handshake_is_of_no_use_for_the_next(tmp_path: Path
                     ("grpc.ssl_session_cache", cache),
                 ],
             )
-            await call_in_vain(AioStub(channel, AUTHORITY), agent)
-            await channel.close()
-        assert seen == [b"false"] * 3
+
+        rig.front._ports[1]._authenticate = look  # type: ignore[assignment]
+        for _ in range(3):
+            async with connect() as channel:
+                await call_in_vain(AioStub(channel, AUTHORITY), agent)
+        rig.clock.ahead = dt.timedelta(days=8)
+        async with connect() as channel:
+            with pytest.raises(CertificateExpired):
+                await AioStub(channel, AUTHORITY).unary(
+                    "Issue", agent.sign("Issue", b""), ca_pb2.IssueResponse, timeout=5
+                )
+        rig.clock.ahead = dt.timedelta(0)
+        await rig.admin("BanAgent", admin_pb2.BanAgentRequest(agent=agent.spiffe_id))
+        async with connect() as channel:
+            with pytest.raises(CertificateRevoked):
+                await AioStub(channel, AUTHORITY).unary(
+                    "Issue", agent.sign("Issue", b""), ca_pb2.IssueResponse, timeout=5
+                )
+        assert seen == [b"false"] + [b"true"] * 4
 
 
 async def test_health_asks_the_ports_from_outside(tmp_path: Path) -> None:
