@@ -20,6 +20,7 @@ import logging
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 
 _REMEMBERED_METHODS = 1024  # methods whose guarded handler is kept; a server has dozens
 _NO_HANDLERS = None, None
+_CHANGE_WAIT = 0.05  # seconds, at a rotation: a handshake that has read the old configuration needs microseconds
 _END_AFTER = 0.02  # seconds that a synchronous handler has to notice by itself that its caller was refused
 
 _aio_peer: contextvars.ContextVar[CertificateFacts | None] = contextvars.ContextVar("inborn_peer", default=None)
@@ -58,20 +60,31 @@ _sync_peers: weakref.WeakKeyDictionary[object, CertificateFacts] = weakref.WeakK
 def grpc_server_credentials(source: IdentitySource) -> grpc.ServerCredentials:
     """Credentials that present the source's newest identity and demand a certificate of every client.
 
-    Every handshake has a configuration of its own, so that a change is seen by the next one and no session can be
-    resumed. Raises `NoIdentity` if the source has none yet; when it loses its identity later, handshakes go on with the
-    last one, and the interceptor refuses the calls.
+    A change is seen by the next handshake. Between two changes sessions can be resumed, since gRPC's servers hand out
+    tickets and cannot be told not to; the interceptor verifies the caller of each call, resumed or not. Raises
+    `NoIdentity` if the source has none yet; when it loses its identity later, handshakes go on with the last one, and
+    the interceptor refuses the calls.
     """
+    # gRPC frees a configuration while handshakes in other threads may be about to use it. With a new one for every
+    # handshake some hundreds of connections at once ended the process with signal 11 (grpcio 1.85); so there is a new
+    # one only where something has changed, and it waits until those handshakes have got on.
+    given = _presented(source)
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
         try:
-            return _configuration(source)
+            now = _presented(source)
         except Exception as e:
             log.warning("no identity to present reason=%s", e)
             return None  # keeps the one before
+        if now == given:
+            return None
+        time.sleep(_CHANGE_WAIT)
+        given = now
+        return now.configuration()
 
     fetcher: Any = fetch  # gRPC's documentation allows None, its type does not
-    return grpc.dynamic_ssl_server_credentials(_configuration(source), fetcher, require_client_authentication=True)
+    return grpc.dynamic_ssl_server_credentials(given.configuration(), fetcher, require_client_authentication=True)
 
 
 def grpc_server_interceptor(
@@ -110,11 +123,23 @@ def peer_identity(context: Any) -> CertificateFacts:
     return peer
 
 
-def _configuration(source: IdentitySource) -> grpc.ServerCertificateConfiguration:
+@dataclass(frozen=True, slots=True)
+class _Presented:
+    """What handshakes are made with, PEM."""
+
+    chain: bytes
+    key: bytes = field(repr=False)
+    roots: bytes
+
+    def configuration(self) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(self.key, self.chain)], self.roots)
+
+
+def _presented(source: IdentitySource) -> _Presented:
     snapshot = source.snapshot()
     svid = snapshot.svid(dt.datetime.now(dt.UTC))
     roots = b"".join(bundle.pem() for bundle in snapshot.bundles.values())
-    return grpc.ssl_server_certificate_configuration([(svid.key_pem(), svid.chain_pem())], roots)
+    return _Presented(svid.chain_pem(), svid.key_pem(), roots)
 
 
 # -- synchronous -------------------------------------------------------------------------------------------------------

@@ -415,32 +415,38 @@ async def test_asyncio_server_without_an_identity_closes_what_it_cannot_serve(au
     server.close()
 
 
-def test_session_ticket_kept_from_before_resumes_nothing_at_a_grpc_server(authority: MemoryAuthority) -> None:
-    """gRPC's own TLS would resume it, and look neither at revocation nor at the end of the certificate."""
-    source = authority.source(SERVER)
+def test_session_ticket_kept_from_before_opens_nothing_at_a_grpc_server(authority: MemoryAuthority) -> None:
+    """gRPC's own TLS resumes it, and looks neither at revocation nor at the end of the certificate."""
+    from grpc._cython import cygrpc
+
+    reused: list[bytes] = []
+
+    def answer(request: bytes, context: Any) -> bytes:
+        reused.append(context.auth_context()["ssl_session_reused"][0])
+        return request
+
+    source = authority.source(SERVER, dns_names=["server.example.org"])
     server = grpc.server(futures.ThreadPoolExecutor(1), interceptors=[grpc_server_interceptor(source, authorize_any())])
+    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers),))
     port = server.add_secure_port("127.0.0.1:0", grpc_server_credentials(source))
     server.start()
     svid = authority.svid(CLIENT)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.load_verify_locations(cadata=authority.bundle.der())
-    context.set_alpn_protocols(["h2"])
-    with _as_file(svid.key_pem() + svid.chain_pem()) as path:
-        context.load_cert_chain(path)
+    credentials = grpc.ssl_channel_credentials(authority.bundle.pem(), svid.key_pem(), svid.chain_pem())
+    options: list[tuple[str, Any]] = [
+        ("grpc.ssl_target_name_override", "server.example.org"),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.ssl_session_cache", cygrpc.SSLSessionCacheLRU(4)),
+    ]
 
-    def connect(session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
-        with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as plain:
-            with context.wrap_socket(plain, server_hostname="server", session=session) as sock:
-                sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
-                assert sock.recv(9)[3] == 4  # the server's settings; its tickets have come before them
-                return bool(sock.session_reused), sock.session
+    def call() -> bytes:
+        with grpc.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
+            return bytes(channel.unary_unary("/test.Echo/Echo")(b"x", timeout=WAIT))
 
-    _, ticket = connect(None)
-    assert ticket is not None
-    assert ticket.has_ticket, "gRPC gives tickets; none of them is worth anything"
-    assert connect(ticket)[0] is False
+    assert [call(), call()] == [b"x", b"x"]
+    assert reused == [b"false", b"true"]
     authority.revoke(CLIENT)
-    reused, _ = connect(ticket)
-    assert not reused
+    with pytest.raises(grpc.RpcError) as refused:
+        call()
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     server.stop(0)
