@@ -14,6 +14,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# CI tries the same examples each time, so that a change is judged by what it changes; everybody else's runs go on
+# looking for new ones.
+settings.register_profile("ci", derandomize=True, database=None)
+if os.environ.get("INBORN_CI") == "1":
+    settings.load_profile("ci")
 
 HERE = Path(__file__).resolve().parent
 EXPECTED_SKIPS = HERE / "expected_skips.txt"

@@ -46,6 +46,7 @@ class Cache:
         self.bundle: X509Bundle | None = None
         self.authorities: tuple[Authority, ...] = ()
         self.revocations = RevocationSet()
+        self._requests = 0
         self.revocation_log = RevocationLog()
         self.domain_mark: tuple[bytes, int] = (b"", 0)
         """log_id and revision of the domain feed that has been applied."""
@@ -164,9 +165,10 @@ class Cache:
         """What to ask the CA for now; it is not named again before it is `issued` or `refused`."""
         due = [slot for slot in self._slots.values() if self._is_due(slot, now)][:limit]
         for slot in due:
-            slot.is_asking = True
+            self._requests += 1
+            slot.asking = self._requests
             slot.asked_at = now
-        return [Want(entry=slot.entry, selectors=slot.selectors) for slot in due]
+        return [Want(entry=slot.entry, selectors=slot.selectors, number=slot.asking) for slot in due]
 
     def next_wakeup(self, now: dt.datetime) -> dt.datetime | None:
         """The next time after `now` at which `take_due` or `expire` have something to do that they did not have yet."""
@@ -177,9 +179,9 @@ class Cache:
     def issued(self, want: Want, svid: X509Svid, now: dt.datetime) -> Effects:
         """The CA gave this. It must have been verified against the bundle; what no longer fits is not taken."""
         slot = self._slots.get(want.entry.id)
-        if slot is None:
+        if slot is None or slot.asking not in (0, want.number):
             return Effects()
-        slot.is_asking = False
+        slot.asking = 0
         facts = svid.facts
         if facts.spiffe_id != slot.entry.spiffe_id or self.revocations.find(facts) is not None:
             slot.schedule.hurry(now)
@@ -197,9 +199,9 @@ class Cache:
     def refused(self, want: Want, reason: str, now: dt.datetime, *, is_denial: bool) -> Effects:
         """The CA said no (`is_denial`), or could not be asked. What is held stays until it expires."""
         slot = self._slots.get(want.entry.id)
-        if slot is None:
+        if slot is None or slot.asking not in (0, want.number):
             return Effects()
-        slot.is_asking = False
+        slot.asking = 0
         if not slot.subscribers and slot.svid is None:
             del self._slots[want.entry.id]
             return Effects()

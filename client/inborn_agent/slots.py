@@ -20,6 +20,8 @@ class Want:
 
     entry: AgentEntry
     selectors: frozenset[Selector]
+    number: int = 0
+    """Of this request: an answer to an earlier one for the same entry says nothing of the one that is under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +87,22 @@ class Slot:
     wanted_until: dt.datetime | None = None
     svid: X509Svid | None = None
     facts: CertificateFacts | None = None
-    is_asking: bool = False
+    asking: int = 0
+    """Number of the request that is under way; 0: none."""
     asked_at: dt.datetime | None = None
     denial: str = ""
     problem: str = ""
 
+    @property
+    def is_asking(self) -> bool:
+        return self.asking != 0
+
     def is_wanted(self, now: dt.datetime) -> bool:
-        return bool(self.subscribers) or (self.wanted_until is not None and now < self.wanted_until)
+        """Whether it is to be asked for: somebody is there, or was a while ago and would still get it."""
+        if self.subscribers:
+            return True
+        is_warm = self.wanted_until is not None and now < self.wanted_until
+        return is_warm and self.entry.is_matched_by(self.selectors)
 
     @property
     def is_settled(self) -> bool:
