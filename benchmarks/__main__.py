@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import attesting, ci, enforcing, issuing, path, revoking, startup, storing, waiting
+from benchmarks import attesting, ci, enforcing, fanout, issuing, path, revoking, startup, storing, waiting
 from benchmarks.report import Figure, show
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "waiting": waiting.run,
     "revoking": revoking.run,
     "enforcing": enforcing.run,
+    "fanout": fanout.run,
     "startup": startup.run,
 }
 NAMES = ", ".join([*BENCHMARKS, "ci"])
