@@ -90,6 +90,12 @@ class Acknowledgement(_message.Message):
     ack: _ca_pb2.WatchAck
     def __init__(self, spiffe_id: _Optional[str] = ..., ack: _Optional[_Union[_ca_pb2.WatchAck, _Mapping]] = ...) -> None: ...
 
+class Acknowledgements(_message.Message):
+    __slots__ = ("acknowledgements",)
+    ACKNOWLEDGEMENTS_FIELD_NUMBER: _ClassVar[int]
+    acknowledgements: _containers.RepeatedCompositeFieldContainer[Acknowledgement]
+    def __init__(self, acknowledgements: _Optional[_Iterable[_Union[Acknowledgement, _Mapping]]] = ...) -> None: ...
+
 class DenialReport(_message.Message):
     __slots__ = ("spiffe_id", "method", "kind", "message", "origin")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]

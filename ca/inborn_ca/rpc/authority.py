@@ -8,10 +8,11 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from inborn.errors import InbornError, InternalError, RequestError, UnavailableError
+from inborn.errors import InternalError, RequestError
 from inborn.log import get_logger
 from inborn_ca.link import Link
 from inborn_ca.metrics import Metrics
+from inborn_ca.rpc.acknowledgements import Acknowledgements
 from inborn_ca.rpc.caller import Caller
 from inborn_ca.rpc.feeds import FeedHub, Stream
 from inborn_ca.rpc.serving import Context, StreamWork, UnaryWork
@@ -36,6 +37,7 @@ class AuthorityService:
         self._link = link
         self._hub = hub
         self._metrics = metrics
+        self._acknowledgements = Acknowledgements(link)
 
     @property
     def unary(self) -> dict[str, UnaryWork]:
@@ -101,7 +103,7 @@ class AuthorityService:
                 await context.write(octets)
 
     async def _read(self, context: Context, stream: Stream) -> None:
-        """Pass acknowledgements on, one after the other; returns when the caller has no more to say."""
+        """Pass acknowledgements on, a caller's one after the other; returns when it has no more to say."""
         while True:
             octets = await context.read()
             if octets is grpc.aio.EOF:
@@ -113,17 +115,7 @@ class AuthorityService:
             if len(ack.laggards) > MAX_LAGGARDS:
                 raise RequestError(f"acknowledgement names more than {MAX_LAGGARDS} laggards: {len(ack.laggards)}")
             stream.acked_revision = ack.domain_revision
-            try:
-                await self._link.call(
-                    _SIGNING + "Acknowledge",
-                    signer_pb2.Acknowledgement(spiffe_id=str(stream.spiffe_id), ack=ack),
-                    signer_pb2.Done,
-                )
-            except UnavailableError as e:  # the next one says the same and more
-                log.warning("acknowledge.failed", caller=stream.spiffe_id, error=e.message)
-            except InbornError as e:
-                stream.end(e)
-                return
+            await self._acknowledgements.send(str(stream.spiffe_id), ack)
 
 
 async def _read_hello(context: Context) -> ca_pb2.WatchHello:

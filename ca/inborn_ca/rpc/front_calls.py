@@ -147,10 +147,11 @@ class FrontCalls:
         self._propagation.disconnected(message.spiffe_id)
         return signer_pb2.Done()
 
-    def _acknowledge(self, message: signer_pb2.Acknowledgement, _: str) -> signer_pb2.Done:
-        ack: ca_pb2.WatchAck = message.ack
-        if ack.log_id == self._core.log_id:
-            self._propagation.acknowledged(message.spiffe_id, ack)
+    def _acknowledge(self, message: signer_pb2.Acknowledgements, _: str) -> signer_pb2.Done:
+        for one in message.acknowledgements:
+            ack: ca_pb2.WatchAck = one.ack
+            if ack.log_id == self._core.log_id:
+                self._propagation.acknowledged(one.spiffe_id, ack)
         return signer_pb2.Done()
 
     def _report_denial(self, message: signer_pb2.DenialReport) -> Command:
