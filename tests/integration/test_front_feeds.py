@@ -261,3 +261,31 @@ async def test_workload_with_a_good_certificate_is_no_daemon_and_cannot_watch(tm
         with pytest.raises(DeniedError):
             await rig.authority(workload).unary("Renew", workload.sign("Renew", b""), ca_pb2.EnrollResponse, timeout=10)
         assert rig.signer.feeds.connected == []
+
+
+async def test_coming_back_costs_octets_in_proportion_to_what_was_missed(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        agent = await rig.enroll()
+        for number in range(200):
+            await rig.admin("Revoke", admin_pb2.RevokeRequest(spiffe_id=f"spiffe://example.org/w{number}"))
+        core = rig.signer.core
+        snapshot = (await next_of(await rig.watch(agent))).ByteSize()
+        known = ca_pb2.WatchHello(log_id=core.log_id, domain_revision=core.domain_revision)
+        sizes = {}
+        for missed in (1, 10):
+            for number in range(missed):
+                await rig.admin("Revoke", admin_pb2.RevokeRequest(spiffe_id=f"spiffe://example.org/m{missed}/{number}"))
+            stream = await rig.watch(agent, known)
+            sizes[missed] = 0
+            revision = known.domain_revision
+            while revision < core.domain_revision:
+                message = await next_of(stream)
+                body = body_of(message)
+                if body.WhichOneof("content") == "domain" and body.domain.revocations:
+                    assert not body.domain.snapshot
+                    assert len(body.domain.revocations) == 1
+                    sizes[missed] += message.ByteSize()
+                revision = max(revision, body.revision) if not body.node else revision
+            known.domain_revision = revision
+        assert sizes[1] < snapshot / 10
+        assert 9 * sizes[1] <= sizes[10] <= 11 * sizes[1]
