@@ -111,9 +111,9 @@ async def test_request_that_is_no_message_is_an_invalid_argument(tmp_path: Path)
         assert caught.value.details() == "request of /inborn.v1.Bootstrap/Enroll is not a EnrollRequest"
 
 
-async def test_csr_of_200_kib_is_refused_by_its_rule_and_not_by_the_transport(tmp_path: Path) -> None:
+async def test_csr_of_20_kib_is_refused_by_its_rule_and_not_by_the_transport(tmp_path: Path) -> None:
     async with running_ca(tmp_path) as rig:
-        request = enroll_request(await rig.token(), b"\x30" * 200 * 1024)
+        request = enroll_request(await rig.token(), b"\x30" * 20 * 1024)
         with pytest.raises(RequestError, match="16384"):
             await rig.bootstrap().unary("Enroll", request, ca_pb2.EnrollResponse, timeout=5)
 
@@ -149,9 +149,9 @@ async def test_denied_call_is_in_the_audit_trail(tmp_path: Path) -> None:
 
 async def test_burst_of_calls_is_answered_and_nobody_gets_a_bare_cancelled(tmp_path: Path) -> None:
     async with running_ca(tmp_path) as rig:
-        stubs = [rig.bootstrap() for _ in range(4)]
+        stubs = [rig.bootstrap() for _ in range(80)]  # joiners have a connection each
         request = ca_pb2.GetBundleRequest()
-        calls = [stubs[n % 4].unary("GetBundle", request, ca_pb2.GetBundleResponse, timeout=60) for n in range(4000)]
+        calls = [stubs[n % 80].unary("GetBundle", request, ca_pb2.GetBundleResponse, timeout=60) for n in range(4000)]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert [a for a in answers if isinstance(a, BaseException)] == []
 

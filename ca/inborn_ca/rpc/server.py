@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from inborn_ca.known_domain import KnownDomain
 from inborn_ca.link import Incoming, Link, dispatch
 from inborn_ca.metrics import Metrics, serve_metrics
 from inborn_ca.probe import probe
+from inborn_ca.process import WANTED_FILES
 from inborn_ca.rpc import authority, bootstrap
 from inborn_ca.rpc.admission import Admission, TokenBucket
 from inborn_ca.rpc.authority import AuthorityService
@@ -56,7 +58,6 @@ _PROBE = "/inborn.signer.v1.Fronting/Probe"
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
-    ("grpc.max_concurrent_streams", 20_000),  # what a client sends beyond it before it knows is reset as well
     ("grpc.so_reuseport", 0),  # two fronts on one port would share its callers in silence
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.keepalive_time_ms", 30_000),  # a dead connection is gone within 40 s
@@ -67,17 +68,31 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 _API_OPTIONS: tuple[tuple[str, int], ...] = (
     *_OPTIONS,
+    ("grpc.max_concurrent_streams", 20_000),  # what a client sends beyond it before it knows is reset as well
     ("grpc.max_receive_message_length", MAX_BODY_SIZE + 64 * 1024),
     ("grpc.max_send_message_length", MAX_MESSAGE_SIZE + 64 * 1024),
     ("grpc.max_connection_age_ms", 6 * 3600 * 1000),  # a handshake every so often, also for who never leaves
     ("grpc.max_connection_age_grace_ms", 60_000),
 )
+# Strangers come here. gRPC takes in whole messages before anything of ours is asked: 2 MiB a connection at most.
 _BOOTSTRAP_OPTIONS: tuple[tuple[str, int], ...] = (
     *_OPTIONS,
-    ("grpc.max_receive_message_length", MAX_BODY_SIZE),
+    ("grpc.max_concurrent_streams", 64),  # a joiner has one; what is sent beyond it at once is reset
+    ("grpc.max_receive_message_length", 32 * 1024),  # octets: a CSR may have 16 KiB
     ("grpc.max_connection_age_ms", 120_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
 )
+
+
+_MAX_JOINERS = 4096  # connections: each is done in 50 ms
+
+
+def _connections(share: int, at_most: int) -> tuple[str, int]:
+    """A port's part of the open files that the process may have: a flood of one must leave room for the other, and
+    for accepting at all. What is beyond is hung up on."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = WANTED_FILES if soft == resource.RLIM_INFINITY else soft
+    return "grpc.max_allowed_incoming_connections", max(16, min(at_most, files // share))
 
 
 def utc_now() -> dt.datetime:
@@ -204,13 +219,13 @@ class Front(Observer):
             self._settings.bootstrap,
             bootstrap_port.handler(bootstrap.NAME, enrolment.unary),
             identity.credentials(is_mutual=False),
-            _BOOTSTRAP_OPTIONS,
+            (*_BOOTSTRAP_OPTIONS, _connections(4, _MAX_JOINERS)),
         )
         await self._serve(
             self._settings.api,
             api_port.handler(authority.NAME, service.unary, service.streams),
             identity.credentials(is_mutual=True),
-            _API_OPTIONS,
+            (*_API_OPTIONS, _connections(2, WANTED_FILES)),
         )
         if self._settings.metrics is not None:
             self._metrics_server = await serve_metrics(self._settings.metrics, self._metrics, self._gauges)
