@@ -31,6 +31,7 @@ __all__ = [
     "MAX_CSR_SIZE",
     "BadCsr",
     "IssuerExpired",
+    "IssuerNotYetValid",
     "LeafKey",
     "Prepared",
     "ProvenKey",
@@ -65,6 +66,10 @@ class BadCsr(RequestError):
 
 class IssuerExpired(UnavailableError):
     """The issuing authority's end is reached: nothing can be signed until another one is active."""
+
+
+class IssuerNotYetValid(UnavailableError):
+    """The issuing authority's life has not begun by this machine's clock, which has been set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +182,20 @@ def prepare(
     """Build and lint the certificate that says exactly this, and never lives past `issuer`.
 
     The DNS alias of the ID is added here. Not checked: who asks, whether the ID was granted, blocks, proof of
-    possession. Raises `IssuerExpired`; `LintError` and `InternalError` are bugs of ours, and so is a life that ends
-    within this very second.
+    possession. Raises `IssuerExpired` and `IssuerNotYetValid`; `LintError` and `InternalError` are bugs of ours, and so
+    is a life that ends within this very second.
     """
     if len(serial) != SERIAL_OCTETS:
         raise InternalError(f"serial has {len(serial)} octets, not {SERIAL_OCTETS}")
     start = max((now - backdate).replace(microsecond=0), issuer.not_valid_before_utc)
     end = min((now + ttl).replace(microsecond=0), issuer.not_valid_after_utc)
     if issuer.not_valid_after_utc <= now:
-        raise IssuerExpired(f"issuing authority expired at {moment(issuer.not_valid_after_utc)}")
+        raise IssuerExpired(f"issuing authority expired at {moment(issuer.not_valid_after_utc)}, now {moment(now)}")
+    if end <= start:
+        raise IssuerNotYetValid(
+            f"issuing authority is valid from {moment(issuer.not_valid_before_utc)}, now {moment(now)}",
+            hint="is this machine's clock right?",
+        )
     if end <= now:
         raise InternalError(f"certificate of {spiffe_id} would live {ttl}, that is until {moment(end)}")
     subject_key = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value

@@ -190,6 +190,8 @@ class Agent:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
         finally:
+            # A server that is left to the garbage collector complains of the loop that has ended.
+            await asyncio.gather(workload_server.stop(0), admin_server.stop(0))
             for relay in started:
                 await relay.close()
             await own.close()

@@ -157,7 +157,18 @@ def test_kept_port_that_somebody_else_has_taken_is_named(tmp_path: Path) -> None
         with started(tmp_path / "data", "--api-port", str(port)) as running:
             assert running.process.wait(60) == 1
     running._reader.join(5)
-    assert f"error: cannot listen on 127.0.0.1:{port}: is it taken?" in running.stderr
+    assert f"error: cannot listen on 127.0.0.1:{port} (--api-port): Address already in use" in running.stderr
+    assert "add_port.cc" not in running.stderr  # gRPC's own line, at each try
+
+
+def test_socket_that_another_agent_serves_is_named_and_nothing_is_left_to_complain(tmp_path: Path) -> None:
+    with up(tmp_path / "first"):
+        served = str(tmp_path / "first" / "run" / "api.sock")
+        with started(tmp_path / "second", "--socket", served) as running:
+            assert running.process.wait(60) == 1
+    running._reader.join(5)
+    assert f"error: another program serves {served}" in running.stderr
+    assert "Traceback" not in running.stderr
 
 
 def test_ca_run_has_no_agent_and_says_where_to_join(tmp_path: Path) -> None:

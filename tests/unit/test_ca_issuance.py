@@ -20,7 +20,16 @@ from inborn.spiffeid import SpiffeId, TrustDomain
 from inborn.svid import key_sha256, read_certificate
 from inborn.verify import authorize_any, verify_chain
 from inborn_ca.authority import key_id, make_issuing, make_root
-from inborn_ca.issuance import BadCsr, IssuerExpired, Prepared, issue, prepare, read_csr, read_proven_key
+from inborn_ca.issuance import (
+    BadCsr,
+    IssuerExpired,
+    IssuerNotYetValid,
+    Prepared,
+    issue,
+    prepare,
+    read_csr,
+    read_proven_key,
+)
 from inborn_ca.lint import LintError
 from inborn_ca.serial import SerialSource
 
@@ -284,6 +293,12 @@ def test_an_svid_never_outlives_its_signer() -> None:
 def test_an_expired_authority_signs_nothing(late: dt.timedelta) -> None:
     with pytest.raises(IssuerExpired):
         a_prepared(now=ISSUER.not_valid_after_utc + late)
+
+
+def test_an_authority_whose_life_has_not_begun_signs_nothing_and_the_clock_is_named() -> None:
+    with pytest.raises(IssuerNotYetValid, match="is valid from") as refusal:
+        a_prepared(now=ISSUER.not_valid_before_utc - dt.timedelta(days=400))
+    assert "clock" in refusal.value.hint
 
 
 def test_an_svid_never_begins_before_its_signer() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import errno
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -37,10 +38,11 @@ from inborn_ca.rpc.bootstrap import BootstrapService
 from inborn_ca.rpc.caller import Caller, CallerReader
 from inborn_ca.rpc.crl_port import CrlPort
 from inborn_ca.rpc.feeds import FeedHub
+from inborn_ca.rpc.port_taken import port_taken, try_to_bind
 from inborn_ca.rpc.serving import Context, Observer, Port
 from inborn_proto import feed_pb2, signer_pb2
 
-__all__ = ["Front", "FrontSettings", "PortTaken"]
+__all__ = ["Front", "FrontSettings"]
 
 GRACE = 5.0  # seconds that open calls have to end when the front stops
 BIND_TIME = 5.0  # seconds in which a port that is still taken may become free (a predecessor is going)
@@ -97,10 +99,6 @@ def _connections(share: int, at_most: int) -> tuple[str, int]:
 
 def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
-
-
-class PortTaken(UnavailableError):
-    """A port that the front should listen on belongs to somebody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,12 +218,14 @@ class Front(Observer):
             bootstrap_port.handler(bootstrap.NAME, enrolment.unary),
             identity.credentials(is_mutual=False),
             (*_BOOTSTRAP_OPTIONS, _connections(4, _MAX_JOINERS)),
+            "--bootstrap-port",
         )
         await self._serve(
             self._settings.api,
             api_port.handler(authority.NAME, service.unary, service.streams),
             identity.credentials(is_mutual=True),
             (*_API_OPTIONS, _connections(2, WANTED_FILES)),
+            "--api-port",
         )
         if self._settings.metrics is not None:
             self._metrics_server = await serve_metrics(self._settings.metrics, self._metrics, self._gauges)
@@ -239,18 +239,18 @@ class Front(Observer):
         handler: grpc.GenericRpcHandler,
         credentials: grpc.ServerCredentials,
         options: Sequence[tuple[str, int]],
+        port_option: str,
     ) -> None:
         deadline = time.monotonic() + BIND_TIME
         while True:
             server = grpc.aio.server(options=options)
             server.add_generic_rpc_handlers((handler,))
             try:
+                try_to_bind(address)
                 server.add_secure_port(str(address), credentials)
-            except RuntimeError as e:
-                if time.monotonic() > deadline:
-                    raise PortTaken(
-                        f"cannot listen on {address}: is it taken?", hint="stop what uses it, or choose another port"
-                    ) from e
+            except (OSError, RuntimeError) as e:
+                if time.monotonic() > deadline or getattr(e, "errno", errno.EADDRINUSE) != errno.EADDRINUSE:
+                    raise port_taken(address, port_option, e) from e
                 await asyncio.sleep(0.2)
                 continue
             await server.start()
