@@ -192,7 +192,7 @@ class Cache:
             )
         slot.svid, slot.facts, slot.denial, slot.problem = svid, facts, "", ""
         slot.schedule = Schedule.after_issue(now, facts.not_after, spread=self._spread())
-        if slot.entry.revision != want.entry.revision:
+        if slot.entry.revision != want.entry.revision or self._is_tainted(facts):
             slot.schedule.hurry(now)
         return Effects(notify=frozenset(slot.subscribers))
 
