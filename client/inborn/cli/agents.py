@@ -39,8 +39,8 @@ def list_agents(ca: AdminClient, is_json: bool) -> None:
 
 
 @click.command(
-    help="End an agent for good: its certificates die, it cannot renew or enrol, its tokens are withdrawn, and all "
-    "that it vouched for dies with it. There is no lifting a ban.\n\n"
+    help="End an agent: its certificates die, it cannot renew or enrol, its tokens are withdrawn, and all "
+    "that it vouched for dies with it. 'inborn unblock' lets it enrol again, with a new token.\n\n"
     "It shows what would be hit, asks where there is a terminal, and waits until all of it is killed.\n\n"
     + example("inborn agent ban web1 --reason 'stolen from the rack'")
 )
@@ -54,7 +54,7 @@ def ban(ca: AdminClient, agent: str, reason: str, is_sure: bool, wait: dt.timede
     target = f"agent:{agent}"
     show_and_ask(ca, pb.RevokeRequest(agent=agent), target, is_sure=is_sure, is_quiet=is_json)
     answer = call_patiently(ca, "BanAgent", pb.BanAgentRequest(agent=agent, reason=reason), pb.RevokeResponse)
-    finish(ca, target, answer, wait=wait, is_json=is_json, blocked="for good: the agent is banned")
+    finish(ca, target, answer, wait=wait, is_json=is_json, blocked="until 'inborn unblock': the agent is banned")
 
 
 @click.command(
