@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from inborn.errors import DeniedError, RequestError
+from inborn.errors import DeniedError, RequestError, duration
 from inborn.selector import Selector
 from inborn.spiffeid import ALIAS_SUFFIX, SpiffeId, TrustDomain, from_operator_input
 from inborn.weakness import weaknesses
@@ -184,9 +184,9 @@ def check_entry(
         raise InvalidEntry(f"entry has {len(entry.selectors)} selectors, at most {MAX_SELECTORS}")
     _check_node(entry, trust_domain)
     if entry.ttl.microseconds:
-        raise InvalidEntry(f"ttl {entry.ttl} is not of whole seconds")
+        raise InvalidEntry(f"ttl {entry.ttl.total_seconds()} s is not of whole seconds")
     if not min_ttl <= entry.ttl <= max_ttl:
-        raise InvalidEntry(f"ttl {entry.ttl} is not between {min_ttl} and {max_ttl}")
+        raise InvalidEntry(f"ttl {duration(entry.ttl)} is not between {duration(min_ttl)} and {duration(max_ttl)}")
     _check_names(entry, ca_names)
     if len(entry.hint.encode(errors="replace")) > MAX_HINT:
         raise InvalidEntry(f"hint is longer than {MAX_HINT} octets")

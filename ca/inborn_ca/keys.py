@@ -146,7 +146,10 @@ class KeyStore:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
-            raise NotFoundError(f"key {key_id.hex()} is not in {self._directory}") from None
+            raise NotFoundError(
+                f"key {key_id.hex()} is not in {self._directory}",
+                hint="put the old keys back, or restore a backup that has them: inborn ca restore",
+            ) from None
         except OSError as e:
             raise UnavailableError(f"key {key_id.hex()} cannot be read: {e.strerror}") from e
         with os.fdopen(descriptor, "rb") as file:

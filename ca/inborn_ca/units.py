@@ -142,9 +142,10 @@ class Unit:
 
 def event(name: str, *, level: str = "INFO", **fields: object) -> None:
     """A log line on standard error, as the other processes write them, without loading `logging`."""
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
-    words = " ".join(f"{key}={value}" for key, value in fields.items())
-    text = f"{stamp} {level} inborn.ca.supervisor {name} {words}\n"
+    now = time.time()
+    stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))},{int(now % 1 * 1000):03}"
+    words = " ".join([name, *(f"{key}={value}" for key, value in fields.items())])
+    text = f"{stamp} {level} inborn.ca.supervisor {words}\n"
     try:
         os.write(sys.stderr.fileno(), text.encode(errors="replace"))
     except OSError:

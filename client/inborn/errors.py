@@ -22,9 +22,12 @@ __all__ = [
     "RequestError",
     "UnauthenticatedError",
     "UnavailableError",
+    "duration",
     "error_from_wire",
     "moment",
 ]
+
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))  # in seconds
 
 _MAX_WIRE_TEXT = 2048  # a longer text from the other side is cut: it ends in logs and terminals
 
@@ -143,3 +146,16 @@ def _one_line(text: str) -> str:
 def moment(at: dt.datetime) -> str:
     """A time as errors show it: `2026-03-01T12:00:00Z`."""
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def duration(span: dt.timedelta) -> str:
+    """A span of time as errors show it, in whole seconds: `1h30m`. Negative ones get a sign."""
+    seconds = int(abs(span).total_seconds())
+    if seconds == 0:
+        return "0s"
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return ("-" if span < dt.timedelta() else "") + "".join(parts)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import sys
+
+from inborn.errors import moment
 
 __all__ = ["EventLogger", "configure", "get_logger"]
 
@@ -62,7 +65,7 @@ def configure(level: str = "INFO") -> None:
 
 def _shown(value: object) -> str:
     """One word: quoted where it has blanks, one line always."""
-    text = str(value)
+    text = moment(value) if isinstance(value, dt.datetime) else str(value)
     if len(text) > _MAX_VALUE:
         text = text[: _MAX_VALUE - 3] + "..."
     text = "".join(character if character.isprintable() else "?" for character in text)

@@ -5,6 +5,7 @@ An entry may be as weak as its admin likes; these are told when it is made, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from inborn.posture import is_known
@@ -15,6 +16,9 @@ __all__ = ["ATTESTED_TYPES", "weaknesses"]
 ATTESTED_TYPES = frozenset({"unix", "docker", "rootless", "systemd", "posture"})
 """Types of selectors that an agent produces."""
 
+_NUMBERS = re.compile("(uid|gid|supplementary_gid):")
+_NUMBER = re.compile("[a-z_]+:(0|[1-9][0-9]*)")
+
 
 def weaknesses(selectors: Collection[Selector], *, is_any_node: bool) -> list[str]:
     """What an admin should know of an entry with these selectors, one line each; none is fine."""
@@ -22,6 +26,8 @@ def weaknesses(selectors: Collection[Selector], *, is_any_node: bool) -> list[st
     for selector in sorted(selectors):
         if selector.type not in ATTESTED_TYPES:
             found.append(f"no process ever matches: no agent produces selectors of type {selector.type}")
+        elif selector.type == "unix" and _NUMBERS.match(selector.value) and not _NUMBER.fullmatch(selector.value):
+            found.append(f"no process ever matches: {selector} has no number")
         elif not is_known(selector):
             found.append(f"no process ever matches: {selector} is not what an agent says of posture")
     if all(selector.type == "posture" for selector in selectors):

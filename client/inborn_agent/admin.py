@@ -84,7 +84,7 @@ class AdminApi:
             pinned_by=self._pinned_by,
             started_ms=ms_from_datetime(self._started),
             ca_address=self._ca_address,
-            alarms=[str(alarm) for alarm in self._sync.alarms.current(self._live.now())],
+            alarms=[*self._own.complaints(), *(str(alarm) for alarm in self._sync.alarms.current(self._live.now()))],
         )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from inborn.bundle import X509Bundle
 from inborn.enrollment import AuthorityClient, RequestNumbers, enroll_with_token, find_api_address
-from inborn.errors import DeniedError, InbornError, RequestError, UnauthenticatedError
+from inborn.errors import DeniedError, InbornError, RequestError, UnauthenticatedError, moment
 from inborn.identity import Snapshot, StaticSource
 from inborn.log import get_logger
 from inborn.revocation import RevocationSet
@@ -92,6 +92,22 @@ class OwnIdentity:
     @property
     def svid(self) -> X509Svid | None:
         return self.record.svid if self.record is not None else None
+
+    def complaints(self) -> list[str]:
+        """What is wrong with the agent's own certificate now, in words for an admin."""
+        if self.record is None:
+            return []
+        facts, now = self.record.svid.facts, self._now()
+        found = []
+        if self.is_revoked:
+            found.append(
+                "its own certificate is revoked: it gives nobody an identity until it enrols anew with a token"
+            )
+        if now < facts.not_before:
+            found.append(
+                f"its own certificate is valid from {moment(facts.not_before)}, now {moment(now)}: a clock is off"
+            )
+        return found
 
     @property
     def is_revoked(self) -> bool:

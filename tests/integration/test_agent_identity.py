@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -94,6 +95,24 @@ async def test_a_restarted_agent_goes_on_with_its_identity_and_without_a_token(r
         assert own.svid is not None
         assert public(own.svid) == public(first)
         await renewed(own)
+
+
+async def test_an_agent_whose_clock_was_set_back_says_so(rig_with_ca: Rig) -> None:
+    async with running(rig_with_ca.directory / "own", joiner(rig_with_ca)) as own:
+        assert own.complaints() == []
+        record, back = own.record, dt.datetime.now(dt.UTC) - dt.timedelta(days=40)
+    late = OwnIdentity(
+        TrustDomain("example.org"),
+        IdentityStore(rig_with_ca.directory / "own"),
+        NoJoiner(),
+        Metrics(),
+        revocations=RevocationSet(),
+        record=record,
+        clock=lambda: back,
+    )
+    (complaint,) = late.complaints()
+    assert complaint.startswith("its own certificate is valid from ")
+    await late.close()
 
 
 async def test_a_lost_reply_is_asked_for_again_with_the_same_successor(rig_with_ca: Rig) -> None:

@@ -97,7 +97,7 @@ def test_an_entry_that_is_right_is_accepted(entry: Entry) -> None:
         (an_entry(spiffe_id=parse_spiffe_id("spiffe://example.org/inborn/ca/1")), "reserved"),
         (an_entry(selectors=frozenset()), "no selector"),
         (an_entry(selectors=selectors(*(f"unix:gid:{i}" for i in range(65)))), "at most 64"),
-        (an_entry(ttl=dt.timedelta(seconds=59)), "ttl"),
+        (an_entry(ttl=dt.timedelta(seconds=59)), "ttl 59s is not between 1m and 1d"),
         (an_entry(ttl=dt.timedelta(hours=24, seconds=1)), "ttl"),
         (an_entry(ttl=dt.timedelta(seconds=-60)), "ttl"),
         (an_entry(ttl=dt.timedelta()), "ttl"),

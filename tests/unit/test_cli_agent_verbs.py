@@ -227,6 +227,15 @@ def test_ill_agent_makes_status_fail(
     assert f"error: {problem}\n" in ran.err
 
 
+def test_agent_beside_a_ca_of_another_trust_domain_makes_status_fail(
+    agent: FakeAgent, fake_ca: FakeCa, inborn: Command
+) -> None:
+    agent.status.spiffe_id = "spiffe://old.org/inborn/agent/1"
+    ran = inborn("status")
+    assert ran.status == 1
+    assert "error: the agent is spiffe://old.org/inborn/agent/1, the CA is of example.org\nhint: " in ran.err
+
+
 def test_part_that_should_run_and_does_not_makes_status_fail(inborn: Command, short_dir: Path) -> None:
     (short_dir / "ca").mkdir()
     (short_dir / "agent").mkdir()

@@ -78,8 +78,9 @@ def test_lost_reply_is_asked_for_again_with_the_same_key(ca: CaBench) -> None:
 def test_second_key_for_a_spent_token_is_refused_with_an_alarm(ca: CaBench) -> None:
     token = ca.create_token()
     ca.enroll(token)
-    with pytest.raises(TokenSpent):
+    with pytest.raises(TokenSpent) as refusal:
         ca.enroll(token)
+    assert "inborn token create" in refusal.value.hint
     assert alarms(ca) == ["token.second_key"]
 
 
@@ -108,8 +109,9 @@ def test_expired_token_is_refused(ca: CaBench) -> None:
 def test_withdrawn_token_is_refused(ca: CaBench) -> None:
     token = ca.create_token()
     ca.run(ca.tokens.revoke(admin_pb2.RevokeTokenRequest(id=token.id.hex()), ADMIN))
-    with pytest.raises(TokenWithdrawn):
+    with pytest.raises(TokenWithdrawn) as refusal:
         ca.enroll(token)
+    assert "inborn token create" in refusal.value.hint
 
 
 def test_unknown_token_is_refused(ca: CaBench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from inborn.errors import (
     RequestError,
     UnauthenticatedError,
     UnavailableError,
+    duration,
     error_from_wire,
 )
 from inborn.spiffeid import InvalidSpiffeId
@@ -146,3 +148,10 @@ def test_no_two_errors_have_one_name_and_one_code() -> None:
     assert ("InvalidSpiffeId", 3) in found
     assert ("InvalidBundle", 3) in found
     assert {key: paths for key, paths in found.items() if len(paths) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (59.9, "59s"), (90, "1m30s"), (86400, "1d"), (90061, "1d1h1m1s"), (-60, "-1m")]
+)
+def test_span_of_time_is_written_in_whole_units(seconds: float, text: str) -> None:
+    assert duration(dt.timedelta(seconds=seconds)) == text

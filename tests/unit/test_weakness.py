@@ -36,6 +36,8 @@ def test_an_entry_with_a_fact_that_another_user_cannot_have_is_fine(selectors: t
         (("rootless:image_config_digest:sha256:00",), "whoever started the workload"),
         (("posture:seccomp:filter", "posture:rootfs:ro"), "rests on posture alone"),
         (("unix:uid:0", "posture:cap_eff_lacks:CAP_CHOWN"), "no process ever matches: posture:cap_eff_lacks:CAP_CHOWN"),
+        (("unix:uid:web",), "no process ever matches: unix:uid:web has no number"),
+        (("unix:uid:01000",), "no process ever matches: unix:uid:01000 has no number"),
         (("unix:uid:0", "k8s:ns:default"), "no process ever matches: no agent produces selectors of type k8s"),
     ],
 )

@@ -45,6 +45,8 @@ __all__ = [
 
 RENEW_METHOD = "/inborn.v1.Authority/Renew"
 
+_ADVICE = "ask the admin for a new one: inborn token create"
+
 
 class UnknownToken(UnauthenticatedError):
     """No token of this CA has that key, or the proof is not by it."""
@@ -104,7 +106,7 @@ class Enrolment:
             raise WrongRecipient(f"token is for trust domain {body.trust_domain!a}, this is {self._core.trust_domain}")
         token = tx.token(body.token_id)
         if token is None:
-            raise UnknownToken("token is not one of this CA's", hint="ask the admin for a new one: inborn token create")
+            raise UnknownToken("token is not one of this CA's", hint=_ADVICE)
         verify_octets(
             ed25519.Ed25519PublicKey.from_public_bytes(token.public_key),
             ENROLL_CONTEXT,
@@ -117,11 +119,13 @@ class Enrolment:
         now = self._core.clock()
         facts = {"actor": f"token:{token.id.hex()}"}
         if token.withdrawn_at is not None:
-            raise TokenWithdrawn(f"token {token.id.hex()} was withdrawn at {moment(token.withdrawn_at)}", **facts)
+            raise TokenWithdrawn(
+                f"token {token.id.hex()} was withdrawn at {moment(token.withdrawn_at)}", hint=_ADVICE, **facts
+            )
         if now >= token.expires_at:
             raise TokenExpired(
                 f"token {token.id.hex()} expired at {moment(token.expires_at)}, now {moment(now)}",
-                hint="ask the admin for a new one: inborn token create",
+                hint=_ADVICE,
                 **facts,
             )
         holder = tx.token_use(token.id, key_hash)
@@ -143,7 +147,7 @@ class Enrolment:
                 )
                 changes.audited = True
 
-            raise TokenSpent(message, consequence=consequence, **facts)
+            raise TokenSpent(message, hint=_ADVICE, consequence=consequence, **facts)
         enrollee = self._new_enrollee(tx, token, now, changes)
         self._core.askers.put_enrollee(tx, enrollee)
         tx.add_token_use(token.id, key_hash, enrollee.spiffe_id, now)

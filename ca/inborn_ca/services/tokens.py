@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from inborn.errors import NotFoundError, PreconditionError, RequestError, moment
+from inborn.errors import NotFoundError, PreconditionError, RequestError, duration, moment
 from inborn.join_token import JoinToken
 from inborn.spiffeid import SpiffeId, from_operator_input
 from inborn_ca.changes import Changes
@@ -129,7 +129,7 @@ def make_token(
 ) -> tuple[str, Token]:
     """Make a token, keep its public half and return the one string and the row."""
     if not dt.timedelta(0) < ttl <= MAX_TTL:
-        raise RequestError(f"token's life must be more than nothing and at most {MAX_TTL.days} days: {ttl}")
+        raise RequestError(f"token's life must be more than nothing and at most {duration(MAX_TTL)}: {duration(ttl)}")
     if not 1 <= uses <= MAX_USES:
         raise RequestError(f"token's uses must be 1 to {MAX_USES}: {uses}")
     if kind is EnrolleeKind.DAEMON and uses != 1:

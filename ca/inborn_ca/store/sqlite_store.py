@@ -140,17 +140,22 @@ def _make_file(path: Path) -> None:
         os.close(directory)
 
 
+_ADVICE = "move it out of the way, and restore a backup: inborn ca restore"
+
+
 def _check_header(path: Path) -> None:
     """Look at the first octets before SQLite does, which would take a short foreign file for an empty one."""
     try:
         with path.open("rb") as file:
             header = file.read(16)
     except OSError as e:
-        raise UnavailableError(f"database {path} cannot be read: {e.strerror}") from e
+        raise UnavailableError(
+            f"database {path} cannot be read: {e.strerror}", hint="it has to be the signer's user's, mode 0600"
+        ) from e
     if header and header != _MAGIC:
         if _MAGIC.startswith(header):
-            raise DatabaseDamaged(f"{path} is cut off")
-        raise ForeignDatabase(f"{path} is not a database")
+            raise DatabaseDamaged(f"{path} is cut off", hint=_ADVICE)
+        raise ForeignDatabase(f"{path} is not a database", hint=_ADVICE)
 
 
 if TYPE_CHECKING:

@@ -61,6 +61,7 @@ def status(is_json: bool, agent_socket: Path | None, admin_socket: Path | None, 
         _ask_ca(report, admin_socket or paths.admin_socket(directory), now)
     if agent_socket is not None or _is_there(directory / "agent"):
         _ask_agent(report, agent_socket or paths.agent_admin_socket(directory), now)
+    _compare(report)
     if report.ca is None and report.agent is None and not report.problems:
         report.problems.append(f"nothing of Inborn is in {directory}")
         report.hints.append("start it with `inborn up`; another data directory is named by --data-dir")
@@ -130,6 +131,16 @@ def _ask_agent(report: _Report, socket: Path, now: dt.datetime) -> None:
     expires = _moment(agent.svid_expires_ms)
     if expires is not None and expires < now:
         report.problems.append(f"the agent's own certificate expired at {time_text(expires)}")
+
+
+def _compare(report: _Report) -> None:
+    """Whether the agent of this directory is one of its CA's: it is not where a CA was begun anew beside it."""
+    if report.ca is None or report.agent is None or not report.agent.spiffe_id:
+        return
+    ours = f"spiffe://{report.ca.trust_domain}/"
+    if not report.agent.spiffe_id.startswith(ours):
+        report.problems.append(f"the agent is {report.agent.spiffe_id}, the CA is of {report.ca.trust_domain}")
+        report.hints.append("restore the old CA (inborn ca restore), or stop and delete the agent's directory")
 
 
 def _moment(milliseconds: int) -> dt.datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 
-from inborn.errors import RequestError
+from inborn.errors import RequestError, duration
 
 __all__ = [
     "REASONS",
@@ -48,15 +48,7 @@ def parse_duration(text: str) -> dt.timedelta:
 
 def format_duration(span: dt.timedelta) -> str:
     """Write a duration so that `parse_duration` reads it, in whole seconds: `1h30m`. Negative ones get a sign."""
-    seconds = int(abs(span).total_seconds())
-    if seconds == 0:
-        return "0s"
-    parts: list[str] = []
-    for unit, size in _UNITS.items():
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return ("-" if span < dt.timedelta() else "") + "".join(parts)
+    return duration(span)
 
 
 def format_duration_seconds(seconds: int) -> str:

@@ -16,6 +16,7 @@ from inborn.svid import X509Svid
 __all__ = ["choose_svid", "open_source", "wait_for_identity"]
 
 _HINT = "`inborn why` says which selectors this process has"
+_NO_AGENT = "is an agent running? `inborn status`; another socket is named by --socket or SPIFFE_ENDPOINT_SOCKET"
 
 
 @contextmanager
@@ -55,11 +56,16 @@ def wait_for_identity(source: IdentitySource, hint: str | None, patience: dt.tim
             except UnavailableError as error:
                 left = end - time.monotonic()
                 if left <= 0:
-                    advice = "" if "inborn why" in error.message else _HINT  # the agent may have said so itself
-                    raise NoIdentity(error.message, hint=advice) from None
+                    raise NoIdentity(error.message, hint=_advice(error.message)) from None
                 try:
                     snapshot = arrived.get(timeout=left)
                 except queue.Empty:
                     snapshot = source.snapshot()  # which may know better by now why there is none
     finally:
         unsubscribe()
+
+
+def _advice(reason: str) -> str:
+    if "inborn why" in reason:
+        return ""  # the agent has said so itself
+    return _NO_AGENT if " does not answer: " in reason else _HINT
