@@ -147,6 +147,13 @@ async def test_denied_call_is_in_the_audit_trail(tmp_path: Path) -> None:
         assert [(r.actor, r.subject) for r in rows] == [("spiffe://example.org/db", "/inborn.v1.Authority/Issue")]
 
 
+async def test_where_somebody_who_joins_comes_from_is_an_address(tmp_path: Path) -> None:
+    async with running_ca(tmp_path) as rig:
+        await rig.enroll()
+        (row,) = (await rig.admin("ListAudit", admin_pb2.ListAuditRequest(action="agent.enroll"))).rows
+        assert row.origin.startswith("127.0.0.1:")
+
+
 async def test_burst_of_calls_is_answered_and_nobody_gets_a_bare_cancelled(tmp_path: Path) -> None:
     async with running_ca(tmp_path) as rig:
         stubs = [rig.bootstrap() for _ in range(80)]  # joiners have a connection each

@@ -35,7 +35,7 @@ from inborn_ca.rpc import authority, bootstrap
 from inborn_ca.rpc.admission import Admission, TokenBucket
 from inborn_ca.rpc.authority import AuthorityService
 from inborn_ca.rpc.bootstrap import BootstrapService
-from inborn_ca.rpc.caller import Caller, CallerReader
+from inborn_ca.rpc.caller import Caller, CallerReader, origin_of
 from inborn_ca.rpc.crl_port import CrlPort
 from inborn_ca.rpc.feeds import FeedHub
 from inborn_ca.rpc.port_taken import port_taken, try_to_bind
@@ -203,7 +203,7 @@ class Front(Observer):
             api_address = str(Address(self._settings.advertise, self._settings.api.port))
 
         def anonymous(context: Context) -> Caller:
-            return Caller(kind=CallerClass.ANONYMOUS, origin=context.peer())
+            return Caller(kind=CallerClass.ANONYMOUS, origin=origin_of(context.peer()))
 
         def certified(context: Context) -> Caller:
             return callers.read(context.auth_context(), context.peer())
