@@ -93,6 +93,8 @@ class Queue:
         self._lanes: OrderedDict[bytes, deque[Job]] = OrderedDict()
         self._waiting = 0
         self._scheduled = False
+        self.write_problem = ""
+        """Why the last group could not be written; empty: it could."""
         self.groups = 0
         self.jobs = 0
 
@@ -163,10 +165,12 @@ class Queue:
         except Exception as e:  # the store failed: nothing of the group happened
             self._hooks.rolled_back()
             error = e if isinstance(e, InbornError) else InternalError(f"store failed: {type(e).__name__}: {e}")
+            self.write_problem = error.message
             _log.error("group.failed", error=error.message, jobs=len(group))
             for job in group:
                 job.fail(error)
             return
+        self.write_problem = ""
         results = [self._finish(job) for job in group]
         self._hooks.committed(changes)
         for job, result in zip(group, results, strict=True):

@@ -121,14 +121,13 @@ class Signer:
         )
         status = Status(
             core,
+            self.queue,
             addresses=lambda: (self.front_calls.bootstrap_address, self.front_calls.api_address),
             connected=lambda: len(self.feeds.connected),
         )
         status.data_dir = data_dir
         status.crl_address = lambda: self.front_calls.crl_address
-        self.front_calls.measure = lambda: status.measure(
-            reader, self.queue, self.propagation.slowest(core.revocations.seq)
-        )
+        self.front_calls.measure = lambda: status.measure(reader, self.propagation.slowest(core.revocations.seq))
         self.admin_calls = AdminCalls(
             core,
             self.queue,

@@ -109,7 +109,10 @@ class AdminClient:
             self._socket.sendall(encode_frame(frame.SerializeToString()))
             answer = self._receive(deadline)
         except TimeoutError as e:
-            raise UnavailableError(f"the CA at {self.path} did not answer in time") from e
+            raise UnavailableError(
+                f"the CA at {self.path} did not answer in time",
+                hint="its signer hangs or is swamped; what was asked may have happened: look before asking again",
+            ) from e
         except OSError as e:
             raise UnavailableError(f"the CA at {self.path} closed the connection", hint="it may have restarted") from e
         if answer.id != self._last_id or answer.method:

@@ -621,7 +621,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("trust_domain", "log_id", "started_at", "bootstrap_address", "api_address", "authorities", "agents_connected", "agents", "entries", "certificates_issued", "revocation_seq", "alarms", "data_dir", "version", "crl_address")
+    __slots__ = ("trust_domain", "log_id", "started_at", "bootstrap_address", "api_address", "authorities", "agents_connected", "agents", "entries", "certificates_issued", "revocation_seq", "alarms", "data_dir", "version", "crl_address", "write_problem")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -637,6 +637,7 @@ class StatusResponse(_message.Message):
     DATA_DIR_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CRL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    WRITE_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
     log_id: str
     started_at: _timestamp_pb2.Timestamp
@@ -652,7 +653,8 @@ class StatusResponse(_message.Message):
     data_dir: str
     version: str
     crl_address: str
-    def __init__(self, trust_domain: _Optional[str] = ..., log_id: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., bootstrap_address: _Optional[str] = ..., api_address: _Optional[str] = ..., authorities: _Optional[_Iterable[_Union[AuthorityStatus, _Mapping]]] = ..., agents_connected: _Optional[int] = ..., agents: _Optional[int] = ..., entries: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., data_dir: _Optional[str] = ..., version: _Optional[str] = ..., crl_address: _Optional[str] = ...) -> None: ...
+    write_problem: str
+    def __init__(self, trust_domain: _Optional[str] = ..., log_id: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., bootstrap_address: _Optional[str] = ..., api_address: _Optional[str] = ..., authorities: _Optional[_Iterable[_Union[AuthorityStatus, _Mapping]]] = ..., agents_connected: _Optional[int] = ..., agents: _Optional[int] = ..., entries: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., data_dir: _Optional[str] = ..., version: _Optional[str] = ..., crl_address: _Optional[str] = ..., write_problem: _Optional[str] = ...) -> None: ...
 
 class AuthorityStatus(_message.Message):
     __slots__ = ("id", "kind", "state", "not_after", "crl_next_update", "prepare_at", "activate_at")

@@ -157,11 +157,13 @@ async def test_a_store_that_fails_fails_the_group_and_the_next_one_works() -> No
     await drain(queue)
     assert [str(answer) for answer in answers] == ["disk is full"] * 2
     assert hooks.undone == 1
+    assert queue.write_problem == "disk is full"
     hooks.failing = None
     answers.clear()
     queue.submit(job(writing("c"), answers))
     await drain(queue)
     assert (answers, hooks.committed_log) == (["c"], ["c"])
+    assert queue.write_problem == ""
 
 
 async def test_a_bug_is_an_internal_error_and_tells_nothing() -> None:

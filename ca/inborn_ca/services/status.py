@@ -20,15 +20,18 @@ __all__ = ["Status"]
 class Status:
     """`inborn status`, the CA's part."""
 
-    def __init__(self, core: Core, *, addresses: Callable[[], tuple[str, str]], connected: Callable[[], int]) -> None:
+    def __init__(
+        self, core: Core, queue: Queue, *, addresses: Callable[[], tuple[str, str]], connected: Callable[[], int]
+    ) -> None:
         self._core = core
+        self._queue = queue
         self._addresses = addresses
         self._connected = connected
         self.data_dir = ""
         self.crl_address: Callable[[], str] = lambda: ""
         """Where the front serves CRLs; empty: nowhere."""
 
-    def measure(self, reader: Reader, queue: Queue, slowest: int) -> signer_pb2.Measures:
+    def measure(self, reader: Reader, slowest: int) -> signer_pb2.Measures:
         """The gauges that a monitor wants to see."""
         core = self._core
         crls = [a.crl_next_update.timestamp() for a in core.authorities if a.crl_next_update is not None]
@@ -42,9 +45,9 @@ class Status:
             root_expires=min((r.certificate.not_valid_after_utc.timestamp() for r in core.roots), default=0.0),
             issuing_expires=min((a.certificate.not_valid_after_utc.timestamp() for a in active), default=0.0),
             crl_expires=min(crls, default=0.0),
-            groups=queue.groups,
-            jobs=queue.jobs,
-            waiting=len(queue),
+            groups=self._queue.groups,
+            jobs=self._queue.jobs,
+            waiting=len(self._queue),
             database_octets=core.store.size(),
         )
 
@@ -65,6 +68,7 @@ class Status:
             alarms=[alarm_message(alarm) for alarm in reader.alarms()],
             data_dir=self.data_dir,
             version=version("inborn"),
+            write_problem=self._queue.write_problem,
         )
         response.started_at.FromDatetime(self._core.started_at)
         for authority in self._core.authorities:

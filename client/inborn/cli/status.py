@@ -29,6 +29,8 @@ from inborn_proto import admin_pb2, agent_pb2
 
 __all__ = ["status"]
 
+_PATIENCE = 5.0  # seconds: whoever asks at night wants to know soon that nothing answers
+
 # The CA sends a heartbeat every few seconds; an agent that has heard nothing for so long knows of no new revocation.
 _SILENCE = dt.timedelta(seconds=60)
 
@@ -84,7 +86,7 @@ def _is_there(path: Path) -> bool:
 def _ask_ca(report: _Report, socket: Path, now: dt.datetime) -> None:
     try:
         with AdminClient(socket) as client:
-            ca = client.call_as("GetStatus", admin_pb2.StatusRequest(), admin_pb2.StatusResponse)
+            ca = client.call_as("GetStatus", admin_pb2.StatusRequest(), admin_pb2.StatusResponse, timeout=_PATIENCE)
     except CaNotRunning as error:
         report.problems.append(f"the CA does not run: {error.message}")
         report.hints.append(error.hint)
@@ -94,6 +96,9 @@ def _ask_ca(report: _Report, socket: Path, now: dt.datetime) -> None:
         report.hints.append(error.hint)
         return
     report.ca = ca
+    if ca.write_problem:
+        report.problems.append(f"the CA cannot write: {ca.write_problem}")
+        report.hints.append("is the disk of its data directory full? inborn health tries a write")
     for alarm in ca.alarms:
         report.problems.append(f"alarm {alarm.id}, {alarm.kind}: {alarm.subject} {alarm.message}")
     if ca.alarms:
