@@ -34,10 +34,14 @@ def main() -> int:
         table["storing"] = lambda: storing.run(full=True)
     figures: list[Figure] = []
     for name in arguments.names or BENCHMARKS:
-        if not arguments.json:
-            print(f"{name} ...", file=sys.stderr)
-        figures += table[name]()
-    show(figures, as_json=arguments.json)
+        print(f"{name} ...", file=sys.stderr)
+        made = table[name]()
+        if arguments.json:
+            show(made, as_json=True)
+            sys.stdout.flush()
+        figures += made
+    if not arguments.json:
+        show(figures, as_json=False)
     return 1 if any(figure.is_bad for figure in figures) else 0
 
 
