@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a front until SIGTERM or until the signer is gone; the exit status says whether it was told to end."""
     # Before grpc is loaded: its fork handlers are of no use here and cost a thread.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # What its core logs has texts of strangers in it as they came (a server name, the text of a GOAWAY): whole lines of
+    # theirs would stand in our log, and escape sequences.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from inborn.log import configure, get_logger
     from inborn_ca.link import LinkClosed
     from inborn_ca.process import raise_file_limit, run_loop

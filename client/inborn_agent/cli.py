@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -100,6 +101,8 @@ def agent_run(
     log_level: str,
     ready_fd: int | None,
 ) -> None:
+    # Before grpc is loaded: what its core logs has texts of callers in it as they came, and would stand in our log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from inborn.log import configure
     from inborn_agent.app import run
     from inborn_agent.settings import Settings
