@@ -19,7 +19,7 @@ BARS = {ALONE: 1.45, BATCH: 1.62}
 """What was seen when this was written, while three other programs kept both cores busy."""
 
 NOISE = 0.10
-"""Of runs at rest, beside a test suite and beside two busy loops the dearest was less than this above the cheapest."""
+"""Twice of what was measured: of seven runs, three beside two busy loops, the dearest was 5 % above the cheapest."""
 
 ROUNDS = 12
 SECONDS = 20.0  # no further round is begun after that
