@@ -70,9 +70,9 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 _API_OPTIONS: tuple[tuple[str, int], ...] = (
     *_OPTIONS,
-    # An agent has one stream and one call under way, a burst of a test two hundred; what a client sends beyond this is
-    # reset. Each stream may hold an unfinished message of a mebibyte before more is known of its caller than that he has
-    # an SVID of the trust domain: whoever has one can make the front large, and is not yet kept from it.
+    # An agent has one stream and one call under way; what a client sends beyond this is reset. Each stream may hold an
+    # unfinished message of a mebibyte before more is known of its caller than that he has an SVID of the trust domain:
+    # whoever has one can make the front large, and is not yet kept from it.
     ("grpc.max_concurrent_streams", 512),
     ("grpc.max_receive_message_length", MAX_BODY_SIZE + 64 * 1024),
     ("grpc.max_send_message_length", MAX_MESSAGE_SIZE + 64 * 1024),
