@@ -113,11 +113,13 @@ class _Attendee:
         if identities == self._identities:
             return
         if identities.identities and not self._follows:
-            # Whoever has an identity knows what to refuse before it can talk to anybody.
             self._follows = True
             self._attendance.joined(
                 self._subscription.number, f"pid {self._caller.process.pid} {identities.identities[0].spiffe_id}"
             )
+        if self._follows:
+            # Whoever has an identity knows what to refuse before it can talk to anybody; and whoever is given another
+            # one in place of a revoked one has been told first that it is.
             for message in self._domain_messages():
                 yield message
         if identities.identities:
