@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
-import time
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -123,7 +123,7 @@ class FrontIdentity:
             self.renew()
 
     def credentials(self, *, is_mutual: bool) -> grpc.ServerCredentials:
-        """Server credentials that follow certificate and bundle: each handshake gets what holds now."""
+        """Server credentials that follow certificate and bundle at each handshake. For one port only."""
         given: tuple[X509Svid, X509Bundle | None] | None = None
 
         def configuration() -> grpc.ServerCertificateConfiguration | None:
@@ -133,7 +133,7 @@ class FrontIdentity:
             if given is not None:
                 if now[0] is given[0] and now[1] is given[1]:
                     return None
-                time.sleep(_CHANGE_WAIT)
+                threading.Event().wait(_CHANGE_WAIT)  # not `sleep`: libfaketime makes that one raise
             given = now
             svid, bundle = now
             return grpc.ssl_server_certificate_configuration(

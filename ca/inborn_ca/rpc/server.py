@@ -14,6 +14,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import grpc.aio
 
@@ -219,14 +220,14 @@ class Front(Observer):
         await self._serve(
             self._settings.bootstrap,
             bootstrap_port.handler(bootstrap.NAME, enrolment.unary),
-            identity.credentials(is_mutual=False),
+            partial(identity.credentials, is_mutual=False),
             (*_BOOTSTRAP_OPTIONS, _connections(4, _MAX_JOINERS)),
             "--bootstrap-port",
         )
         await self._serve(
             self._settings.api,
             api_port.handler(authority.NAME, service.unary, service.streams),
-            identity.credentials(is_mutual=True),
+            partial(identity.credentials, is_mutual=True),
             (*_API_OPTIONS, _connections(2, WANTED_FILES)),
             "--api-port",
         )
@@ -240,7 +241,7 @@ class Front(Observer):
         self,
         address: Address,
         handler: grpc.GenericRpcHandler,
-        credentials: grpc.ServerCredentials,
+        credentials: Callable[[], grpc.ServerCredentials],
         options: Sequence[tuple[str, int]],
         port_option: str,
     ) -> None:
@@ -250,7 +251,7 @@ class Front(Observer):
             server.add_generic_rpc_handlers((handler,))
             try:
                 try_to_bind(address)
-                server.add_secure_port(str(address), credentials)
+                server.add_secure_port(str(address), credentials())  # anew for each try
             except (OSError, RuntimeError) as e:
                 if time.monotonic() > deadline or getattr(e, "errno", errno.EADDRINUSE) != errno.EADDRINUSE:
                     raise port_taken(address, port_option, e) from e
