@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from inborn_ca.progress import Progress, seconds_to_wait
 from inborn_proto import admin_pb2, ca_pb2
 
 __all__ = ["Propagation"]
-
-MAX_WAIT = 30.0  # seconds; whoever wants to wait longer asks again
 
 
 @dataclass(slots=True)
@@ -29,18 +27,18 @@ class Propagation:
     def __init__(self, clock: Callable[[], dt.datetime]) -> None:
         self._clock = clock
         self._peers: dict[str, _Peer] = {}
-        self._changed = asyncio.Event()
+        self._progress = Progress()
 
     def connected(self, peer: str) -> None:
         self._peers[peer] = _Peer()
 
     def disconnected(self, peer: str) -> None:
         self._peers.pop(peer, None)
-        self._wake()
+        self._progress.moved()
 
     def all_disconnected(self) -> None:
         self._peers.clear()
-        self._wake()
+        self._progress.moved()
 
     def acknowledged(self, peer: str, ack: ca_pb2.WatchAck) -> None:
         """Take an acknowledgement; one of somebody who is not connected says nothing."""
@@ -52,7 +50,7 @@ class Propagation:
                 outdated=ack.outdated,
                 heard_at=self._clock(),
             )
-            self._wake()
+            self._progress.moved()
 
     def has_revision(self, revision: int) -> bool:
         """Whether every connected peer has applied this revision of the domain feed."""
@@ -68,18 +66,7 @@ class Propagation:
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Look at the condition whenever something was acknowledged, and twice a second; False: the time is over."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not condition():
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
-                return False
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(min(left, 0.5)):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
-        return True
+        return await self._progress.until(condition, bool, seconds, look_every=0.5)
 
     def slowest(self, revocation_seq: int) -> int:
         """What every connected peer has applied at least; `revocation_seq` where none is connected."""
@@ -97,18 +84,9 @@ class Propagation:
 
     async def wait(self, revocation_seq: int, wait_ms: int) -> admin_pb2.PropagationResponse:
         """Answer when every connected peer has applied the revocation, or after the time."""
-        deadline = asyncio.get_running_loop().time() + min(max(wait_ms, 0) / 1000, MAX_WAIT)
-        while True:
-            response = self._response(revocation_seq)
-            left = deadline - asyncio.get_running_loop().time()
-            if not response.laggards or left <= 0:
-                return response
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(left):
-                    await self._changed.wait()
-            except TimeoutError:
-                return self._response(revocation_seq)
+        return await self._progress.until(
+            lambda: self._response(revocation_seq), lambda response: not response.laggards, seconds_to_wait(wait_ms)
+        )
 
     def _response(self, revocation_seq: int) -> admin_pb2.PropagationResponse:
         response = admin_pb2.PropagationResponse(peers=len(self._peers))
@@ -120,6 +98,3 @@ class Propagation:
             else:
                 response.laggards.append(name)
         return response
-
-    def _wake(self) -> None:
-        self._changed.set()

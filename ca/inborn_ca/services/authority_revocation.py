@@ -26,12 +26,14 @@ from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.feeds import Feeds
 from inborn_ca.ports import Reader, Transaction
+from inborn_ca.progress import Progress, seconds_to_wait
 from inborn_ca.propagation import Propagation
 from inborn_ca.queue import Command, Finish, Queue
 from inborn_ca.records import AuthorityRecord, AuthorityState
 from inborn_ca.services import audit
 from inborn_ca.services.authorities import Authorities
 from inborn_ca.services.authority_order import AuthorityOrder, authority_rule, close_order, find_issuing, read_order
+from inborn_ca.services.open_work import OpenWork
 from inborn_ca.services.rules import RULE_OUTLIVES, add_rule
 from inborn_proto import admin_pb2
 
@@ -39,7 +41,6 @@ __all__ = ["AuthorityRevoker", "Patience"]
 
 _log = get_logger("ca.authority_revocation")
 
-MAX_WAIT = 30.0  # seconds; whoever wants to wait longer asks again
 _RETRY = 1.0  # seconds after a step that failed, or a CRL that would have been the second one of its second
 
 
@@ -54,7 +55,7 @@ class Patience:
     settle: float = 1.0  # for programs to take what their agent was just given: a push over a socket
 
 
-class AuthorityRevoker:
+class AuthorityRevoker(OpenWork):
     """Works on the order, if there is one."""
 
     def __init__(
@@ -82,37 +83,19 @@ class AuthorityRevoker:
         self._renew_front = renew_front
         self.patience = patience or Patience()
         self._slow_reader = core.store.reader()
-        self._task: asyncio.Task[None] | None = None
-        self._progress = asyncio.Event()
+        self._progress = Progress()
         self._state = admin_pb2.AuthorityRevocationResponse()
         self._is_resumed = True
         """The process has just begun: who is away now may be on its way back."""
 
-    def start(self) -> None:
-        """Go on with what is open: at the start of the process, and after each command that gave an order."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
     async def wait(self, request: admin_pb2.AuthorityRevocationRequest) -> admin_pb2.AuthorityRevocationResponse:
         """How far it is; waits for another step than the one that is known, or for the time given."""
         record = find_issuing(self._core, request.authority)
-        deadline = asyncio.get_running_loop().time() + min(max(request.wait_ms, 0) / 1000, MAX_WAIT)
-        while True:
-            self._progress.clear()
-            state = self._told(record.key_id)
-            left = deadline - asyncio.get_running_loop().time()
-            if state.finished or state.step != request.step or left <= 0:
-                return state
-            try:
-                async with asyncio.timeout(left):
-                    await self._progress.wait()
-            except TimeoutError:
-                continue
+        return await self._progress.until(
+            lambda: self._told(record.key_id),
+            lambda told: told.finished or told.step != request.step,
+            seconds_to_wait(request.wait_ms),
+        )
 
     def _told(self, key_id: bytes) -> admin_pb2.AuthorityRevocationResponse:
         if self._state.authority == key_id.hex():
@@ -274,7 +257,7 @@ class AuthorityRevoker:
         self._state.step = step
         if not laggards:
             del self._state.laggards[:]
-        self._progress.set()
+        self._progress.moved()
 
 
 def _say_authorities(tx: Transaction, changes: Changes) -> Finish:

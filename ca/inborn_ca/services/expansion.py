@@ -17,9 +17,11 @@ from inborn.revocation import RuleKind
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.ports import Reader, Transaction
+from inborn_ca.progress import Progress, seconds_to_wait
 from inborn_ca.queue import Finish, Queue
 from inborn_ca.records import Expansion
 from inborn_ca.services import audit
+from inborn_ca.services.open_work import OpenWork
 from inborn_ca.services.rules import add_rule
 from inborn_proto import admin_pb2
 
@@ -29,52 +31,37 @@ _log = get_logger("ca.expansion")
 
 CHUNK = 500  # serials a transaction: 20 ms, so that an issue waits no longer than for a group of others
 
-MAX_WAIT = 30.0  # seconds; whoever wants to wait longer asks again
 
-
-class Expander:
+class Expander(OpenWork):
     """Works on open expansions, one after another, until there is none."""
 
     def __init__(self, core: Core, queue: Queue, reader: Reader) -> None:
         self._core = core
         self._queue = queue
         self._reader = reader
-        self._task: asyncio.Task[None] | None = None
-        self._progress = asyncio.Event()
-
-    def start(self) -> None:
-        """Go on with what is open: at the start of the process, and after each command that opened one."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._progress = Progress()
 
     async def wait(self, request: admin_pb2.ExpansionRequest) -> admin_pb2.ExpansionResponse:
         """How far an expansion is; waits until it is finished, or for the time given."""
-        deadline = asyncio.get_running_loop().time() + min(max(request.wait_ms, 0) / 1000, MAX_WAIT)
-        while True:
-            expansion = self._reader.expansion(request.id)
-            if expansion is None:
-                raise NotFoundError(f"no expansion has number {request.id}")
-            left = deadline - asyncio.get_running_loop().time()
-            if expansion.finished_at is not None or left <= 0:
-                return _message(expansion)
-            self._progress.clear()
-            try:
-                async with asyncio.timeout(left):
-                    await self._progress.wait()
-            except TimeoutError:
-                continue
+        expansion = await self._progress.until(
+            lambda: self._existing(request.id),
+            lambda seen: seen.finished_at is not None,
+            seconds_to_wait(request.wait_ms),
+        )
+        return _message(expansion)
+
+    def _existing(self, expansion_id: int) -> Expansion:
+        expansion = self._reader.expansion(expansion_id)
+        if expansion is None:
+            raise NotFoundError(f"no expansion has number {expansion_id}")
+        return expansion
 
     async def _run(self) -> None:
         while expansions := self._reader.open_expansions():
             expansion = expansions[0]
             while expansion.finished_at is None:
                 expansion = await self._queue.run(self._chunk(expansion))
-                self._progress.set()
+                self._progress.moved()
                 await asyncio.sleep(0)  # whatever has arrived meanwhile is the next group
             _log.event("expansion.finished", target=expansion.target, rules=expansion.rules)
 
