@@ -12,11 +12,11 @@ from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from google.protobuf.message import DecodeError
 
 from inborn.errors import DeniedError, RequestError, UnauthenticatedError, moment
 from inborn.signed_request import MAX_BODY_SIZE, REQUEST_CONTEXT, verify_octets
 from inborn.verify import verify_current
+from inborn.wire import parse_message
 from inborn_ca.core import Core
 from inborn_ca.ports import Transaction
 from inborn_ca.records import AskerKey, CertificateKind, Enrollee, Issued
@@ -112,11 +112,7 @@ def read_body(signed: signed_pb2.SignedRequest) -> signed_pb2.SignedBody:
         raise RequestError(f"signed request is larger than {MAX_BODY_SIZE} octets: {len(signed.body)}")
     if not 1 <= len(signed.signature) <= 256:
         raise RequestError(f"signature has {len(signed.signature)} octets")
-    body = signed_pb2.SignedBody()
-    try:
-        body.ParseFromString(signed.body)
-    except DecodeError as e:
-        raise RequestError("signed request cannot be read") from e
+    body = parse_message(signed_pb2.SignedBody, signed.body, "signed request")
     if body.number > MAX_NUMBER:
         raise RequestError(f"request number is above {MAX_NUMBER}: {body.number}")
     if not 1 <= len(body.serial) <= 20:

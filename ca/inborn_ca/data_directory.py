@@ -18,6 +18,7 @@ import stat
 import time
 from pathlib import Path
 
+from inborn.disk import sync_directory
 from inborn.errors import DeniedError, PreconditionError, RequestError
 
 __all__ = ["DataDirectory", "DirectoryInUse"]
@@ -201,8 +202,4 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

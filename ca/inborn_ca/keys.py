@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from inborn.disk import sync_directory
 from inborn.errors import InternalError, NotFoundError, PreconditionError, RequestError, UnavailableError
 from inborn_ca.sealing import MIN_PASSPHRASE, WrongPassphrase, seal, unseal
 
@@ -86,7 +87,7 @@ class KeyStore:
         """Remove a key, durably. One that is not there is removed already. The octets on the disk are not wiped."""
         try:
             self._path(key_id).unlink(missing_ok=True)
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError as e:
             raise UnavailableError(f"key {key_id.hex()} cannot be removed: {e.strerror}") from e
 
@@ -136,7 +137,7 @@ class KeyStore:
             except OSError:
                 partial.unlink(missing_ok=True)
                 raise
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError as e:
             raise UnavailableError(f"key cannot be written to {self._directory}: {e.strerror}") from e
         return key_id
@@ -181,14 +182,6 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
             f"{path} has mode {stat.S_IMODE(found.st_mode):04o}, others could have used it",
             hint=f"if nobody has: chmod go-rwx {path}",
         )
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_hex(name: str) -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "private_directory",
     "read_sealed",
     "set_aside",
+    "sync_directory",
     "write_file",
     "write_sealed",
 ]
@@ -56,7 +57,7 @@ def write_file(path: Path, data: bytes | Sequence[bytes], *, is_durable: bool = 
             os.close(descriptor)
         os.rename(fresh, path)
         if is_durable:
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
@@ -137,7 +138,8 @@ class DirectoryLock:
         os.close(self._descriptor)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """What was made, renamed or removed in it survives a loss of power. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

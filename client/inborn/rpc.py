@@ -46,7 +46,6 @@ MESSAGE_LIMITS: tuple[tuple[str, int], ...] = (
 """Options for the channels that feeds come through; gRPC's own limit is 4 MiB, less than a large snapshot."""
 
 Response = TypeVar("Response", bound=Message)
-Request = TypeVar("Request", bound=Message)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from typing import TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from inborn.errors import InbornError, RequestError, error_from_wire
 from inborn.revocation import RevocationRule, RuleKind
@@ -23,6 +24,7 @@ __all__ = [
     "error_to_message",
     "error_to_metadata",
     "ms_from_datetime",
+    "parse_message",
     "rule_from_wire",
     "rule_to_wire",
 ]
@@ -40,6 +42,9 @@ _TEXT_LIMIT = 1024  # characters of an error's message or hint as it is sent
 _FOREIGN_STATUS = {1: 14, 4: 14, 10: 14, 11: 3}
 
 
+M = TypeVar("M", bound=Message)
+
+
 class InvalidMessage(RequestError):
     """A message cannot be read, or says something that no message may say."""
 
@@ -48,6 +53,16 @@ class UnimplementedError(RequestError):
     """The other side does not have this call."""
 
     status = 12  # UNIMPLEMENTED
+
+
+def parse_message(message_type: type[M], octets: bytes, what: str) -> M:
+    """Raises `RequestError`, which calls the message `what`. Not checked: its fields and its size."""
+    message = message_type()
+    try:
+        message.ParseFromString(octets)
+    except DecodeError as e:
+        raise RequestError(f"{what} cannot be read") from e
+    return message
 
 
 def rule_to_wire(rule: RevocationRule) -> feed_pb2.RevocationRule:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from google.protobuf.message import DecodeError
 
 from inborn.errors import DeniedError, RequestError, UnauthenticatedError, moment
 from inborn.signed_request import ENROLL_CONTEXT, MAX_BODY_SIZE, verify_octets
 from inborn.spiffeid import SpiffeId
 from inborn.svid import key_sha256
+from inborn.wire import parse_message
 from inborn_ca.askers import Asker, WrongRecipient, believe
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, Pending, certificate_der, spki_of
@@ -97,11 +97,7 @@ class Enrolment:
     def _believe_token(self, tx: Transaction, request: ca_pb2.EnrollRequest) -> tuple[Token, ec.EllipticCurvePublicKey]:
         if len(request.body) > MAX_BODY_SIZE or len(request.signature) != 64:
             raise RequestError("enrolment is too large, or its signature has not 64 octets")
-        body = ca_pb2.EnrollBody()
-        try:
-            body.ParseFromString(request.body)
-        except DecodeError as e:
-            raise RequestError("enrolment cannot be read") from e
+        body = parse_message(ca_pb2.EnrollBody, request.body, "enrolment")
         if body.trust_domain != self._core.trust_domain.name:
             raise WrongRecipient(f"token is for trust domain {body.trust_domain!a}, this is {self._core.trust_domain}")
         token = tx.token(body.token_id)
@@ -194,11 +190,7 @@ class Enrolment:
         return command
 
     def _renew(self, tx: Transaction, asker: Asker, origin: str) -> Pending:
-        request = ca_pb2.RenewRequest()
-        try:
-            request.ParseFromString(asker.payload)
-        except DecodeError as e:
-            raise RequestError("renewal cannot be read") from e
+        request = parse_message(ca_pb2.RenewRequest, asker.payload, "renewal")
         public_key = read_csr(request.csr)
         successor = key_sha256(public_key)
         now = self._core.clock()

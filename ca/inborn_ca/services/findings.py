@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from google.protobuf.message import DecodeError
-
 from inborn.errors import (
     AlreadyExistsError,
     DeniedError,
@@ -28,7 +26,7 @@ from inborn.revocation import RevocationRule, RuleKind
 from inborn.spiffeid import SpiffeId, parse_spiffe_id
 from inborn.svid import load_certificate, read_certificate
 from inborn.verify import verify_current
-from inborn.wire import rule_from_wire
+from inborn.wire import parse_message, rule_from_wire
 from inborn_ca.askers import UnknownAsker, believe, read_body
 from inborn_ca.changes import Changes
 from inborn_ca.core import Blocked, Core, spki_of
@@ -326,11 +324,7 @@ def _refuse(finding: Finding, why: str) -> NoReturn:
 
 
 def _read(body: signed_pb2.SignedBody) -> ca_pb2.ReportRequest:
-    request = ca_pb2.ReportRequest()
-    try:
-        request.ParseFromString(body.payload)
-    except DecodeError as e:
-        raise RequestError("report cannot be read") from e
+    request = parse_message(ca_pb2.ReportRequest, body.payload, "report")
     if len(request.rules) > MAX_RULES:
         raise RequestError(f"report has more than {MAX_RULES} rules: {len(request.rules)}")
     if len(request.former_log_id) != 16:

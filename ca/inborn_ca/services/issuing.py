@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from google.protobuf.message import DecodeError
-
 from inborn.demand import check_demands
 from inborn.errors import DeniedError, InbornError, RequestError
 from inborn.selector import Selector, parse_selector
+from inborn.wire import parse_message
 from inborn_ca.askers import Asker, believe
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core, Pending
@@ -62,11 +61,7 @@ class Issuing:
     def _read(self, asker: Asker) -> ca_pb2.IssueRequest:
         if asker.enrollee.kind is not EnrolleeKind.AGENT:
             raise NotAnAgent(f"{asker.enrollee.spiffe_id} is not an agent and cannot ask for workloads")
-        request = ca_pb2.IssueRequest()
-        try:
-            request.ParseFromString(asker.payload)
-        except DecodeError as e:
-            raise RequestError("issue request cannot be read") from e
+        request = parse_message(ca_pb2.IssueRequest, asker.payload, "issue request")
         if not 1 <= len(request.items) <= MAX_ITEMS:
             raise RequestError(f"issue request has {len(request.items)} items, must have 1 to {MAX_ITEMS}")
         return request

@@ -9,10 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from google.protobuf.message import DecodeError
-
 from inborn.errors import DeniedError, InbornError, RequestError
 from inborn.revocation import RuleKind
+from inborn.wire import parse_message
 from inborn_ca.askers import Asker, believe
 from inborn_ca.changes import Changes
 from inborn_ca.core import Core
@@ -101,11 +100,7 @@ class OwnRevocation:
 
 
 def _read(asker: Asker) -> ca_pb2.RevokeOwnRequest:
-    request = ca_pb2.RevokeOwnRequest()
-    try:
-        request.ParseFromString(asker.payload)
-    except DecodeError as e:
-        raise RequestError("revocation cannot be read") from e
+    request = parse_message(ca_pb2.RevokeOwnRequest, asker.payload, "revocation")
     if not 1 <= len(request.serials) <= MAX_SERIALS:
         raise RequestError(f"revocation names {len(request.serials)} serials, must name 1 to {MAX_SERIALS}")
     if any(not 1 <= len(serial) <= 20 for serial in request.serials):

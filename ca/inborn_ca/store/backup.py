@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+from inborn.disk import sync_directory
 from inborn.errors import AlreadyExistsError, NotFoundError, UnavailableError
 from inborn_ca.store.errors import DatabaseDamaged, ForeignDatabase, translate
 from inborn_ca.store.handle import open_reader
@@ -52,11 +53,7 @@ def write_backup(source: Path, target: Path, keys: Sequence[tuple[bytes, bytes]]
         for suffix in ("", "-journal", "-wal", "-shm"):
             with suppress(OSError):
                 os.unlink(f"{partial}{suffix}")
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(target.parent)
     return size
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inborn.disk import sync_directory
 from inborn.errors import UnavailableError
 from inborn_ca.records import Issued
 from inborn_ca.store.backup import write_backup
@@ -133,11 +134,7 @@ def _make_file(path: Path) -> None:
     except OSError as e:
         raise UnavailableError(f"database {path} cannot be made: {e.strerror}") from e
     os.close(descriptor)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)
 
 
 _ADVICE = "move it out of the way, and restore a backup: inborn ca restore"

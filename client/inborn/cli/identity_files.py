@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inborn.disk import sync_directory
 from inborn.errors import RequestError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class FileSet:
                 for name, content in files.items():
                     _write_file(generation / name, content, self._access if name in _SECRETS else None)
                 os.chmod(generation, os.fstat(at).st_mode & 0o755)
-                _sync_directory(generation)
+                sync_directory(generation)
                 previous = self._current()
                 self._link(_LINK, generation.name)
             except BaseException:
@@ -176,11 +177,3 @@ def _write_file(path: Path, content: bytes, access: SecretAccess | None) -> None
             os.fchmod(descriptor, access.mode)
         file.flush()
         os.fsync(descriptor)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
