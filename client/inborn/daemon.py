@@ -29,8 +29,9 @@ from inborn.background import run_in_background
 from inborn.daemon_state import DaemonIdentity, DaemonState
 from inborn.enrollment import AuthorityClient, Enrolled, RequestNumbers, enroll_with_token
 from inborn.errors import InbornError, RequestError, UnavailableError
-from inborn.feed import DomainUpdate, FeedUpdate, FeedVerifier, Heartbeat
+from inborn.feed import FeedUpdate, FeedVerifier
 from inborn.feed_answer import FeedAnswers
+from inborn.feed_content import DomainUpdate, Heartbeat
 from inborn.identity import NoIdentity, Snapshot, SnapshotCallback, StaticSource
 from inborn.join_token import JoinToken, parse_join_token
 from inborn.paths import data_dir

@@ -18,51 +18,33 @@ because a heartbeat shown twice is not fresh.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
-from cryptography import x509
 from google.protobuf.message import DecodeError
 
 from inborn.bundle import X509Bundle
-from inborn.demand import Demand, parse_demand
-from inborn.errors import PreconditionError, RequestError, UnauthenticatedError
-from inborn.revocation import RevocationRule, RevocationSet
-from inborn.selector import Selector, parse_selector
+from inborn.errors import PreconditionError, UnauthenticatedError
+from inborn.feed_content import DomainUpdate, Heartbeat, NodeUpdate
+from inborn.feed_wire import InvalidFeed, read_content
+from inborn.revocation import RevocationSet
 from inborn.signed_request import FEED_CONTEXT, verify_octets
-from inborn.spiffeid import SpiffeId, TrustDomain, parse_spiffe_id
-from inborn.svid import CertificateFacts, load_certificate, parse_chain
+from inborn.spiffeid import SpiffeId, TrustDomain
+from inborn.svid import CertificateFacts, parse_chain
 from inborn.verify import verify_chain, verify_current
-from inborn.wire import MAX_MESSAGE_SIZE, datetime_from_ms, rule_from_wire
+from inborn.wire import MAX_MESSAGE_SIZE, datetime_from_ms
 from inborn_proto import feed_pb2
 
 __all__ = [
     "LOG_ID_SIZE",
-    "Authority",
-    "AuthorityState",
-    "DomainUpdate",
-    "FeedEntry",
     "FeedGap",
     "FeedRollback",
     "FeedUpdate",
     "FeedVerifier",
-    "Heartbeat",
-    "InvalidFeed",
-    "NodeUpdate",
     "WrongFeed",
-    "entry_from_wire",
     "is_log_id",
 ]
 
 LOG_ID_SIZE = 16  # octets
-_MAX_AUTHORITIES = 256  # issuing authorities and roots of one trust domain: a few for each of its CAs
-_MAX_CRL_SIZE = 8 * 1024 * 1024  # octets: 200,000 revoked certificates
-
-
-class InvalidFeed(RequestError):
-    """A message of a feed cannot be read."""
 
 
 class WrongFeed(UnauthenticatedError):
@@ -75,70 +57,6 @@ class FeedGap(PreconditionError):
 
 class FeedRollback(PreconditionError):
     """A message shows an older state than the one that is known."""
-
-
-class AuthorityState(Enum):
-    """The numbers are those of the wire."""
-
-    ROOT = 1
-    PREPARED = 2
-    ACTIVE = 3
-    RETIRED = 4
-    TAINTED = 5
-    REVOKED = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    """A root or issuing authority with its current CRL, DER."""
-
-    certificate: x509.Certificate
-    state: AuthorityState
-    crl: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedEntry:
-    """What an agent knows of a registration entry, and what rules of the trust domain demand besides."""
-
-    id: str
-    spiffe_id: SpiffeId
-    selectors: frozenset[Selector]
-    ttl: dt.timedelta
-    hint: str = ""
-    revision: int = 0
-    demands: tuple[Demand, ...] = ()
-    revoke_when_lost: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainUpdate:
-    """Content of the domain feed. None and empty mean unchanged, except in a snapshot, where all is there."""
-
-    snapshot: bool
-    bundle: X509Bundle | None
-    authorities: tuple[Authority, ...]
-    revocations: tuple[RevocationRule, ...]
-    dropped: tuple[int, ...]
-    revocation_seq: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeUpdate:
-    """Content of a node's feed. In a snapshot `entries` are all that there are."""
-
-    snapshot: bool
-    entries: tuple[FeedEntry, ...]
-    removed: tuple[str, ...]
-    rotate_before: dt.datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
-    """Says that the CA is alive and that nothing is missing."""
-
-    revocation_seq: int
-    interval: dt.timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +139,7 @@ class FeedVerifier:
         """Where the message stands in its feed. Raises `FeedGap`, `FeedRollback`, `InvalidFeed`."""
         if len(body.log_id) != LOG_ID_SIZE:
             raise InvalidFeed(f"log_id has {len(body.log_id)} octets, not {LOG_ID_SIZE}")
-        content = _content(body, self.trust_domain, is_node_feed=node is not None)
+        content = read_content(body, self.trust_domain, is_node_feed=node is not None)
         known = self.domain_revision if node is None else self.node_revision
         made_at = datetime_from_ms(body.made_at_ms)
         same_log = body.log_id == self.log_id
@@ -278,77 +196,3 @@ def _parse(octets: bytes) -> feed_pb2.FeedBody:
         return feed_pb2.FeedBody.FromString(octets)
     except DecodeError as e:
         raise InvalidFeed("feed message's body cannot be read") from e
-
-
-def _content(
-    body: feed_pb2.FeedBody, trust_domain: TrustDomain, *, is_node_feed: bool
-) -> DomainUpdate | NodeUpdate | Heartbeat:
-    match body.WhichOneof("content"):
-        case "domain" if not is_node_feed:
-            return _domain_update(body.domain, trust_domain)
-        case "node_update" if is_node_feed:
-            return _node_update(body.node_update)
-        case "heartbeat":
-            beat = body.heartbeat
-            return Heartbeat(revocation_seq=beat.revocation_seq, interval=dt.timedelta(milliseconds=beat.interval_ms))
-        case other:
-            raise InvalidFeed(f"{'node' if is_node_feed else 'domain'} feed has content {other!r}")
-
-
-def _domain_update(wire: feed_pb2.DomainUpdate, trust_domain: TrustDomain) -> DomainUpdate:
-    if wire.snapshot and not wire.roots:
-        raise InvalidFeed("snapshot of the domain feed has no roots")
-    if len(wire.authorities) > _MAX_AUTHORITIES:
-        raise InvalidFeed(f"domain feed has more than {_MAX_AUTHORITIES} authorities: {len(wire.authorities)}")
-    return DomainUpdate(
-        snapshot=wire.snapshot,
-        bundle=X509Bundle.parse(trust_domain, list(wire.roots)) if wire.roots else None,
-        authorities=tuple(_authority(authority) for authority in wire.authorities),
-        revocations=_rules(wire.revocations, wire.revocation_seq),
-        dropped=tuple(wire.dropped),
-        revocation_seq=wire.revocation_seq,
-    )
-
-
-def _rules(wire: Sequence[feed_pb2.RevocationRule], seq: int) -> tuple[RevocationRule, ...]:
-    rules = tuple(rule_from_wire(rule) for rule in wire)
-    if any(later.seq <= earlier.seq for earlier, later in itertools.pairwise(rules)):
-        raise InvalidFeed("revocations do not come by rising seq")
-    if rules and rules[-1].seq > seq:
-        raise InvalidFeed(f"revocation {rules[-1].seq} lies beyond the log's length {seq}")
-    return rules
-
-
-def _authority(wire: feed_pb2.AuthorityState) -> Authority:
-    if len(wire.crl) > _MAX_CRL_SIZE:
-        raise InvalidFeed(f"a CRL is larger than {_MAX_CRL_SIZE} octets: {len(wire.crl)}")
-    try:
-        state = AuthorityState(wire.state)
-    except ValueError as e:
-        raise InvalidFeed(f"an authority is in state {wire.state}, which this version does not know") from e
-    return Authority(certificate=load_certificate(wire.certificate), state=state, crl=wire.crl)
-
-
-def _node_update(wire: feed_pb2.NodeUpdate) -> NodeUpdate:
-    return NodeUpdate(
-        snapshot=wire.snapshot,
-        entries=tuple(entry_from_wire(entry) for entry in wire.entries),
-        removed=tuple(wire.removed),
-        rotate_before=datetime_from_ms(wire.rotate_before_ms) if wire.rotate_before_ms else None,
-    )
-
-
-def entry_from_wire(wire: feed_pb2.Entry) -> FeedEntry:
-    """Read an entry. Raises `InvalidFeed` and other `RequestError`s: half of one would be an open door."""
-    if not wire.id or not wire.selectors or wire.ttl_seconds < 0:
-        raise InvalidFeed(f"entry {wire.id!a} has no ID, no selector or a negative life")
-    return FeedEntry(
-        id=wire.id,
-        spiffe_id=parse_spiffe_id(wire.spiffe_id),
-        selectors=frozenset(parse_selector(selector) for selector in wire.selectors),
-        ttl=dt.timedelta(seconds=wire.ttl_seconds),
-        hint=wire.hint,
-        revision=wire.revision,
-        demands=tuple(parse_demand(demand) for demand in wire.demands),
-        revoke_when_lost=wire.revoke_when_lost,
-    )

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from cryptography import x509
-
 from inborn.errors import UnavailableError
-from inborn.feed import Authority, AuthorityState, FeedUpdate, Heartbeat
+from inborn.feed import FeedUpdate
+from inborn.feed_content import Authority, Heartbeat
 from inborn.svid import X509Svid
 from inborn_proto import ca_pb2
 
 __all__ = ["FeedAnswers"]
-
-_BAD = (AuthorityState.TAINTED, AuthorityState.REVOKED)
 
 
 class FeedAnswers:
@@ -30,7 +27,7 @@ class FeedAnswers:
 
     def learn(self, authorities: Iterable[Authority]) -> None:
         """The authorities that the CA names, all of them."""
-        self._bad = frozenset(_key_id(a.certificate) for a in authorities if a.state in _BAD)
+        self._bad = frozenset(a.key_id for a in authorities if a.state.is_bad)
 
     def is_outdated(self, svid: X509Svid) -> bool:
         """Whether it must be renewed at once."""
@@ -55,10 +52,3 @@ class FeedAnswers:
             log_id=update.log_id,
             outdated=self.is_outdated(own) + self.is_outdated(connection),
         )
-
-
-def _key_id(certificate: x509.Certificate) -> bytes:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except (ValueError, x509.ExtensionNotFound):
-        return b""  # the CA signed the message that names it; no certificate leads to it

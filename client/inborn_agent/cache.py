@@ -18,14 +18,15 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 
 from inborn.bundle import X509Bundle
+from inborn.feed_content import Authority, FeedEntry
 from inborn.revocation import RevocationSet
 from inborn.rotation import Schedule, retry_delay
 from inborn.rule_log import RuleLog
 from inborn.selector import Selector
 from inborn.spiffeid import SpiffeId, TrustDomain
 from inborn.svid import CertificateFacts, X509Svid
-from inborn_agent.changes import Authority, AuthorityState, DomainChange, NodeChange
-from inborn_agent.entry import AgentEntry, EntryTable
+from inborn_agent.changes import DomainChange, NodeChange
+from inborn_agent.entry import EntryTable
 from inborn_agent.revocation_log import RevocationLog
 from inborn_agent.slots import Dropped, Effects, Held, Refusal, Slot, View, Want
 
@@ -83,7 +84,7 @@ class Cache:
         slot = self._slots.get(entry_id)
         return None if slot is None else slot.svid
 
-    def match(self, selectors: frozenset[Selector]) -> list[AgentEntry]:
+    def match(self, selectors: frozenset[Selector]) -> list[FeedEntry]:
         return self.entries.match(selectors)
 
     def view(self, subscriber: int, now: dt.datetime) -> View:
@@ -114,6 +115,10 @@ class Cache:
             for subscriber, (selectors, _) in self._subscribers.items()
             if any(entry.unmet(selectors) for entry in self.entries.meant_for(selectors))
         }
+
+    def is_outdated(self, facts: CertificateFacts) -> bool:
+        """Whether its authority is tainted or revoked: the certificate is to be renewed at once."""
+        return any(a.key_id == facts.authority and a.state.is_bad for a in self.authorities)
 
     def subscribers_of(self, entry_id: str) -> set[int]:
         """Who is given the entry's SVID."""
@@ -192,7 +197,7 @@ class Cache:
             )
         slot.svid, slot.facts, slot.denial, slot.problem = svid, facts, "", ""
         slot.schedule = Schedule.after_issue(now, facts.not_after, spread=self._spread())
-        if slot.entry.revision != want.entry.revision or self._is_tainted(facts):
+        if slot.entry.revision != want.entry.revision or self.is_outdated(facts):
             slot.schedule.hurry(now)
         return Effects(notify=frozenset(slot.subscribers))
 
@@ -236,7 +241,7 @@ class Cache:
         if entry_id in self._slots or self.revocations.find(facts) is not None:
             return False
         schedule = Schedule.after_issue(svid.issued_at or facts.not_before, facts.not_after, spread=self._spread())
-        if revision != entry.revision or self._is_tainted(facts):
+        if revision != entry.revision or self.is_outdated(facts):
             schedule.hurry(now)
         # Not wanted yet: nobody was attested for it since, so there are no selectors that the agent could vouch for.
         self._slots[entry_id] = Slot(entry, frozenset(), schedule, svid=svid, facts=facts)
@@ -264,7 +269,7 @@ class Cache:
             self.authorities = change.authorities
             is_visible |= crls != self.crls
             for slot in self._slots.values():
-                if slot.facts is not None and self._is_tainted(slot.facts):
+                if slot.facts is not None and self.is_outdated(slot.facts):
                     slot.schedule.hurry(now)
         effects = self.expire(now)
         self.heard(now)
@@ -339,7 +344,7 @@ class Cache:
             return None
         return Dropped(entry_id=entry_id, svid=slot.svid, reason="its entry is gone")
 
-    def _replace(self, entry: AgentEntry, now: dt.datetime) -> Dropped | None:
+    def _replace(self, entry: FeedEntry, now: dt.datetime) -> Dropped | None:
         slot = self._slots.get(entry.id)
         if slot is None:
             return None
@@ -365,10 +370,6 @@ class Cache:
 
     def _is_due(self, slot: Slot, now: dt.datetime) -> bool:
         return not slot.is_asking and slot.schedule.is_due(now) and slot.is_wanted(now)
-
-    def _is_tainted(self, facts: CertificateFacts) -> bool:
-        bad = (AuthorityState.TAINTED, AuthorityState.REVOKED)
-        return any(a.key_id == facts.authority and a.state in bad for a in self.authorities)
 
     def _flaw(self, slot: Slot, now: dt.datetime) -> str | None:
         """Why the SVID of the slot may not be given out; None if it may, or if there is none."""

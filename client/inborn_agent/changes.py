@@ -4,38 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from enum import Enum
-
-from cryptography import x509
 
 from inborn.bundle import X509Bundle
+from inborn.feed_content import Authority, FeedEntry
 from inborn.revocation import RevocationRule
 from inborn.rule_log import RuleLog
 from inborn.spiffeid import SpiffeId
-from inborn_agent.entry import AgentEntry
 
-__all__ = ["Authority", "AuthorityState", "DomainChange", "NodeChange"]
-
-
-class AuthorityState(Enum):
-    """What the CA says of an authority. The numbers are those of the wire."""
-
-    ROOT = 1
-    PREPARED = 2
-    ACTIVE = 3
-    RETIRED = 4
-    TAINTED = 5
-    REVOKED = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    """A root or issuing authority and its current CRL (DER)."""
-
-    certificate: x509.Certificate
-    key_id: bytes
-    state: AuthorityState
-    crl: bytes = b""
+__all__ = ["DomainChange", "NodeChange"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +38,7 @@ class NodeChange:
     log_id: bytes
     revision: int
     is_snapshot: bool
-    entries: tuple[AgentEntry, ...]
+    entries: tuple[FeedEntry, ...]
     removed: tuple[str, ...]
     rotate_before: dt.datetime | None = None
     """Everything issued before this time is asked for anew."""

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Iterable
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from inborn.bundle import X509Bundle
 from inborn.errors import InbornError
-from inborn.feed import DomainUpdate, FeedEntry, FeedUpdate, NodeUpdate, entry_from_wire
+from inborn.feed import FeedUpdate
+from inborn.feed_content import Authority, DomainUpdate, FeedEntry, NodeUpdate
+from inborn.feed_wire import authority_from_wire, entry_from_wire
 from inborn.rule_log import RuleLog
 from inborn.spiffeid import TrustDomain, parse_spiffe_id
-from inborn.svid import load_certificate
 from inborn.wire import InvalidMessage, datetime_from_ms, ms_from_datetime
 from inborn_agent.cache import Cache
-from inborn_agent.changes import Authority, AuthorityState, DomainChange, NodeChange
-from inborn_agent.entry import AgentEntry
+from inborn_agent.changes import DomainChange, NodeChange
 from inborn_proto import feed_pb2
 
 __all__ = [
@@ -49,16 +49,7 @@ def domain_change(update: FeedUpdate, content: DomainUpdate) -> DomainChange:
         revision=update.revision,
         is_snapshot=content.snapshot,
         bundle=content.bundle,
-        authorities=tuple(
-            Authority(
-                certificate=a.certificate,
-                key_id=_key_id(a.certificate),
-                state=AuthorityState(a.state.value),  # the numbers are the same
-                crl=a.crl,
-            )
-            for a in content.authorities
-        )
-        or None,
+        authorities=_checked(content.authorities) or None,
         rules=content.revocations,
         dropped=content.dropped,
         revocation_seq=content.revocation_seq,
@@ -67,12 +58,12 @@ def domain_change(update: FeedUpdate, content: DomainUpdate) -> DomainChange:
 
 def node_change(update: FeedUpdate, content: NodeUpdate, trust_domain: TrustDomain) -> tuple[NodeChange, list[str]]:
     """What a verified message of this node's feed says, and one line for each entry that means nobody here."""
-    entries: list[AgentEntry] = []
+    entries: list[FeedEntry] = []
     problems: list[str] = []
     removed = list(content.removed)
     for e in content.entries:
         try:
-            entries.append(_entry(e, trust_domain))
+            entries.append(_checked_entry(e, trust_domain))
         except InbornError as error:
             removed.append(e.id)
             problems.append(f"entry {e.id[:40]!a}: {error.message}")
@@ -105,7 +96,7 @@ def read_domain(body: feed_pb2.FeedBody, trust_domain: TrustDomain, log: RuleLog
         revision=body.revision,
         is_snapshot=update.snapshot,
         bundle=X509Bundle.parse(trust_domain, list(update.roots)) if update.roots else None,
-        authorities=tuple(_authority(a) for a in update.authorities) if update.authorities else None,
+        authorities=_checked(authority_from_wire(a) for a in update.authorities) or None,
         rules=(),
         dropped=(),
         revocation_seq=update.revocation_seq,
@@ -121,7 +112,7 @@ def read_node(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> NodeChange:
         log_id=body.log_id,
         revision=body.revision,
         is_snapshot=update.snapshot,
-        entries=tuple(_entry(entry_from_wire(wire), trust_domain) for wire in update.entries),
+        entries=tuple(_checked_entry(entry_from_wire(wire), trust_domain) for wire in update.entries),
         removed=tuple(update.removed),
         rotate_before=datetime_from_ms(update.rotate_before_ms) if update.rotate_before_ms else None,
     )
@@ -178,7 +169,7 @@ def node_to_wire(cache: Cache) -> feed_pb2.FeedBody:
     )
 
 
-def _entry(entry: FeedEntry, trust_domain: TrustDomain) -> AgentEntry:
+def _checked_entry(entry: FeedEntry, trust_domain: TrustDomain) -> FeedEntry:
     if not _ENTRY_ID.fullmatch(entry.id):
         raise InvalidMessage("its ID is no UUID")
     spiffe_id = entry.spiffe_id
@@ -193,29 +184,11 @@ def _entry(entry: FeedEntry, trust_domain: TrustDomain) -> AgentEntry:
         raise InvalidMessage(f"its life is {ttl:.0f} s, must be 1 to {_MAX_TTL.total_seconds():.0f}")
     if len(entry.hint.encode()) > _MAX_HINT:
         raise InvalidMessage(f"its hint is longer than {_MAX_HINT} octets")
-    return AgentEntry(
-        id=entry.id,
-        spiffe_id=spiffe_id,
-        selectors=entry.selectors,
-        ttl=entry.ttl,
-        hint=entry.hint,
-        revision=entry.revision,
-        demands=entry.demands,
-        revoke_when_lost=entry.revoke_when_lost,
-    )
+    return entry
 
 
-def _authority(wire: feed_pb2.AuthorityState) -> Authority:
-    certificate = load_certificate(wire.certificate)
-    try:
-        state = AuthorityState(wire.state)
-    except ValueError as error:
-        raise InvalidMessage(f"an authority is in state {wire.state}, which this version does not know") from error
-    return Authority(certificate=certificate, key_id=_key_id(certificate), state=state, crl=wire.crl)
-
-
-def _key_id(certificate: x509.Certificate) -> bytes:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except (x509.ExtensionNotFound, ValueError) as error:
-        raise InvalidMessage("certificate of an authority has no subject key identifier") from error
+def _checked(authorities: Iterable[Authority]) -> tuple[Authority, ...]:
+    checked = tuple(authorities)
+    if not all(authority.key_id for authority in checked):
+        raise InvalidMessage("certificate of an authority has no subject key identifier")
+    return checked

@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn.errors import DeniedError, ExhaustedError, InbornError, InternalError, UnavailableError
+from inborn.feed_content import FeedEntry
 from inborn.log import get_logger
 from inborn.selector import Selector, TrustClass, trust_class
 from inborn.signed_request import MAX_BODY_SIZE
 from inborn.svid import InvalidSvid, X509Svid, parse_chain
 from inborn.verify import verify_chain
 from inborn.wire import error_from_message
-from inborn_agent.entry import AgentEntry
 from inborn_agent.live import LiveCache
 from inborn_agent.metrics import Metrics
 from inborn_agent.slots import Want
@@ -190,7 +190,7 @@ def in_batches(wants: Sequence[Want], *, limit: int = MAX_BATCH_SIZE) -> Iterato
 
 
 @lru_cache(maxsize=1024)
-def reported(selectors: frozenset[Selector], entry: AgentEntry) -> tuple[str, ...]:
+def reported(selectors: frozenset[Selector], entry: FeedEntry) -> tuple[str, ...]:
     """What the CA is told of a process, in order: all of it, or, of too much, what the entry wants and the strongest.
 
     Workloads of one kind have the same forty facts, so that they are put in order once.

@@ -6,10 +6,10 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 from inborn.demand import Demand
+from inborn.feed_content import FeedEntry
 from inborn.rotation import Schedule
 from inborn.selector import Selector
 from inborn.svid import CertificateFacts, X509Svid
-from inborn_agent.entry import AgentEntry
 
 __all__ = ["Dropped", "Effects", "Held", "Refusal", "Slot", "View", "Want"]
 
@@ -18,7 +18,7 @@ __all__ = ["Dropped", "Effects", "Held", "Refusal", "Slot", "View", "Want"]
 class Want:
     """Something to ask the CA for: a new key and a certificate for this entry."""
 
-    entry: AgentEntry
+    entry: FeedEntry
     selectors: frozenset[Selector]
     number: int = 0
     """Of this request: an answer to an earlier one for the same entry says nothing of the one that is under way."""
@@ -28,7 +28,7 @@ class Want:
 class Held:
     """An SVID and the entry that it is held for."""
 
-    entry: AgentEntry
+    entry: FeedEntry
     svid: X509Svid
 
 
@@ -36,7 +36,7 @@ class Held:
 class Refusal:
     """An entry that a process would have, did it meet this demand of a rule; there may be more that it does not."""
 
-    entry: AgentEntry
+    entry: FeedEntry
     unmet: Demand
 
 
@@ -80,7 +80,7 @@ class Effects:
 class Slot:
     """An entry that somebody asked for, with its SVID or the reason why there is none. Only the cache changes it."""
 
-    entry: AgentEntry
+    entry: FeedEntry
     selectors: frozenset[Selector]
     schedule: Schedule
     subscribers: set[int] = field(default_factory=set)

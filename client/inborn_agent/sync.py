@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable
 
 from inborn.enrollment import AuthorityClient, WatchStream
 from inborn.errors import DeniedError, InbornError, UnauthenticatedError, UnavailableError
-from inborn.feed import DomainUpdate, FeedGap, FeedUpdate, FeedVerifier, Heartbeat, NodeUpdate
+from inborn.feed import FeedGap, FeedUpdate, FeedVerifier
+from inborn.feed_content import DomainUpdate, Heartbeat, NodeUpdate
 from inborn.log import get_logger
 from inborn.revocation import RevocationGap
 from inborn.rotation import retry_delay
@@ -27,7 +28,7 @@ from inborn_agent.enrol import OwnIdentity
 from inborn_agent.feed_values import domain_change, node_change
 from inborn_agent.live import LiveCache
 from inborn_agent.metrics import Metrics
-from inborn_agent.outdated import count_outdated, is_outdated
+from inborn_agent.outdated import count_outdated
 from inborn_agent.reporting import Reporter
 from inborn_agent.state import State
 from inborn_proto import ca_pb2, feed_pb2
@@ -197,7 +198,7 @@ class Sync:
         if former is None or own is None or former is own:
             return
         cache = self._live.cache
-        if is_outdated(cache, former.facts) and not is_outdated(cache, own.facts):
+        if cache.is_outdated(former.facts) and not cache.is_outdated(own.facts):
             raise UnavailableError("the stream was opened with a certificate of an authority that is to be revoked")
 
     async def _next(self, stream: WatchStream) -> feed_pb2.FeedMessage:
@@ -244,7 +245,7 @@ class Sync:
         self._own.trust(cache.bundle, cache.revocations.log_id)
         if content.snapshot:
             self._reporter.look()
-        if self._own.svid is not None and is_outdated(cache, self._own.svid.facts):
+        if self._own.svid is not None and cache.is_outdated(self._own.svid.facts):
             self._own.rotate()
         self._acknowledged.set()
         if cache.revocations.seq != before:

@@ -19,7 +19,8 @@ from cryptography.x509.oid import NameOID
 
 from inborn.access import CallNotAllowed
 from inborn.errors import DeniedError, ExhaustedError, InbornError, NotFoundError, UnauthenticatedError
-from inborn.feed import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, Heartbeat, WrongFeed
+from inborn.feed import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed
+from inborn.feed_content import Heartbeat
 from inborn.join_token import JoinToken
 from inborn.revocation import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
 from inborn.rpc_methods import find_method

@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn.errors import DeniedError, RequestError, UnauthenticatedError, UnavailableError
-from inborn.feed import DomainUpdate, FeedVerifier, Heartbeat, NodeUpdate
+from inborn.feed import FeedVerifier
+from inborn.feed_content import DomainUpdate, Heartbeat, NodeUpdate
 from inborn.revocation import CertificateRevoked, RevocationSet
 from inborn.rpc import AioStream
 from inborn.spiffeid import TrustDomain, parse_spiffe_id

@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from inborn.feed_content import FeedEntry
 from inborn.revocation import RevocationRule, RuleKind
 from inborn.selector import Selector
 from inborn.spiffeid import TrustDomain, parse_spiffe_id
 from inborn.svid import X509Svid
 from inborn_agent.cache import Cache
 from inborn_agent.changes import DomainChange, NodeChange
-from inborn_agent.entry import AgentEntry, EntryTable
+from inborn_agent.entry import EntryTable
 from inborn_agent.revocation_log import RevocationLog
 from inborn_agent.slots import Want
 from tests.certificates import NOW, make_bundle, make_issuing, make_leaf, make_root
@@ -33,8 +34,8 @@ PATHS = ["/a", "/b", "/c"]
 IDS = [str(uuid.uuid5(uuid.NAMESPACE_URL, str(i))) for i in range(5)]
 
 
-def entry(entry_id: str, path: str, selectors: frozenset[Selector], revision: int) -> AgentEntry:
-    return AgentEntry(
+def entry(entry_id: str, path: str, selectors: frozenset[Selector], revision: int) -> FeedEntry:
+    return FeedEntry(
         id=entry_id,
         spiffe_id=parse_spiffe_id(f"spiffe://example.org{path}"),
         selectors=selectors,
@@ -48,7 +49,7 @@ class CacheMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = NOW
         self.cache = Cache(trust_domain=TD, spread=lambda: 0.5)
-        self.entries: dict[str, AgentEntry] = {}
+        self.entries: dict[str, FeedEntry] = {}
         self.callers: dict[int, frozenset[Selector]] = {}
         self.asked: list[Want] = []
         self.revision = 0
@@ -69,7 +70,7 @@ class CacheMachine(RuleBasedStateMachine):
             revocation_seq=self.seq,
         )
 
-    def _node(self, *entries: AgentEntry, removed: tuple[str, ...] = (), snapshot: bool = False) -> NodeChange:
+    def _node(self, *entries: FeedEntry, removed: tuple[str, ...] = (), snapshot: bool = False) -> NodeChange:
         self.revision += 1
         return NodeChange(
             node=NODE,
@@ -129,7 +130,7 @@ class CacheMachine(RuleBasedStateMachine):
             assert want.entry.is_matched_by(want.selectors) or want.entry.id in under_way
         self.asked += wants
 
-    def _asked(self, entry_id: str) -> AgentEntry:
+    def _asked(self, entry_id: str) -> FeedEntry:
         return next(want.entry for want in self.asked if want.entry.id == entry_id)
 
     @precondition(lambda self: self.asked)

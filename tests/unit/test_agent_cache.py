@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from inborn.demand import parse_demand
+from inborn.feed_content import Authority, AuthorityState, FeedEntry
 from inborn.revocation import RevocationGap, RevocationRule, RuleKind
 from inborn.selector import Selector, parse_selector
 from inborn.spiffeid import TrustDomain, parse_spiffe_id
 from inborn.svid import X509Svid
 from inborn_agent.cache import Cache
-from inborn_agent.changes import Authority, AuthorityState, DomainChange, NodeChange
-from inborn_agent.entry import AgentEntry
+from inborn_agent.changes import DomainChange, NodeChange
 from inborn_agent.slots import Effects, View, Want
 from inborn_agent.state import State
 from tests.certificates import NOW, Credential, make_bundle, make_issuing, make_leaf, make_root
@@ -31,7 +31,7 @@ UID_AND_PATH = UID | {parse_selector("unix:path:/bin/web")}
 SECOND = dt.timedelta(seconds=1)
 
 
-def entry(path: str = "/web", selectors: frozenset[Selector] = UID, **changes: object) -> AgentEntry:
+def entry(path: str = "/web", selectors: frozenset[Selector] = UID, **changes: object) -> FeedEntry:
     values: dict[str, object] = {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, path)),
         "spiffe_id": parse_spiffe_id(f"spiffe://example.org{path}"),
@@ -39,10 +39,10 @@ def entry(path: str = "/web", selectors: frozenset[Selector] = UID, **changes: o
         "ttl": dt.timedelta(hours=1),
         "revision": 1,
     }
-    return AgentEntry(**(values | changes))  # type: ignore[arg-type]
+    return FeedEntry(**(values | changes))  # type: ignore[arg-type]
 
 
-def node(*entries: AgentEntry, removed: tuple[str, ...] = (), snapshot: bool = False, **changes: object) -> NodeChange:
+def node(*entries: FeedEntry, removed: tuple[str, ...] = (), snapshot: bool = False, **changes: object) -> NodeChange:
     values: dict[str, object] = {
         "node": NODE,
         "log_id": LOG,
@@ -86,7 +86,7 @@ def svid(path: str = "/web", *, now: dt.datetime = NOW, life: dt.timedelta = dt.
     return make_leaf(ISSUING, f"spiffe://example.org{path}", now=now, life=life).svid(issued_at=now)
 
 
-def synced(*entries: AgentEntry) -> Cache:
+def synced(*entries: FeedEntry) -> Cache:
     cache = Cache(trust_domain=TD, spread=lambda: 0.5)
     cache.apply_domain(domain(snapshot=True), NOW)
     cache.apply_node(node(*entries, snapshot=True), NOW)

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import serialization
 
 from inborn.disk import CorruptFile, DirectoryLock, private_directory, read_sealed, write_file, write_sealed
 from inborn.errors import AlreadyExistsError, RequestError, UnavailableError
+from inborn.feed_content import Authority, AuthorityState, FeedEntry
 from inborn.revocation import RevocationRule, RuleKind
 from inborn.selector import parse_selector
 from inborn.spiffeid import TrustDomain, parse_spiffe_id
 from inborn_agent.cache import Cache
-from inborn_agent.changes import Authority, AuthorityState, DomainChange, NodeChange
-from inborn_agent.entry import AgentEntry
+from inborn_agent.changes import DomainChange, NodeChange
 from inborn_agent.identity_store import IdentityRecord, IdentityStore
 from inborn_agent.slots import Held
 from inborn_agent.state import State
@@ -30,7 +30,7 @@ TD = TrustDomain("example.org")
 NODE = parse_spiffe_id("spiffe://example.org/inborn/agent/1")
 ROOT = make_root()
 ISSUING = make_issuing(ROOT)
-ENTRY = AgentEntry(
+ENTRY = FeedEntry(
     id=str(uuid.uuid4()),
     spiffe_id=parse_spiffe_id("spiffe://example.org/web"),
     selectors=frozenset({parse_selector("unix:uid:1000")}),

@@ -7,8 +7,9 @@ import datetime as dt
 import pytest
 
 from inborn.errors import UnavailableError
-from inborn.feed import Authority, AuthorityState, FeedUpdate, Heartbeat, NodeUpdate
+from inborn.feed import FeedUpdate
 from inborn.feed_answer import FeedAnswers
+from inborn.feed_content import Authority, AuthorityState, Heartbeat, NodeUpdate
 from inborn.spiffeid import parse_spiffe_id
 from inborn.svid import X509Svid
 from inborn.testing import MemoryAuthority
@@ -32,7 +33,7 @@ def svid() -> X509Svid:
 
 
 def state_of(svid: X509Svid, state: AuthorityState) -> list[Authority]:
-    return [Authority(certificate=svid.chain[1], state=state, crl=b"")]
+    return [Authority.of(svid.chain[1], state)]
 
 
 def test_signs_of_life_are_answered_now_and_then_and_changes_at_once(svid: X509Svid) -> None:

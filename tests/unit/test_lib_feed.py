@@ -10,17 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from inborn.demand import parse_demand
 from inborn.errors import InbornError
-from inborn.feed import (
-    DomainUpdate,
-    FeedGap,
-    FeedRollback,
-    FeedUpdate,
-    FeedVerifier,
-    InvalidFeed,
-    NodeUpdate,
-    WrongFeed,
-    is_log_id,
-)
+from inborn.feed import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed, is_log_id
+from inborn.feed_content import DomainUpdate, NodeUpdate
+from inborn.feed_wire import InvalidFeed
 from inborn.revocation import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
 from inborn.signed_request import BadSignature
 from inborn.spiffeid import parse_spiffe_id, parse_trust_domain

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.feed import DomainUpdate, FeedGap, FeedUpdate, FeedVerifier, Heartbeat, NodeUpdate
+from inborn.feed import FeedGap, FeedUpdate, FeedVerifier
+from inborn.feed_content import DomainUpdate, Heartbeat, NodeUpdate
 from inborn.revocation import RevocationSet
 from inborn.signed_request import BadSignature
 from inborn.spiffeid import parse_spiffe_id
