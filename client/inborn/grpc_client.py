@@ -8,7 +8,8 @@ new connection, and the old one ends with the last call on it: no call fails bec
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, overload
 
 import grpc
@@ -145,6 +146,15 @@ class _Lines:
         if is_over:
             self._end(line)
 
+    @contextmanager
+    def current(self) -> Iterator[_Line]:
+        """The line for a new call, for as long as that takes."""
+        line = self.acquire()
+        try:
+            yield line
+        finally:
+            self.release(line)
+
     def close(self) -> list[_Line]:
         """Take all lines out; the caller closes their channels."""
         with self._lock:
@@ -159,64 +169,6 @@ class _Lines:
     def _end(self, line: _Line) -> None:
         self._close(line.channel)
         line.tunnel.close()
-
-
-class RotatingChannel(grpc.Channel):
-    """See `grpc_channel`."""
-
-    def __init__(
-        self,
-        source: IdentitySource,
-        target: str,
-        authorize: Authorizer,
-        options: Sequence[tuple[str, Any]],
-        freshness: FreshnessPolicy,
-    ) -> None:
-        self._lines = _Lines(
-            source, target, authorize, options, freshness, grpc.insecure_channel, lambda channel: channel.close()
-        )
-
-    def reason(self) -> InbornError | None:
-        """Why the last connection failed or was ended; None: it did not."""
-        return self._lines.reason()
-
-    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _MultiCallable(self._lines, "unary_unary", method, args, kwargs)
-
-    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _MultiCallable(self._lines, "unary_stream", method, args, kwargs)
-
-    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _MultiCallable(self._lines, "stream_unary", method, args, kwargs)
-
-    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _MultiCallable(self._lines, "stream_stream", method, args, kwargs)
-
-    def subscribe(self, callback: Callable[..., None], try_to_connect: bool | None = False) -> None:
-        """Watch the current connection's state; a rotation is not followed."""
-        line = self._lines.acquire()
-        try:
-            line.channel.subscribe(callback, try_to_connect=try_to_connect)
-        finally:
-            self._lines.release(line)
-
-    def unsubscribe(self, callback: Callable[..., None]) -> None:
-        line = self._lines.acquire()
-        try:
-            line.channel.unsubscribe(callback)
-        finally:
-            self._lines.release(line)
-
-    def close(self) -> None:
-        for line in self._lines.close():
-            line.channel.close()
-            line.tunnel.close()
-
-    def __enter__(self) -> RotatingChannel:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
 
 class _MultiCallable:
@@ -238,33 +190,107 @@ class _MultiCallable:
                 return self._on(line)(*args, **kwargs)
             finally:
                 self._lines.release(line)
-        return self._begin(line, self._on(line), args, kwargs, "add_callback")
+        return self._begin(line, self._on(line), args, kwargs)
 
     def with_call(self, *args: Any, **kwargs: Any) -> Any:
-        line = self._lines.acquire()
-        try:
+        with self._lines.current() as line:
             return self._on(line).with_call(*args, **kwargs)
-        finally:
-            self._lines.release(line)
 
     def future(self, *args: Any, **kwargs: Any) -> Any:
         line = self._lines.acquire()
-        return self._begin(line, self._on(line).future, args, kwargs, "add_callback")
+        return self._begin(line, self._on(line).future, args, kwargs)
 
-    def _begin(self, line: _Line, begin: Any, args: Any, kwargs: Any, add_callback: str) -> Any:
+    def _begin(self, line: _Line, begin: Any, args: Any, kwargs: Any) -> Any:
         """Begin a call that goes on after this; the line is released when it ends."""
         try:
             call = begin(*args, **kwargs)
         except BaseException:
             self._lines.release(line)
             raise
-        if not getattr(call, add_callback)(lambda: self._lines.release(line)):
+        if not call.add_callback(lambda: self._lines.release(line)):
             self._lines.release(line)  # it has ended already
         return call
 
 
-class RotatingAioChannel(grpc.aio.Channel):
+class _AioMultiCallable(_MultiCallable):
+    """The same for aio, where every call goes on after it was begun."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        line = self._lines.acquire()
+        try:
+            call = self._on(line)(*args, **kwargs)
+        except BaseException:
+            self._lines.release(line)
+            raise
+        call.add_done_callback(lambda _: self._lines.release(line))
+        return call
+
+
+class _Rotating:
+    """What channels of both kinds have in common."""
+
+    _lines: _Lines
+    _call: type[_MultiCallable]
+
+    def reason(self) -> InbornError | None:
+        """Why the last connection failed or was ended; None: it did not."""
+        return self._lines.reason()
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._lines, "unary_unary", method, args, kwargs)
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._lines, "unary_stream", method, args, kwargs)
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._lines, "stream_unary", method, args, kwargs)
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._lines, "stream_stream", method, args, kwargs)
+
+
+class RotatingChannel(_Rotating, grpc.Channel):
+    """See `grpc_channel`."""
+
+    _call = _MultiCallable
+
+    def __init__(
+        self,
+        source: IdentitySource,
+        target: str,
+        authorize: Authorizer,
+        options: Sequence[tuple[str, Any]],
+        freshness: FreshnessPolicy,
+    ) -> None:
+        self._lines = _Lines(
+            source, target, authorize, options, freshness, grpc.insecure_channel, lambda channel: channel.close()
+        )
+
+    def subscribe(self, callback: Callable[..., None], try_to_connect: bool | None = False) -> None:
+        """Watch the current connection's state; a rotation is not followed."""
+        with self._lines.current() as line:
+            line.channel.subscribe(callback, try_to_connect=try_to_connect)
+
+    def unsubscribe(self, callback: Callable[..., None]) -> None:
+        with self._lines.current() as line:
+            line.channel.unsubscribe(callback)
+
+    def close(self) -> None:
+        for line in self._lines.close():
+            line.channel.close()
+            line.tunnel.close()
+
+    def __enter__(self) -> RotatingChannel:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class RotatingAioChannel(_Rotating, grpc.aio.Channel):
     """See `grpc_channel`. To be made and used on one event loop."""
+
+    _call = _AioMultiCallable
 
     def __init__(
         self,
@@ -286,22 +312,6 @@ class RotatingAioChannel(grpc.aio.Channel):
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def reason(self) -> InbornError | None:
-        """Why the last connection failed or was ended; None: it did not."""
-        return self._lines.reason()
-
-    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _AioMultiCallable(self._lines, "unary_unary", method, args, kwargs)
-
-    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _AioMultiCallable(self._lines, "unary_stream", method, args, kwargs)
-
-    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _AioMultiCallable(self._lines, "stream_unary", method, args, kwargs)
-
-    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return _AioMultiCallable(self._lines, "stream_stream", method, args, kwargs)
-
     async def close(self, grace: float | None = None) -> None:
         for line in self._lines.close():
             await line.channel.close(grace)
@@ -314,37 +324,14 @@ class RotatingAioChannel(grpc.aio.Channel):
         await self.close()
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        line = self._lines.acquire()
-        try:
+        with self._lines.current() as line:
             state: grpc.ChannelConnectivity = line.channel.get_state(try_to_connect)
             return state
-        finally:
-            self._lines.release(line)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        line = self._lines.acquire()
-        try:
+        with self._lines.current() as line:
             await line.channel.wait_for_state_change(last_observed_state)
-        finally:
-            self._lines.release(line)
 
     async def channel_ready(self) -> None:
-        line = self._lines.acquire()
-        try:
+        with self._lines.current() as line:
             await line.channel.channel_ready()
-        finally:
-            self._lines.release(line)
-
-
-class _AioMultiCallable(_MultiCallable):
-    """The same for aio, where every call goes on after it was begun."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        line = self._lines.acquire()
-        try:
-            call = self._on(line)(*args, **kwargs)
-        except BaseException:
-            self._lines.release(line)
-            raise
-        call.add_done_callback(lambda _: self._lines.release(line))
-        return call

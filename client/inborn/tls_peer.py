@@ -95,6 +95,18 @@ class _Verified:
             me: Any = self
             me.do_handshake()
 
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:
+        self._check()
+        try:
+            return super().read(len, buffer)  # type: ignore[misc]
+        finally:
+            self._check()  # whoever waited for octets is told why there are none
+
+    def write(self, data: Any) -> int:
+        self._check()
+        written: int = super().write(data)  # type: ignore[misc]
+        return written
+
 
 class VerifiedSocket(_Verified, ssl.SSLSocket):
     """A socket whose peer was verified; `spiffe_id` says who it is."""
@@ -103,17 +115,6 @@ class VerifiedSocket(_Verified, ssl.SSLSocket):
         super().do_handshake(block)
         ref = weakref.ref(self)
         self._verify(lambda: _shut_down(ref))
-
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:
-        self._check()
-        try:
-            return super().read(len, buffer)
-        finally:
-            self._check()  # whoever waited for octets is told why there are none
-
-    def write(self, data: Any) -> int:
-        self._check()
-        return super().write(data)
 
     def send(self, data: Any, flags: int = 0) -> int:
         if self._sslobj is not None:  # type: ignore[attr-defined]
@@ -149,17 +150,6 @@ class VerifiedObject(_Verified, ssl.SSLObject):
             close(reason)
 
         connection.close = refuse
-
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:
-        self._check()
-        try:
-            return super().read(len, buffer)
-        finally:
-            self._check()  # whoever waited for octets is told why there are none
-
-    def write(self, data: Any) -> int:
-        self._check()
-        return super().write(data)
 
 
 def _refused(reason: InbornError) -> PeerRefused:
