@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import os
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from benchmarks.report import Figure, percentile
+from benchmarks.signer import temporary_core
 from inborn.revocation import RuleKind
 from inborn.selector import Selector
 from inborn.spiffeid import SpiffeId, parse_spiffe_id
@@ -19,14 +16,12 @@ from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.crl import build_crl
 from inborn_ca.ports import Transaction
-from inborn_ca.profile import Lifetimes
 from inborn_ca.queue import Command, Finish, Queue
 from inborn_ca.records import CertificateKind, Issued
 from inborn_ca.services.authorities import Authorities
 from inborn_ca.services.expansion import Expander
 from inborn_ca.services.revocation import Revocations
 from inborn_ca.services.rules import add_rule
-from inborn_ca.signer import open_core
 from inborn_proto import admin_pb2
 
 __all__ = ["run"]
@@ -39,32 +34,21 @@ NODE = parse_spiffe_id(f"spiffe://{TRUST_DOMAIN}/inborn/agent/bench")
 BAD = Selector("docker", "image_config_digest:sha256:" + "a" * 64)
 
 
-@contextmanager
-def _signer() -> Iterator[tuple[Core, Queue]]:
-    with tempfile.TemporaryDirectory(prefix="inborn-bench-") as directory:
-        core = open_core(
-            Path(directory) / "ca",
-            trust_domain=TRUST_DOMAIN,
-            lifetimes=Lifetimes(),
-            clock=lambda: dt.datetime.now(dt.UTC),
-        )
-        yield core, Queue(core)
-        core.store.close()
-
-
 def run() -> list[Figure]:
     return asyncio.run(_run())
 
 
 async def _run() -> list[Figure]:
     figures: list[Figure] = []
-    with _signer() as (core, queue):
+    with temporary_core() as core:
+        queue = Queue(core)
         authorities = Authorities(core)
         await queue.run(authorities.create())
         for command in authorities.due(heard_by_all=lambda revision: True):
             await queue.run(command)
         figures += await _rules(core, queue)
-    with _signer() as (core, queue):
+    with temporary_core() as core:
+        queue = Queue(core)
         authorities = Authorities(core)
         await queue.run(authorities.create())
         for command in authorities.due(heard_by_all=lambda revision: True):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +86,7 @@ class Signer:
 
 
 @contextmanager
-def signer(agents: int = 1) -> Iterator[Signer]:
+def temporary_core() -> Iterator[Core]:
     """A signer's core with a database in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="inborn-bench-") as directory:
         core = open_core(
@@ -96,6 +95,14 @@ def signer(agents: int = 1) -> Iterator[Signer]:
             lifetimes=Lifetimes(),
             clock=lambda: dt.datetime.now(dt.UTC),
         )
+        yield core
+        core.store.close()
+
+
+@contextmanager
+def signer(agents: int = 1) -> Iterator[Signer]:
+    """A signer that can issue."""
+    with temporary_core() as core:
         queue, authorities = Queue(core), Authorities(core)
         run_now(queue, authorities.create())
         for command in authorities.due(heard_by_all=lambda revision: True):
@@ -103,19 +110,11 @@ def signer(agents: int = 1) -> Iterator[Signer]:
         holders: list[Holder] = []
         run_now(queue, _register(core, holders, agents))
         yield Signer(core=core, queue=queue, issuing=Issuing(core), agents=holders)
-        core.store.close()
 
 
 def run_now(queue: Queue, command: Callable[[Transaction, Changes], Finish]) -> None:
     """One command, in a group of its own."""
     queue.process([Job(command=command, answer=lambda result: None, fail=_fail)])
-
-
-def cpu_microseconds(work: Callable[[], None], certificates: int) -> float:
-    """CPU time of this process for each certificate."""
-    begun = time.process_time()
-    work()
-    return (time.process_time() - begun) / certificates * 1e6
 
 
 def _register(core: Core, holders: list[Holder], count: int) -> Callable[[Transaction, Changes], Finish]:

@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -121,6 +121,11 @@ _USAGES = (
 )
 
 
+def key_usage(bits: Collection[str]) -> x509.KeyUsage:
+    """With these bits set, and no others."""
+    return x509.KeyUsage(**{name: name in bits for name in _USAGES})
+
+
 def subject_key_id(key: Key) -> bytes:
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest
 
@@ -152,7 +157,7 @@ def make_certificate(
     if shape.is_ca is not None:
         builder = builder.add_extension(x509.BasicConstraints(shape.is_ca, shape.path_length), critical=True)
     if shape.usages is not None:
-        usage = x509.KeyUsage(**{name: name in shape.usages for name in _USAGES})
+        usage = key_usage(shape.usages)
         builder = builder.add_extension(usage, critical=shape.usage_critical)
     if shape.extended is not None:
         builder = builder.add_extension(x509.ExtendedKeyUsage(shape.extended), critical=False)

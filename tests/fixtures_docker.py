@@ -33,11 +33,19 @@ class DockerEngine:
     socket: str
     containers: list[str] = field(default_factory=list)
 
+    @property
+    def command(self) -> list[str]:
+        return ["docker"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"DOCKER_HOST": f"unix://{self.socket}"}
+
     def docker(self, *arguments: str, stdin: bytes | None = None) -> str:
         """Run the docker command; give what it printed."""
         done = subprocess.run(
-            ["docker", *arguments],
-            env=os.environ | {"DOCKER_HOST": f"unix://{self.socket}"},
+            [*self.command, *arguments],
+            env=self.environment,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
@@ -45,7 +53,7 @@ class DockerEngine:
             timeout=START_TIMEOUT,
         )
         if done.returncode != 0:
-            raise AssertionError(f"docker {arguments[0]}: {done.stderr.decode(errors='replace')}")
+            raise AssertionError(f"{self.command[0]} {arguments[0]}: {done.stderr.decode(errors='replace')}")
         return done.stdout.decode().strip()
 
     def start(self, image: str, *command: str, options: tuple[str, ...] = ()) -> str:

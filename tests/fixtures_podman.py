@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures_docker import START_TIMEOUT, STOP_TIMEOUT, DockerEngine, import_image
+from tests.fixtures_docker import STOP_TIMEOUT, DockerEngine, import_image
 
 # Limits that an ordinary root may set; those that Podman sets by itself take CAP_SYS_RESOURCE.
 CONFIGURATION = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
@@ -46,18 +46,7 @@ class PodmanEngine(DockerEngine):
     def docker(self, *arguments: str, stdin: bytes | None = None) -> str:
         if arguments[:2] == ("rm", "--force"):
             arguments = ("rm", "--force", "--time=0", *arguments[2:])
-        done = subprocess.run(
-            [*self.command, *arguments],
-            env=self.environment,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            check=False,
-            timeout=START_TIMEOUT,
-        )
-        if done.returncode != 0:
-            raise AssertionError(f"podman {arguments[0]}: {done.stderr.decode(errors='replace')}")
-        return done.stdout.decode().strip()
+        return super().docker(*arguments, stdin=stdin)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,15 +207,21 @@ def spiffe_id(path: str) -> str:
     return f"spiffe://{TRUST_DOMAIN}{path}"
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+@contextmanager
+def serving(directory: Path) -> Iterator[Machine]:
     """`inborn up`, serving; whatever runs is killed at the end."""
-    machine = Machine(tmp_path / "d")
+    machine = Machine(directory)
     try:
         machine.start()
         yield machine
     finally:
         machine.clean_up()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with serving(tmp_path / "d") as machine:
+        yield machine
 
 
 @pytest.fixture

@@ -93,6 +93,16 @@ class Running:
 
 
 @contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that answers nobody, and does not die of it."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
 def started(data_dir: Path, *arguments: str, verb: tuple[str, ...] = ("up",)) -> Iterator[Running]:
     """A supervisor that is being started; whatever is left of it is killed at the end."""
     process = subprocess.Popen(

@@ -227,11 +227,6 @@ class Link(asyncio.Protocol):
         return self._closed.done()
 
     @property
-    def open_calls(self) -> int:
-        """How many calls wait for an answer."""
-        return len(self._calls)
-
-    @property
     def socket(self) -> socket.socket:
         """The socket below, for its options (`SO_PEERCRED`)."""
         if self._transport is None:

@@ -105,16 +105,22 @@ while True:
 """
 
 
+def fake_engine(code: str, directory: Path, forgery: list[subprocess.Popen[str]]) -> Path:
+    """The socket of nobody's, in a directory of nobody's, where the code listens."""
+    home = directory / "user"
+    home.mkdir()
+    os.chown(home, NOBODY, NOBODY)
+    path = home / "docker.sock"
+    forgery.append(caller(code, path, uid=NOBODY))
+    assert line_now(forgery[0]) == "listens"
+    return path
+
+
 @pytest.mark.root
 def test_fake_docker_socket_of_an_unprivileged_user(
     short_directory: Path, delegated_cgroup: Path, forgery: list[subprocess.Popen[str]]
 ) -> None:
-    directory = short_directory / "user"
-    directory.mkdir()
-    os.chown(directory, NOBODY, NOBODY)
-    path = directory / "docker.sock"
-    forgery.append(caller(FAKE_ENGINE, path, uid=NOBODY))
-    assert line_now(forgery[0]) == "listens"
+    path = fake_engine(FAKE_ENGINE, short_directory, forgery)
     with pytest.raises(UntrustedEngine, match=f"served by uid {NOBODY}, only uid 0 is believed"):
         EngineClient(str(path)).container("ab" * 32)
     with pin_pid(forger(delegated_cgroup, "ab" * 32, forgery)) as process:
@@ -130,14 +136,9 @@ def test_fake_docker_socket_whose_path_belongs_to_root(
     short_directory: Path, forgery: list[subprocess.Popen[str]]
 ) -> None:
     """Who owns the path proves nothing: the one who listens counts."""
-    directory = short_directory / "user"
-    directory.mkdir()
-    os.chown(directory, NOBODY, NOBODY)
-    path = directory / "docker.sock"
-    forgery.append(caller(FAKE_ENGINE, path, uid=NOBODY))
-    assert line_now(forgery[0]) == "listens"
+    path = fake_engine(FAKE_ENGINE, short_directory, forgery)
     os.chown(path, 0, 0)
-    os.chown(directory, 0, 0)
+    os.chown(path.parent, 0, 0)
     with pytest.raises(UntrustedEngine):
         EngineClient(str(path)).container("ab" * 32)
 
@@ -146,12 +147,7 @@ def test_fake_docker_socket_whose_path_belongs_to_root(
 def test_fake_docker_socket_is_believed_only_where_its_owner_is_named(
     short_directory: Path, forgery: list[subprocess.Popen[str]]
 ) -> None:
-    directory = short_directory / "user"
-    directory.mkdir()
-    os.chown(directory, NOBODY, NOBODY)
-    path = directory / "docker.sock"
     reply = r'connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")'
     code = FAKE_ENGINE.replace('say("asked")', reply)
-    forgery.append(caller(code, path, uid=NOBODY))
-    assert line_now(forgery[0]) == "listens"
+    path = fake_engine(code, short_directory, forgery)
     assert EngineClient(str(path), owner_uid=NOBODY).container("ab" * 32) is None

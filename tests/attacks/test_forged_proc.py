@@ -130,15 +130,16 @@ def deceive(pid: int, source: str | Path, name: str, *, before: str = "") -> str
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
+@pytest.fixture
+def victim(callers: list[subprocess.Popen[str]]) -> int:
+    callers.append(caller("say('there'); wait_for_line()", "-", uid=NOBODY))
+    assert callers[0].stdout is not None
+    callers[0].stdout.readline()
+    return callers[0].pid
+
+
 @pytest.mark.root
 class TestMountedOver:
-    @pytest.fixture
-    def victim(self, callers: list[subprocess.Popen[str]]) -> int:
-        callers.append(caller("say('there'); wait_for_line()", "-", uid=NOBODY))
-        assert callers[0].stdout is not None
-        callers[0].stdout.readline()
-        return callers[0].pid
-
     def test_file_mounted_over_the_users_of_a_process(self, victim: int, tmp_path: Path) -> None:
         forged = tmp_path / "status"
         forged.write_bytes(Path("/proc/self/status").read_bytes())
@@ -184,13 +185,6 @@ assert libc.syscall(437, -100, b"/", b"", 0) == -1 and ctypes.get_errno() == 38
 @pytest.mark.root
 class TestMountedOverOnOlderKernels:
     """What is left without openat2(): the device number, which is another one for all but the same procfs."""
-
-    @pytest.fixture
-    def victim(self, callers: list[subprocess.Popen[str]]) -> int:
-        callers.append(caller("say('there'); wait_for_line()", "-", uid=NOBODY))
-        assert callers[0].stdout is not None
-        callers[0].stdout.readline()
-        return callers[0].pid
 
     def test_file_mounted_over_the_users_of_a_process(self, victim: int, tmp_path: Path) -> None:
         forged = tmp_path / "status"

@@ -79,18 +79,22 @@ async def test_a_revocation_that_came_while_the_agent_was_down_is_applied_when_i
     assert seen[-1] > first
 
 
-async def test_an_agent_recovers_by_itself_when_the_ca_is_back(rig: Rig) -> None:
-    ca = rig.start_ca()
-    rig.start_agent()
-    ca.kill()
-    await asyncio.to_thread(rig.start_ca)
-    rig.create_entry()
+async def wait_for_identity(rig: Rig) -> None:
     async with rig.channel() as channel:
         stream = rig.local(channel).stream("Attend", agent_pb2.AttendResponse)
         await stream.send(agent_pb2.AttendRequest())
         async with asyncio.timeout(PATIENCE):
             while not (await anext(stream)).identities.identities:
                 pass
+
+
+async def test_an_agent_recovers_by_itself_when_the_ca_is_back(rig: Rig) -> None:
+    ca = rig.start_ca()
+    rig.start_agent()
+    ca.kill()
+    await asyncio.to_thread(rig.start_ca)
+    rig.create_entry()
+    await wait_for_identity(rig)
 
 
 async def test_an_agent_that_was_never_enrolled_and_has_no_ca_does_not_pretend_to_know(rig: Rig) -> None:
@@ -132,12 +136,7 @@ async def test_a_month_in_a_drawer(rig: Rig) -> None:
     store.save(dataclasses.replace(record, svid=old.svid(issued_at=then)))
     rig.start_agent()
     rig.create_entry()
-    async with rig.channel() as channel:
-        stream = rig.local(channel).stream("Attend", agent_pb2.AttendResponse)
-        await stream.send(agent_pb2.AttendRequest())
-        async with asyncio.timeout(PATIENCE):
-            while not (await anext(stream)).identities.identities:
-                pass
+    await wait_for_identity(rig)
     again = IdentityStore(rig.data_dir / "agent").load()
     assert again is not None
     assert again.svid.spiffe_id == record.svid.spiffe_id  # the same agent: its entries stay

@@ -6,8 +6,6 @@ import datetime as dt
 import os
 import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -18,7 +16,7 @@ from inborn_agent.settings import keys_directory, private_runtime_directory
 from inborn_proto import agent_pb2
 from tests.fixtures_lib import SpokenAgent
 from tests.fixtures_up import Machine, wait_for_paths, wait_for_snapshot
-from tests.up_rig import wait_until
+from tests.up_rig import stopped, wait_until
 
 WEB = "spiffe://example.org/web"
 
@@ -63,16 +61,6 @@ def test_process_without_an_identity_is_told_what_is_pending(agent: SpokenAgent)
     with pytest.raises(NoIdentity, match="the CA has been asked"):
         with X509Source(agent.path, timeout=0.5):
             pass
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """A process that answers nobody, and does not die of it."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_agent_that_restarts_without_its_keys_while_the_ca_is_away_is_no_outage(machine: Machine) -> None:

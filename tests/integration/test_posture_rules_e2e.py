@@ -18,7 +18,7 @@ from inborn.paths import workload_socket
 from inborn.source import X509Source
 from inborn_proto import admin_pb2
 from tests.fixtures_cli import Command
-from tests.fixtures_up import SELECTOR, Machine, spiffe_id, wait_for_snapshot
+from tests.fixtures_up import SELECTOR, Machine, serving, spiffe_id, wait_for_snapshot
 from tests.up_rig import environment
 
 PATIENCE = 30.0  # seconds: several heartbeats of the CA
@@ -84,12 +84,8 @@ class Workload:
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    machine = Machine(tmp_path_factory.mktemp("m") / "d")
-    try:
-        machine.start()
+    with serving(tmp_path_factory.mktemp("m") / "d") as machine:
         yield machine
-    finally:
-        machine.clean_up()
 
 
 @pytest.fixture

@@ -14,7 +14,16 @@ from inborn.identity import Snapshot
 from inborn.source import X509Source
 from inborn.svid import X509Svid
 from tests.fixtures_cli import Command
-from tests.fixtures_up import SELECTOR, TRUST_DOMAIN, Asker, Machine, spiffe_id, wait_for_paths, wait_for_snapshot
+from tests.fixtures_up import (
+    SELECTOR,
+    TRUST_DOMAIN,
+    Asker,
+    Machine,
+    serving,
+    spiffe_id,
+    wait_for_paths,
+    wait_for_snapshot,
+)
 from tests.up_rig import UP_TIME
 
 BULK = 600  # certificates: above the guard, and more than a chunk of an expansion
@@ -22,12 +31,8 @@ BULK = 600  # certificates: above the guard, and more than a chunk of an expansi
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    machine = Machine(tmp_path_factory.mktemp("up") / "d")
-    try:
-        machine.start()
+    with serving(tmp_path_factory.mktemp("up") / "d") as machine:
         yield machine
-    finally:
-        machine.clean_up()
 
 
 @pytest.fixture
@@ -235,16 +240,20 @@ def test_evicted_agent_of_this_machine_enrols_again_and_its_workloads_have_new_c
         assert ran.status == 0, ran.err
         assert f"revoked       node:{agent.spiffe_id}" in ran.out
         assert all(row.revoked_by for row in machine.ledger().values() if row.serial == old.facts.serial.hex())
-        wait_for_snapshot(
-            source,
-            lambda s: any(svid.facts.key_hash != old.facts.key_hash for svid in s.svids),
-            "the workload has another certificate",
-            60,
-        )
+        wait_for_another_key(source, old)
         assert is_dead(source, old)
         (again,) = machine.agents_listed()
         assert (again.spiffe_id, again.state) == (agent.spiffe_id, "active")
         assert command("blocks list").err == "nothing is blocked\n"
+
+
+def wait_for_another_key(source: X509Source, old: X509Svid) -> None:
+    wait_for_snapshot(
+        source,
+        lambda s: any(svid.facts.key_hash != old.facts.key_hash for svid in s.svids),
+        "the workload has another certificate",
+        60,
+    )
 
 
 def test_evicted_agent_of_another_machine_comes_back_with_a_new_token_and_a_banned_one_does_not(
@@ -267,12 +276,7 @@ def test_evicted_agent_of_another_machine_comes_back_with_a_new_token_and_a_bann
         assert ran.status == 0, ran.err
         agent.wait_for("agent.needs_token", 30)
         token.write_text(command("token create --agent edge").out, encoding="ascii")
-        wait_for_snapshot(
-            source,
-            lambda s: any(svid.facts.key_hash != old.facts.key_hash for svid in s.svids),
-            "the workload has another certificate",
-            60,
-        )
+        wait_for_another_key(source, old)
         assert is_dead(source, old)
         new = source.svid
         ran = command("agent", "ban", "edge", "--reason", "stolen from the rack", "--wait", "--json")

@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -26,7 +25,7 @@ from inborn.paths import workload_socket
 from inborn_proto import workload
 from tests.fixtures_up import spiffe_id
 from tests.interop.rig import PATIENCE, System
-from tests.up_rig import wait_until
+from tests.up_rig import stopped, wait_until
 
 HEADER = (("workload.spiffe.io", "true"),)
 STREAMS = ("FetchX509SVID", "FetchX509Bundles")
@@ -355,16 +354,6 @@ def test_clients_hear_nothing_but_unavailable_while_the_agent_is_restarted(syste
     heard = outcomes(system, lambda code, _: code is grpc.StatusCode.OK)
     assert heard <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK}
     assert system.agent_pid != before
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """A process that answers nobody, and does not die of it."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_restarted_agent_denies_nobody_before_the_ca_has_told_it_the_entries(system: System) -> None:

@@ -19,6 +19,7 @@ from inborn_ca import profile
 from inborn_ca.authority import make_issuing, make_root
 from inborn_ca.lint import LintError, Wanted, lint_authority, lint_svid
 from inborn_ca.serial import SerialSource
+from tests.certificates import key_usage
 
 TD = TrustDomain("example.org")
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -39,18 +40,7 @@ def name(text: str = "") -> x509.Name:
 
 
 def usage(*bits: str) -> x509.KeyUsage:
-    every = (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "key_cert_sign",
-        "crl_sign",
-        "encipher_only",
-        "decipher_only",
-    )
-    return x509.KeyUsage(**{bit: bit in bits for bit in every})
+    return key_usage(bits)
 
 
 @dataclass
