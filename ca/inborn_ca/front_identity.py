@@ -1,12 +1,8 @@
 """The front's own certificate: key in memory, certified by the signer, renewed at half of its life.
 
-gRPC is given a new configuration when certificate or bundle have changed, and never otherwise. It frees the one before
-while handshakes in other threads may be about to use it (seen with grpcio 1.85: with a new one for every handshake,
-some hundreds of connections at once end the process with signal 11), so a change waits until those have got on.
-
-Within one configuration sessions can be resumed: gRPC's servers hand out tickets, and there is no switch for that. A
-resumed session brings the certificate of the first handshake along, and `rpc.caller` looks at its chain, its end and
-the revocations at each call, so a ticket opens nothing that the certificate does not.
+A session of TLS that is resumed brings the certificate of the first handshake along (`inborn.grpc_credentials`), and
+`rpc.caller` looks at its chain, its end and the revocations at each call: a ticket opens nothing that the certificate
+does not.
 """
 
 from __future__ import annotations
@@ -14,17 +10,15 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
-import threading
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.bundle import X509Bundle
 from inborn.errors import InbornError, InternalError
+from inborn.grpc_credentials import following_credentials
 from inborn.log import get_logger
 from inborn.rotation import Schedule
 from inborn.spiffeid import SpiffeId
@@ -37,8 +31,6 @@ from inborn_proto import signer_pb2
 __all__ = ["FrontIdentity"]
 
 log = get_logger("ca.identity")
-
-_CHANGE_WAIT = 0.05  # seconds, once a day: a handshake that has read the old configuration needs microseconds
 
 _LONGEST_SLEEP = 5.0  # seconds: a clock that was set, or a machine that was asleep, is noticed within this time
 
@@ -124,24 +116,9 @@ class FrontIdentity:
 
     def credentials(self, *, is_mutual: bool) -> grpc.ServerCredentials:
         """Server credentials that follow certificate and bundle at each handshake. For one port only."""
-        given: tuple[X509Svid, X509Bundle | None] | None = None
-
-        def configuration() -> grpc.ServerCertificateConfiguration | None:
-            """None: what was given last still holds. Called by threads of gRPC's, one at a time for a port."""
-            nonlocal given
-            now = self.svid, self._domain.bundle if is_mutual else None
-            if given is not None:
-                if now[0] is given[0] and now[1] is given[1]:
-                    return None
-                threading.Event().wait(_CHANGE_WAIT)  # not `sleep`: libfaketime makes that one raise
-            given = now
-            svid, bundle = now
-            return grpc.ssl_server_certificate_configuration(
-                [(svid.key_pem(), svid.chain_pem())], bundle.pem() if bundle is not None else None
-            )
-
-        fetcher: Any = configuration  # gRPC's documentation allows None, its type does not
-        return grpc.dynamic_ssl_server_credentials(fetcher(), fetcher, require_client_authentication=is_mutual)
+        return following_credentials(
+            lambda: (self.svid, (self._domain.bundle,) if is_mutual else ()), is_mutual=is_mutual
+        )
 
 
 def _is_ca(spiffe_id: SpiffeId) -> bool:

@@ -20,7 +20,6 @@ import logging
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -31,6 +30,7 @@ from inborn.connections import Connection
 from inborn.errors import InbornError, UnauthenticatedError
 from inborn.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
 from inborn.grpc_callers import Callers
+from inborn.grpc_credentials import Presented, following_credentials
 from inborn.grpc_status import end_call
 from inborn.identity import IdentitySource
 from inborn.rpc import abort, abort_aio
@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 
 _REMEMBERED_METHODS = 1024  # methods whose guarded handler is kept; a server has dozens
 _NO_HANDLERS = None, None
-_CHANGE_WAIT = 0.05  # seconds, at a rotation: a handshake that has read the old configuration needs microseconds
 _END_AFTER = 0.02  # seconds that a synchronous handler has to notice by itself that its caller was refused
 
 _aio_peer: contextvars.ContextVar[CertificateFacts | None] = contextvars.ContextVar("inborn_peer", default=None)
@@ -65,26 +64,12 @@ def grpc_server_credentials(source: IdentitySource) -> grpc.ServerCredentials:
     `NoIdentity` if the source has none yet; when it loses its identity later, handshakes go on with the last one, and
     the interceptor refuses the calls.
     """
-    # gRPC frees a configuration while handshakes in other threads may be about to use it. With a new one for every
-    # handshake some hundreds of connections at once ended the process with signal 11 (grpcio 1.85); so there is a new
-    # one only where something has changed, and it waits until those handshakes have got on.
-    given = _presented(source)
 
-    def fetch() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal given
-        try:
-            now = _presented(source)
-        except Exception as e:
-            log.warning("no identity to present reason=%s", e)
-            return None  # keeps the one before
-        if now == given:
-            return None
-        time.sleep(_CHANGE_WAIT)
-        given = now
-        return now.configuration()
+    def present() -> Presented:
+        snapshot = source.snapshot()
+        return snapshot.svid(dt.datetime.now(dt.UTC)), tuple(snapshot.bundles.values())
 
-    fetcher: Any = fetch  # gRPC's documentation allows None, its type does not
-    return grpc.dynamic_ssl_server_credentials(given.configuration(), fetcher, require_client_authentication=True)
+    return following_credentials(present, is_mutual=True)
 
 
 def grpc_server_interceptor(
@@ -121,25 +106,6 @@ def peer_identity(context: Any) -> CertificateFacts:
     if peer is None:
         raise UnauthenticatedError("caller was not verified: the server lacks the interceptor")
     return peer
-
-
-@dataclass(frozen=True, slots=True)
-class _Presented:
-    """What handshakes are made with, PEM."""
-
-    chain: bytes
-    key: bytes = field(repr=False)
-    roots: bytes
-
-    def configuration(self) -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([(self.key, self.chain)], self.roots)
-
-
-def _presented(source: IdentitySource) -> _Presented:
-    snapshot = source.snapshot()
-    svid = snapshot.svid(dt.datetime.now(dt.UTC))
-    roots = b"".join(bundle.pem() for bundle in snapshot.bundles.values())
-    return _Presented(svid.chain_pem(), svid.key_pem(), roots)
 
 
 # -- synchronous -------------------------------------------------------------------------------------------------------
