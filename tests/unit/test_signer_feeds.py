@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn.errors import DeniedError, ExhaustedError, UnauthenticatedError
 from inborn.feed import FeedGap, FeedUpdate, FeedVerifier
 from inborn.feed_content import DomainUpdate, Heartbeat, NodeUpdate
 from inborn.revocation import RevocationSet
-from inborn.signed_request import BadSignature
+from inborn.signed_request import FEED_CONTEXT, BadSignature, sign_octets
 from inborn.spiffeid import parse_spiffe_id
-from inborn_proto import admin_pb2, feed_pb2
-from tests.fixtures_ca import ADMIN, CaBench, Holder
+from inborn_ca.ports import CertificateFilter
+from inborn_ca.propagation import Propagation
+from inborn_ca.records import CertificateKind
+from inborn_ca.rpc import front_calls
+from inborn_ca.rpc.calls import Queued
+from inborn_ca.rpc.front_calls import FrontCalls
+from inborn_proto import admin_pb2, feed_pb2, signer_pb2
+from tests.fixtures_ca import ADMIN, CaBench, FakeClock, Holder, make_csr, open_bench
+
+
+def front_certifier(ca: CaBench) -> Callable[[ec.EllipticCurvePrivateKey], signer_pb2.CertifyFrontResponse]:
+    """One front's way to a certificate of its own."""
+    calls = FrontCalls(ca.core, ca.reader, ca.feeds, Propagation(ca.clock))
+    call = calls.table()["/inborn.signer.v1.Signing/CertifyFront"]
+    assert isinstance(call, Queued)
+    return lambda key: ca.run(call.command(signer_pb2.CertifyFrontRequest(csr=make_csr(key)), "front"))
 
 
 @pytest.fixture
@@ -121,26 +141,39 @@ def test_a_front_that_alters_a_message_is_noticed(ca: CaBench, reader: Reader) -
 
 
 def test_a_front_that_signs_with_its_own_certificate_is_refused(ca: CaBench, reader: Reader) -> None:
-    from inborn.errors import DeniedError, UnauthenticatedError
-    from inborn.signed_request import FEED_CONTEXT, sign_octets
-    from inborn_ca.propagation import Propagation
-    from inborn_ca.rpc.front_calls import FrontCalls
-    from inborn_proto import signer_pb2
-    from tests.fixtures_ca import make_csr
-
     key = ec.generate_private_key(ec.SECP256R1())
-    import asyncio
-
-    async def certify() -> signer_pb2.CertifyFrontResponse:
-        calls = FrontCalls(ca.core, ca.reader, ca.feeds, Propagation(ca.clock))
-        call = calls.table()["/inborn.signer.v1.Signing/CertifyFront"]
-        return ca.run(call.command(signer_pb2.CertifyFrontRequest(csr=make_csr(key)), "front"))  # type: ignore[union-attr]
-
-    chain = asyncio.run(certify()).chain
+    chain = front_certifier(ca)(key).chain
     body = ca.feeds.domain_snapshot().body
     forged = feed_pb2.FeedMessage(body=body, signature=sign_octets(key, FEED_CONTEXT, body), log_chain=chain)
     with pytest.raises((UnauthenticatedError, DeniedError)):
         reader.take(forged)
+
+
+def test_a_captured_front_does_not_fill_the_disk_with_certificates(
+    ca: CaBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_calls, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    key = ec.generate_private_key(ec.SECP256R1())
+    certify = front_certifier(ca)
+    for _ in range(20):
+        certify(key)
+    for _ in range(5):
+        with pytest.raises(ExhaustedError, match="quota of the front"):
+            certify(key)
+    rows = ca.reader.certificates(CertificateFilter())
+    assert [row.kind for row in rows].count(CertificateKind.FRONT) == 20
+
+
+def test_a_front_whose_certificates_live_for_seconds_renews_each_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = open_bench(tmp_path, FakeClock(), front=dt.timedelta(seconds=2))
+    certify = front_certifier(ca)
+    key = ec.generate_private_key(ec.SECP256R1())
+    for second in range(100):
+        monkeypatch.setattr(front_calls, "time", SimpleNamespace(monotonic=lambda now=second: float(now)))
+        certify(key)
+    ca.core.store.close()
 
 
 def test_crls_list_the_dead_and_their_times_rise(ca: CaBench) -> None:

@@ -50,8 +50,9 @@ class FrontCalls:
         """Set by whoever composes the signer."""
         self.authority: bytes | None = None
         """Whose certificate the front was given last; None: no front is attached."""
-        # A captured front must not be able to fill the disk.
-        self._certified = Quota("certificates of its own", capacity=20, per_second=1 / 60)
+        # A captured front must not be able to fill the disk. An honest one renews twice in a life.
+        per_second = max(1 / 60, 4 / core.lifetimes.front.total_seconds())
+        self._certified = Quota("certificates of its own", capacity=20, per_second=per_second)
         self._reported = Quota("reports of denials", capacity=120, per_second=1)
         self.bootstrap_address = ""
         self.api_address = ""
