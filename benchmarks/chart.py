@@ -26,8 +26,9 @@ BARS = {
     "batches of 100": issuing.BATCH_100,
     "one agent that gathers": issuing.GATHERING,
     "batches of 10": issuing.BATCH_10,
-    "gRPC's Python server alone": echo.NAME,
-    "single calls, 128 agents": issuing.SINGLE,
+    "single requests, 128 agents": issuing.SINGLE,
+    "gRPC's Python server alone, a call": echo.CALLS,
+    "the same requests as calls": issuing.UNARY,
     "cfssl, nothing stored": peers.BARE,
     "OpenBao, nothing stored": peers.NOT_STORED,
     "OpenBao, stored": peers.STORED,
@@ -53,7 +54,7 @@ def picture(figures: dict[str, dict[str, Any]]) -> str:
     ]
     for number, (label, value, name) in enumerate(rows):
         y = _TOP + number * _ROW
-        colour = "#999" if not name or name == echo.NAME else "#c77d2b" if name in THEIRS else "#2b6cb0"
+        colour = "#999" if not name or name == echo.CALLS else "#c77d2b" if name in THEIRS else "#2b6cb0"
         lines += [
             f'<text x="{_LEFT - 8}" y="{y + 16}" text-anchor="end" fill="#222">{escape(label)}</text>',
             f'<rect x="{_LEFT}" y="{y + 3}" width="{value * scale:.1f}" height="{_ROW - 8}" fill="{colour}"/>',

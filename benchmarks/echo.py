@@ -25,10 +25,11 @@ from inborn_ca.process import run_loop
 if TYPE_CHECKING:
     from benchmarks.rig import LoadAgent
 
-__all__ = ["NAME", "Echo", "running"]
+__all__ = ["CALLS", "STREAMS", "Echo", "running"]
 
-NAME = "  gRPC alone: an echo of as many octets, mutual TLS"
-METHOD = "/echo.Echo/Echo"
+STREAMS = "  gRPC alone: an echo of as many octets on open streams, mutual TLS"
+CALLS = "  gRPC alone: an echo of as many octets in calls, mutual TLS"
+METHOD, STREAM = "/echo.Echo/Echo", "/echo.Echo/Stream"
 REQUEST, ANSWER = b"q" * 620, b"a" * 1200  # octets of a signed request for one certificate, and of its answer
 
 
@@ -40,16 +41,30 @@ class Echo:
     address: str
     agent: LoadAgent
     channels: list[grpc.aio.Channel] = field(default_factory=list)
+    streams: list[Any] = field(default_factory=list)
 
     async def connect(self, connections: int) -> None:
         self.channels = [self._channel() for _ in range(connections)]
         await asyncio.gather(*(channel.channel_ready() for channel in self.channels))
+        self.streams = [channel.stream_stream(STREAM)() for channel in self.channels]
 
     async def close(self) -> None:
         for channel in self.channels:
             await channel.close()
 
-    def work(self, each: int) -> Callable[[], Awaitable[int]]:
+    def streaming(self, each: int) -> Callable[[], Awaitable[int]]:
+        async def one(stream: Any) -> None:
+            for _ in range(each):
+                await stream.write(REQUEST)
+                assert len(await stream.read()) == len(ANSWER)
+
+        async def work() -> int:
+            await asyncio.gather(*(one(stream) for stream in self.streams))
+            return len(self.streams) * each
+
+        return work
+
+    def calling(self, each: int) -> Callable[[], Awaitable[int]]:
         async def one(channel: grpc.aio.Channel) -> None:
             call: Any = channel.unary_unary(METHOD)
             for _ in range(each):
@@ -99,9 +114,16 @@ async def _serve(directory: Path) -> int:
     async def answer(request: bytes, context: Any) -> bytes:
         return ANSWER
 
-    handler = grpc.method_handlers_generic_handler("echo.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(answer)})
+    async def converse(_: Any, context: Any) -> None:
+        while await context.read() is not grpc.aio.EOF:
+            await context.write(ANSWER)
+
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Echo": grpc.unary_unary_rpc_method_handler(answer),
+        "Stream": grpc.stream_stream_rpc_method_handler(converse),
+    }
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((handler,))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("echo.Echo", handlers),))
     credentials = grpc.ssl_server_credentials([(key, chain)], roots, require_client_auth=True)
     print(server.add_secure_port("127.0.0.1:0", credentials), flush=True)
     await server.start()

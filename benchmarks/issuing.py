@@ -20,7 +20,7 @@ from benchmarks import echo, peers
 from benchmarks.floor import floor_microseconds
 from benchmarks.machine import cpu_seconds, measure
 from benchmarks.report import Figure, Sample, figure_of
-from benchmarks.rig import LoadAgent, Rig, front_alias, issue_call, running, warm
+from benchmarks.rig import LoadAgent, Rig, front_alias, issue_call, issue_stream, running, warm
 
 __all__ = ["run"]
 
@@ -33,8 +33,9 @@ BURST_SECONDS = 3.0
 
 BATCH_100 = "batches of 100, 8 agents"
 BATCH_10 = "batches of 10, 16 agents"
-SINGLE = "single calls, 128 outstanding, of as many agents"
-GATHERING = "single calls, 128 outstanding, of one agent that gathers"
+SINGLE = "single requests, 128 outstanding, of as many agents"
+UNARY = "  the same, each with a call of its own"
+GATHERING = "single requests, 128 outstanding, of one agent that gathers"
 CONNECT = "a new mutual-TLS connection and one certificate"
 BARS = {BATCH_100: 2.0, BATCH_10: 2.5, SINGLE: 5.0, GATHERING: 2.5, CONNECT: 22.0}
 
@@ -51,6 +52,7 @@ class Load:
     alias: str
     agents: list[LoadAgent]
     calls: list[Any]
+    streams: list[Any]
     parts: dict[str, list[float]] = field(default_factory=dict)
 
     def steady(self, agents: int, items: int, each: int) -> Work:
@@ -64,6 +66,21 @@ class Load:
         async def work() -> int:
             await asyncio.gather(*(one(call, plan) for call, plan in zip(self.calls, plans, strict=False)))
             return agents * each * items
+
+        return work
+
+    def asking(self, each: int) -> Work:
+        """Each agent has one request under way, on the stream that it keeps open."""
+        plans = [[agent.request(self.entry, 1) for _ in range(each)] for agent in self.agents]
+
+        async def one(stream: Any, plan: list[Any]) -> None:
+            for request in plan:
+                await stream.write(request)
+                _check(await stream.read())
+
+        async def work() -> int:
+            await asyncio.gather(*(one(*pair) for pair in zip(self.streams, plans, strict=True)))
+            return len(plans) * each
 
         return work
 
@@ -110,7 +127,14 @@ async def _run() -> list[Figure]:
         entry, alias = rig.create_entry("/load"), front_alias(rig)
         agents = await rig.agents(OUTSTANDING)
         channels = [agent.channel(alias) for agent in agents]
-        load = Load(rig=rig, entry=entry, alias=alias, agents=agents, calls=[issue_call(c) for c in channels])
+        load = Load(
+            rig=rig,
+            entry=entry,
+            alias=alias,
+            agents=agents,
+            calls=[issue_call(channel) for channel in channels],
+            streams=[issue_stream(channel) for channel in channels],
+        )
         for agent, call in zip(agents, load.calls, strict=True):
             await warm(call, agent.request(entry, 1))
         gates = stack.enter_context(echo.running(agents[0]))
@@ -119,7 +143,7 @@ async def _run() -> list[Figure]:
         samples = await _rounds(load, gates, others)
         figures = [figure_of(name, samples[name], bar) for name, bar in BARS.items()]
         figures.append(_share(load, figures))
-        figures.append(figure_of(echo.NAME, samples[echo.NAME], detail="what of a single call is gRPC's alone"))
+        figures += [figure_of(name, samples[name]) for name in (echo.STREAMS, UNARY, echo.CALLS)]
         figures += peers.figures(samples, reasons, single=samples[SINGLE], batch=samples[BATCH_100])
         figures += await _burst(load)
         for channel in channels:
@@ -135,10 +159,12 @@ async def _rounds(load: Load, gates: echo.Echo, others: Mapping[str, peers.Peer]
         works: dict[str, tuple[Work, list[int]]] = {
             BATCH_100: (load.steady(8, 100, 3), load.rig.pids),
             BATCH_10: (load.steady(16, 10, 10), load.rig.pids),
-            SINGLE: (load.steady(OUTSTANDING, 1, 12), load.rig.pids),
+            SINGLE: (load.asking(24), load.rig.pids),
+            UNARY: (load.steady(OUTSTANDING, 1, 12), load.rig.pids),
             GATHERING: (load.gathering(), load.rig.pids),
             CONNECT: (load.connecting(), load.rig.pids),
-            echo.NAME: (gates.work(12), [gates.pid]),
+            echo.STREAMS: (gates.streaming(12), [gates.pid]),
+            echo.CALLS: (gates.calling(12), [gates.pid]),
             **{name: (peer.work, peer.pids) for name, peer in others.items()},
         }
         for name, (work, pids) in works.items():
@@ -162,7 +188,7 @@ async def _rounds(load: Load, gates: echo.Echo, others: Mapping[str, peers.Peer]
 
 
 def _share(load: Load, figures: list[Figure]) -> Figure:
-    """Where a single call's CPU goes."""
+    """Where a single request's CPU goes."""
     total = next(figure for figure in figures if figure.name == SINGLE)
     front, signer = (sorted(load.parts[part])[ROUNDS // 2] for part in ("front", "signer"))
     return Figure(

@@ -27,7 +27,7 @@ from inborn.paths import admin_socket, workload_socket
 from inborn.svid import read_certificate
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
 
-__all__ = ["LoadAgent", "Rig", "running"]
+__all__ = ["LoadAgent", "Rig", "front_alias", "issue_call", "issue_stream", "running", "warm"]
 
 TRUST_DOMAIN = "bench.example"
 
@@ -121,6 +121,15 @@ def issue_call(channel: grpc.aio.Channel) -> Any:
         request_serializer=signed_pb2.SignedRequest.SerializeToString,
         response_deserializer=ca_pb2.IssueResponse.FromString,
     )
+
+
+def issue_stream(channel: grpc.aio.Channel) -> Any:
+    """`Authority.IssueStream` on a channel, as agents keep it open."""
+    return channel.stream_stream(
+        ISSUE + "Stream",
+        request_serializer=signed_pb2.SignedRequest.SerializeToString,
+        response_deserializer=ca_pb2.IssueResponse.FromString,
+    )()
 
 
 @contextmanager

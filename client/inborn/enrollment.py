@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 
 from inborn.bundle import X509Bundle
 from inborn.errors import InbornError, InternalError, UnauthenticatedError, UnavailableError
+from inborn.exchange import Exchange
 from inborn.feed import LOG_ID_SIZE
 from inborn.grpc_client import RotatingAioChannel, grpc_channel
 from inborn.identity import IdentitySource
@@ -262,6 +263,9 @@ class AuthorityClient:
         self._trust_domain = trust_domain
         self._channel: RotatingAioChannel = grpc_channel(source, address, authorize_ca(self._trust_domain), aio=True)
         self._stub = AioStub(self._channel, _AUTHORITY)
+        self._issuing: Exchange[ca_pb2.IssueResponse] = Exchange(
+            lambda: self._stub.stream("IssueStream", ca_pb2.IssueResponse)
+        )
         self._numbers = numbers
         self._lock = asyncio.Lock()
         self.address = address
@@ -273,7 +277,14 @@ class AuthorityClient:
 
     async def issue(self, request: ca_pb2.IssueRequest, *, timeout: float = _TIMEOUT) -> ca_pb2.IssueResponse:
         """Ask for certificates of workloads. Raises the CA's errors; one item's error is in its result."""
-        return await self._ask("Issue", request.SerializeToString(), ca_pb2.IssueResponse, timeout)
+        payload = request.SerializeToString()
+        async with self._lock:
+            snapshot = self._source.snapshot()
+            key = snapshot.svids, snapshot.bundles
+            try:
+                return await self._issuing.ask(lambda: self._sign("Issue", payload), key=key, timeout=timeout)
+            except UnavailableError as e:
+                raise (self._channel.reason() or e) from e
 
     async def revoke(
         self, serials: Sequence[bytes], reason: int, note: str, *, timeout: float = _TIMEOUT
@@ -318,24 +329,26 @@ class AuthorityClient:
         return watching
 
     async def close(self) -> None:
+        self._issuing.close()
         await self._channel.close()
 
     async def _ask(self, method: str, payload: bytes, response: type[Response], timeout: float) -> Response:
         """Sign and send. One at a time, because a number that arrives after a higher one is refused."""
         async with self._lock:
-            svid = self._source.snapshot().svid(dt.datetime.now(dt.UTC))
-            body = signed_pb2.SignedBody(
-                trust_domain=self._trust_domain.name,
-                method=f"/{_AUTHORITY.full_name}/{method}",
-                log_id=self.log_id,
-                number=self._numbers.next(),
-                serial=svid.facts.serial,
-                payload=payload,
-            ).SerializeToString()
-            request = signed_pb2.SignedRequest(
-                body=body, signature=sign_octets(svid.private_key, REQUEST_CONTEXT, body)
-            )
             try:
-                return await self._stub.unary(method, request, response, timeout=timeout)
+                return await self._stub.unary(method, self._sign(method, payload), response, timeout=timeout)
             except UnavailableError as e:
                 raise (self._channel.reason() or e) from e
+
+    def _sign(self, method: str, payload: bytes) -> signed_pb2.SignedRequest:
+        """A request with the next number, signed by whose identity the source has now."""
+        svid = self._source.snapshot().svid(dt.datetime.now(dt.UTC))
+        body = signed_pb2.SignedBody(
+            trust_domain=self._trust_domain.name,
+            method=f"/{_AUTHORITY.full_name}/{method}",
+            log_id=self.log_id,
+            number=self._numbers.next(),
+            serial=svid.facts.serial,
+            payload=payload,
+        ).SerializeToString()
+        return signed_pb2.SignedRequest(body=body, signature=sign_octets(svid.private_key, REQUEST_CONTEXT, body))

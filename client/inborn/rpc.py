@@ -269,7 +269,10 @@ class AioStream:
         try:
             await self._call.write(message)
         except grpc.RpcError as e:
-            raise error_from_rpc(e) from e
+            error = error_from_rpc(e)
+            if type(error) is InternalError:  # gRPC's word for a stream that has just ended, before it knows with what
+                error = UnavailableError("stream has ended")
+            raise error from e
         except (grpc.aio.UsageError, asyncio.InvalidStateError) as e:
             code = await self._call.code()
             if code is grpc.StatusCode.OK:

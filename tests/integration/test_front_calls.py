@@ -232,7 +232,7 @@ async def test_stopping_front_says_unavailable(tmp_path: Path) -> None:
         stub = rig.bootstrap()
         await stub.unary("GetBundle", ca_pb2.GetBundleRequest(), ca_pb2.GetBundleResponse, timeout=5)
         for port in rig.front._ports:
-            port.closing = UnavailableError("the CA is stopping")
+            port.close(UnavailableError("the CA is stopping"))
         with pytest.raises(UnavailableError, match="the CA is stopping"):
             await stub.unary("GetBundle", ca_pb2.GetBundleRequest(), ca_pb2.GetBundleResponse, timeout=5)
 

@@ -20,7 +20,7 @@ EXPECTED = {
     "inborn.agent.v1.AgentAdmin": {CallerClass.AGENT_ADMIN},
     "SpiffeWorkloadAPI": {CallerClass.LOCAL_WORKLOAD},
 }
-NARROWER = {f"/inborn.v1.Authority/{name}": {CallerClass.AGENT} for name in ("Issue", "Report")}
+NARROWER = {f"/inborn.v1.Authority/{name}": {CallerClass.AGENT} for name in ("Issue", "IssueStream", "Report")}
 
 
 def workload_methods() -> list[str]:

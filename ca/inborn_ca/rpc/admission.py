@@ -11,7 +11,7 @@ __all__ = ["Admission", "TokenBucket"]
 
 MAX_OPEN = 16_384  # calls that wait for the signer: a burst of 10,000 fits
 MAX_OPEN_OCTETS = 128 * 1024 * 1024  # of their requests: 250 kB/call would be far from ours (1 to 100 kB)
-MAX_STREAMS = 20_000  # open Watch streams, about 90 kB each with their connection
+MAX_STREAMS = 40_000  # an agent has two, about 115 kB with their connection
 
 
 class Admission:

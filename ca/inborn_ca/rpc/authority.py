@@ -47,6 +47,10 @@ class AuthorityService:
     def streams(self) -> dict[str, StreamWork]:
         return {"Watch": self.watch}
 
+    @property
+    def exchanges(self) -> dict[str, UnaryWork]:
+        return {"IssueStream": self.issue}
+
     async def issue(self, request: signed_pb2.SignedRequest, caller: Caller, seconds: float) -> bytes:
         octets = await self._forward("Issue", request, caller, seconds)
         for result in ca_pb2.IssueResponse.FromString(octets).results:

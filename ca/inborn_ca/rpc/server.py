@@ -183,7 +183,7 @@ class Front(Observer):
         """Refuse what is new, let what is open end, tell the streams, and close the ports."""
         closing = UnavailableError("the CA is stopping", hint="try again in a moment")
         for port in self._ports:
-            port.closing = closing
+            port.close(closing)
         if self._hub is not None:
             self._hub.end_all(closing)
         if self._metrics_server is not None:
@@ -213,7 +213,9 @@ class Front(Observer):
             return callers.read(context.auth_context(), context.peer())
 
         bootstrap_port = Port(authenticate=anonymous, admission=self._admission, observer=self)
-        api_port = Port(authenticate=certified, admission=self._admission, observer=self)
+        api_port = Port(
+            authenticate=certified, admission=self._admission, observer=self, check_again=callers.check_again
+        )
         self._ports = [bootstrap_port, api_port]
         enrolment = BootstrapService(self._link, domain, api_address)
         service = AuthorityService(self._link, hub, self._metrics)
@@ -226,7 +228,7 @@ class Front(Observer):
         )
         await self._serve(
             self._settings.api,
-            api_port.handler(authority.NAME, service.unary, service.streams),
+            api_port.handler(authority.NAME, service.unary, service.streams, service.exchanges),
             partial(identity.credentials, is_mutual=True),
             (*_API_OPTIONS, _connections(2, WANTED_FILES)),
             "--api-port",
@@ -287,6 +289,8 @@ class Front(Observer):
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             hub.sweep()
+            for port in self._ports:
+                port.sweep()
 
     # -- what the signer says ------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from inborn.rpc import abort_aio
 from inborn.rpc_methods import RpcMethod, rpc_methods
 from inborn_ca.rpc.admission import Admission
 from inborn_ca.rpc.caller import Caller, origin_of
+from inborn_ca.rpc.exchanges import Exchanges
 
 __all__ = ["Context", "Observer", "Port", "StreamWork", "UnaryWork"]
 
@@ -50,17 +51,41 @@ class Observer:
 class Port:
     """Makes gRPC handlers that pass every call through the same gate."""
 
-    def __init__(self, *, authenticate: Authenticate, admission: Admission, observer: Observer) -> None:
+    def __init__(
+        self,
+        *,
+        authenticate: Authenticate,
+        admission: Admission,
+        observer: Observer,
+        check_again: Callable[[Caller], None] = lambda caller: None,
+    ) -> None:
         self._authenticate = authenticate
+        self._check_again = check_again
         self._admission = admission
         self._observer = observer
-        self.closing: InbornError | None = None
-        """Set: every new call is refused with this."""
+        self._exchanges = Exchanges()
+        self._closing: InbornError | None = None
+
+    def close(self, error: InbornError) -> None:
+        """Refuse every new call with this, and end the exchanges."""
+        self._closing = error
+        self._exchanges.end_all(error)
+
+    def sweep(self) -> None:
+        """End the exchanges whose callers may not call any more."""
+        self._exchanges.sweep(self._check_again)
 
     def handler(
-        self, service: str, unary: Mapping[str, UnaryWork], streams: Mapping[str, StreamWork] | None = None
+        self,
+        service: str,
+        unary: Mapping[str, UnaryWork],
+        streams: Mapping[str, StreamWork] | None = None,
+        exchanges: Mapping[str, UnaryWork] | None = None,
     ) -> grpc.GenericRpcHandler:
-        """The handler of a service named in full. An RPC without work answers UNIMPLEMENTED."""
+        """The handler of a service named in full. An RPC without work answers UNIMPLEMENTED.
+
+        An exchange is a stream of requests, each of which is worked on as a unary call is.
+        """
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for method in rpc_methods(service):
             name = method.name.rpartition("/")[2]
@@ -69,6 +94,9 @@ class Port:
                 handlers[name] = grpc.unary_unary_rpc_method_handler(behaviour)
             elif streams and name in streams:
                 behaviour = self._stream(method, streams[name])
+                handlers[name] = grpc.stream_stream_rpc_method_handler(behaviour)
+            elif exchanges and name in exchanges:
+                behaviour = self._exchange(method, exchanges[name])
                 handlers[name] = grpc.stream_stream_rpc_method_handler(behaviour)
         return grpc.method_handlers_generic_handler(service, handlers)
 
@@ -106,9 +134,28 @@ class Port:
 
         return converse
 
+    def _exchange(self, method: RpcMethod, work: UnaryWork) -> Callable[[Any, Context], Awaitable[None]]:
+        async def converse(_requests: Any, context: Context) -> None:
+            began = time.monotonic()
+            try:
+                with self._admission.stream():
+                    caller = self._admit(method, context)
+                    with self._exchanges.open(caller, context) as exchange:
+                        while (body := await exchange.next()) is not None:
+                            began = time.monotonic()
+                            with self._admission.call(len(body)):
+                                self._check_again(caller)
+                                response = await work(_parse(method, body), caller, MAX_TIME)
+                            self._observer.finished(method.name, time.monotonic() - began, None)
+                            await exchange.answer(response)
+            except Exception as e:
+                await self._refuse(method, context, began, e)
+
+        return converse
+
     def _admit(self, method: RpcMethod, context: Context) -> Caller:
-        if self.closing is not None:
-            raise self.closing
+        if self._closing is not None:
+            raise self._closing
         caller = Caller(kind=CallerClass.ANONYMOUS, origin=origin_of(context.peer()))
         try:
             caller = self._authenticate(context)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from importlib.metadata import version
 
+from inborn.version import VERSION
 from inborn_ca.authority import activate_at, prepare_at
 from inborn_ca.core import Core
 from inborn_ca.ports import Reader
@@ -67,7 +67,7 @@ class Status:
             revocation_seq=self._core.revocations.seq,
             alarms=[alarm_message(alarm) for alarm in reader.alarms()],
             data_dir=self.data_dir,
-            version=version("inborn"),
+            version=VERSION,
             write_problem=self._queue.write_problem,
         )
         response.started_at.FromDatetime(self._core.started_at)

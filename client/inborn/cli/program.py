@@ -13,6 +13,7 @@ import click
 from inborn.cli import GROUPS, VERBS, Group, Verb
 from inborn.cli.talk import say_error
 from inborn.errors import InbornError, UnavailableError
+from inborn.version import VERSION
 
 __all__ = ["run"]
 
@@ -105,12 +106,7 @@ def _program() -> click.Group:
 
 def _print_version(ctx: click.Context, option: click.Parameter, is_wanted: bool) -> None:
     if is_wanted and not ctx.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            click.echo(f"inborn {version('inborn')}")
-        except PackageNotFoundError:
-            click.echo("inborn, from a checkout that is not installed")
+        click.echo(f"inborn {VERSION}")
         ctx.exit()
 
 
