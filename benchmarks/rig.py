@@ -37,11 +37,9 @@ class Rig:
     """A running program."""
 
     directory: Path
-    process: subprocess.Popen[bytes]
+    command: list[str]
+    process: subprocess.Popen[bytes] = field(init=False)
     admin: AdminClient = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.admin = AdminClient(admin_socket(self.directory))
 
     @property
     def pids(self) -> list[int]:
@@ -62,6 +60,23 @@ class Rig:
     @property
     def socket(self) -> str:
         return f"unix://{workload_socket(self.directory)}"
+
+    def restart(self) -> None:
+        """Kill all of it, and start it again where it was. Returns when it serves."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait(20)
+        self.start()
+
+    def start(self) -> None:
+        """Returns when it serves."""
+        log = Path(self.directory, "log")
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=output)
+        assert self.process.stdout is not None
+        if not self.process.stdout.readline():  # the socket, once everything serves
+            raise RuntimeError(log.read_text())
+        self.admin = AdminClient(admin_socket(self.directory))
 
     def call(self, name: str, request: Any) -> Any:
         return self.admin.call(name, request)
@@ -137,17 +152,13 @@ def running(*options: str) -> Iterator[Rig]:
     """`inborn up` in a temporary directory, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="inborn-bench-") as directory:
         command = [sys.executable, "-m", "inborn.cli", "up", "--data-dir", directory, "--trust-domain", TRUST_DOMAIN]
-        log = Path(directory, "log")
-        with log.open("wb") as output:
-            process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=output)
+        rig = Rig(directory=Path(directory), command=[*command, *options])
         try:
-            assert process.stdout is not None
-            if not process.stdout.readline():  # the socket, once everything serves
-                raise RuntimeError(log.read_text())
-            yield Rig(directory=Path(directory), process=process)
+            rig.start()
+            yield rig
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            rig.process.send_signal(signal.SIGTERM)
+            rig.process.wait(20)
 
 
 def front_alias(rig: Rig) -> str:
