@@ -73,6 +73,27 @@ class FeedMaker:
         )
         return self.message(self.body(domain=update, **fields))
 
+    def parts(self, *cuts: tuple[RevocationRule, ...], snapshot_id: bytes = b"s" * 16) -> list[feed_pb2.FeedMessage]:
+        """A snapshot in several messages, each with so many rules."""
+        self.revision += 1
+        length = max((rule.seq for rules in cuts for rule in rules), default=0)
+        return [
+            self.message(
+                self.body(
+                    domain=feed_pb2.DomainUpdate(
+                        snapshot=True,
+                        roots=self.authority.bundle.ders() if number == 0 else [],
+                        revocations=[rule_to_wire(rule) for rule in rules],
+                        revocation_seq=length,
+                        snapshot_id=snapshot_id,
+                        part=number,
+                        more=number + 1 < len(cuts),
+                    )
+                )
+            )
+            for number, rules in enumerate(cuts)
+        ]
+
     def update(self, *rules: RevocationRule, roots: tuple[bytes, ...] = (), **fields: Any) -> feed_pb2.FeedMessage:
         previous, self.revision = self.revision, self.revision + 1
         update = feed_pb2.DomainUpdate(

@@ -8,11 +8,15 @@ whoever misses one sees the gap.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from inborn.errors import PreconditionError
+from inborn.feed_wire import SNAPSHOT_ID_SIZE
+from inborn.rule_log import RulesPart
 from inborn.signed_request import FEED_CONTEXT, sign_octets
 from inborn.wire import rule_to_wire
 from inborn_ca.changes import Changes
@@ -22,11 +26,12 @@ from inborn_ca.ports import Transaction
 from inborn_ca.queue import Finish
 from inborn_ca.records import AuthorityState, CertificateKind, Enrollee
 from inborn_ca.services.entries import feed_entry
-from inborn_proto import feed_pb2
+from inborn_proto import feed_pb2, signer_pb2
 
 __all__ = ["HEARTBEAT", "Feeds"]
 
 HEARTBEAT = dt.timedelta(seconds=5)
+_GIVEN_SNAPSHOTS = 2  # that the front can go on to fetch: the present one and the one before
 
 _STATES = {
     AuthorityState.ROOT: feed_pb2.AuthorityState.ROOT,
@@ -59,7 +64,8 @@ class Feeds:
         self._chain_made_at = core.clock()
         self._chain_ends_at = core.clock()
         self._nodes: dict[str, _NodeFeed] = {}
-        self._snapshot: feed_pb2.FeedMessage | None = None
+        self._snapshot: tuple[feed_pb2.FeedMessage, ...] = ()
+        self._given: dict[bytes, tuple[feed_pb2.FeedMessage, ...]] = {}
         self._made_at_ms = 0
 
     # -- the log key -------------------------------------------------------------------------------------------------
@@ -79,7 +85,7 @@ class Feeds:
             self.log_authority = pending.issuer.key_id
             self._chain_made_at = self._core.clock()
             self._chain_ends_at = pending.prepared.not_after
-            self._snapshot = None
+            self._snapshot = ()
 
         return finish
 
@@ -89,19 +95,50 @@ class Feeds:
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
-    def domain_snapshot(self) -> feed_pb2.FeedMessage:
-        """All that the domain feed has said, as one message; kept until something changes."""
-        if self._snapshot is None:
-            update = feed_pb2.DomainUpdate(
-                snapshot=True,
-                roots=self._core.bundle.ders(),
-                authorities=self._authorities(),
-                revocations=[rule_to_wire(rule) for rule in self._core.revocations.rules()],
-                revocation_seq=self._core.revocations.seq,
-            )
-            revision = self._core.domain_revision
-            self._snapshot = self._message(feed_pb2.FeedBody(revision=revision, previous=revision, domain=update))
+    def domain_snapshot(self) -> tuple[feed_pb2.FeedMessage, ...]:
+        """All that the domain feed has said, in as many messages as it takes; kept until something changes."""
+        if self._snapshot:
+            return self._snapshot
+        snapshot_id = secrets.token_bytes(SNAPSHOT_ID_SIZE)
+        *_, log = self._core.revocations.logs()
+        parts = _joined(log.parts())
+        self._snapshot = tuple(
+            self._snapshot_message(part, snapshot_id, number, more=number + 1 < len(parts))
+            for number, part in enumerate(parts)
+        )
+        while len(self._given) >= _GIVEN_SNAPSHOTS:
+            del self._given[next(iter(self._given))]
+        self._given[snapshot_id] = self._snapshot
         return self._snapshot
+
+    def snapshot_part(self, request: signer_pb2.DomainSnapshotRequest) -> feed_pb2.FeedMessage:
+        """The first message of the present snapshot, or a further one of a snapshot whose first was given.
+
+        Raises `PreconditionError` where that one has been replaced meanwhile.
+        """
+        messages = self._given.get(request.snapshot_id) if request.snapshot_id else self.domain_snapshot()
+        if messages is None or request.part >= len(messages):
+            raise PreconditionError("that snapshot is not kept any more", hint="begin with the first part")
+        return messages[request.part]
+
+    def _snapshot_message(
+        self, part: RulesPart, snapshot_id: bytes, number: int, *, more: bool
+    ) -> feed_pb2.FeedMessage:
+        update = feed_pb2.DomainUpdate(
+            snapshot=True,
+            revocations=[rule_to_wire(rule) for rule in sorted(part.rules, key=lambda rule: rule.seq)],
+            revocation_seq=self._core.revocations.seq,
+            snapshot_id=snapshot_id,
+            part=number,
+            more=more,
+        )
+        if part.records:
+            update.serials.CopyFrom(feed_pb2.PackedSerials(authorities=part.authorities, records=part.records))
+        if number == 0:
+            update.roots.extend(self._core.bundle.ders())
+            update.authorities.extend(self._authorities())
+        revision = self._core.domain_revision
+        return self._message(feed_pb2.FeedBody(revision=revision, previous=revision, domain=update))
 
     def open_node(self, node: str, enrollee: Enrollee | None, entries: list[Entry]) -> feed_pb2.FeedMessage:
         """Begin an agent's node feed and return its snapshot; an enrolled daemon's is empty."""
@@ -145,7 +182,7 @@ class Feeds:
             self._tell_nodes(changes)
 
     def _tell_domain(self, changes: Changes) -> None:
-        self._snapshot = None
+        self._snapshot = ()
         update = feed_pb2.DomainUpdate(
             revocations=[rule_to_wire(rule) for rule in changes.rules],
             dropped=changes.dropped,
@@ -195,3 +232,14 @@ class Feeds:
         return feed_pb2.FeedMessage(
             body=octets, signature=sign_octets(self._key, FEED_CONTEXT, octets), log_chain=self._chain
         )
+
+
+def _joined(parts: Iterable[RulesPart]) -> list[RulesPart]:
+    """The last part with packed rules takes the first one with others along: most snapshots are one message then."""
+    joined: list[RulesPart] = []
+    for part in parts:
+        if joined and joined[-1].records and not joined[-1].rules and not part.records:
+            joined[-1] = replace(joined[-1], rules=part.rules)
+        else:
+            joined.append(part)
+    return joined

@@ -8,12 +8,16 @@ comes back could not verify the others once theirs has expired.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
 from inborn.bundle import X509Bundle
 from inborn.errors import InternalError, PreconditionError
+from inborn.feed_content import DomainUpdate, SnapshotPart
+from inborn.feed_snapshot import SnapshotReader
+from inborn.feed_wire import read_content
 from inborn.revocation import RevocationRule, RevocationSet
 from inborn.spiffeid import TrustDomain
 from inborn.wire import rule_from_wire
@@ -58,17 +62,22 @@ class KnownDomain:
     def trust_domain(self) -> TrustDomain:
         return self.bundle.trust_domain
 
-    def restore(self, message: feed_pb2.FeedMessage) -> list[RevocationRule]:
-        """Take a snapshot; returns the rules that are new."""
-        body = _parse(message)
-        if not body.domain.snapshot:
-            raise InternalError("snapshot of the domain feed is none")
-        self._take_authorities(body.domain)
-        rules = [rule_from_wire(rule) for rule in body.domain.revocations]
-        added = self.revocations.apply_snapshot(body.log_id, body.domain.revocation_seq, rules)
-        self.log_id, self.revision = body.log_id, body.revision
-        self._forget_recent(message)
-        return added
+    def restore(self, messages: Sequence[feed_pb2.FeedMessage]) -> None:
+        """Take a snapshot, all of its messages. Changes nothing where they are not one."""
+        reader = SnapshotReader()
+        whole: DomainUpdate | None = None
+        bodies = [_parse(message) for message in messages]
+        for body in bodies:
+            content = read_content(body, self.trust_domain, is_node_feed=False)
+            if whole is not None or not isinstance(content, SnapshotPart):
+                raise InternalError("snapshot of the domain feed is none")
+            whole = reader.take(content)
+        if whole is None or whole.log is None:
+            raise InternalError("snapshot of the domain feed is not whole")
+        self.revocations.apply_log(whole.log)
+        self._take_authorities(bodies[0].domain)
+        self.log_id, self.revision = bodies[0].log_id, bodies[0].revision
+        self._forget_recent(messages[0])
 
     def apply(self, message: feed_pb2.FeedMessage, octets: bytes) -> list[RevocationRule]:
         """Take the next message, serialized as `octets`; returns the rules that are new.

@@ -357,8 +357,8 @@ class _Daemon:
         revocations = self.held.snapshot().revocations
         if revocations.log_id not in (b"", update.log_id):
             log.warning("the CA's database is another one, what was revoked stays log_id=%s", update.log_id.hex())
-        if content.snapshot:
-            revocations.apply_snapshot(update.log_id, content.revocation_seq, content.revocations)
+        if content.log is not None:
+            revocations.apply_log(content.log)
         else:
             revocations.apply_delta(update.log_id, content.revocation_seq, content.revocations, content.dropped)
         if content.authorities:

@@ -6,6 +6,7 @@ in the message is looked at before that is known. Each message carries its feed'
 
     content                    log_id           revision              outcome
     snapshot                   known or other   not below the known   applied; another log_id starts both feeds anew
+    part of a snapshot         known or other   not below the known   kept until the last one is there
     update                     known            previous == known     applied
     update, heartbeat          known            at or below the known old news: applied already, says nothing of now
     heartbeat                  known            == known              fresh if made later than all before it
@@ -24,7 +25,8 @@ from google.protobuf.message import DecodeError
 
 from inborn.bundle import X509Bundle
 from inborn.errors import PreconditionError, UnauthenticatedError
-from inborn.feed_content import DomainUpdate, Heartbeat, NodeUpdate
+from inborn.feed_content import DomainUpdate, Heartbeat, NodeUpdate, SnapshotPart
+from inborn.feed_snapshot import FeedGap, SnapshotReader
 from inborn.feed_wire import InvalidFeed, read_content
 from inborn.revocation import RevocationSet
 from inborn.signed_request import FEED_CONTEXT, verify_octets
@@ -51,10 +53,6 @@ class WrongFeed(UnauthenticatedError):
     """A message is not for us: another trust domain, another node, or a signer that may not sign feeds."""
 
 
-class FeedGap(PreconditionError):
-    """Messages are missing between what is known and what arrived; the stream is opened again from what is known."""
-
-
 class FeedRollback(PreconditionError):
     """A message shows an older state than the one that is known."""
 
@@ -67,9 +65,9 @@ class FeedUpdate:
     log_id: bytes
     revision: int
     made_at: dt.datetime
-    content: DomainUpdate | NodeUpdate | Heartbeat
+    content: DomainUpdate | SnapshotPart | NodeUpdate | Heartbeat
     is_new: bool
-    """False: its content is known already."""
+    """False: its content is known already, or not complete."""
     is_fresh: bool
     """True: made later than every message before it, so the CA has been heard now."""
 
@@ -88,6 +86,7 @@ class FeedVerifier:
     domain_revision: int = 0
     node_revision: int = 0
     _latest: dt.datetime | None = None
+    _snapshots: SnapshotReader = field(default_factory=SnapshotReader, repr=False)
     _signer: tuple[tuple[bytes, ...], X509Bundle, CertificateFacts, object] | None = field(default=None, repr=False)
 
     def receive(
@@ -144,12 +143,14 @@ class FeedVerifier:
         made_at = datetime_from_ms(body.made_at_ms)
         same_log = body.log_id == self.log_id
         is_later = not same_log or self._latest is None or made_at > self._latest
-        if isinstance(content, DomainUpdate | NodeUpdate) and content.snapshot:
+        if isinstance(content, SnapshotPart) or (isinstance(content, NodeUpdate) and content.snapshot):
             if not same_log and node is not None:
                 raise FeedGap(f"node feed of log {body.log_id.hex()} came before its domain feed")
             if same_log and body.revision < known:
                 raise FeedRollback(f"snapshot shows revision {body.revision}, known is {known}")
-            is_new, is_fresh = True, is_later
+            if isinstance(content, SnapshotPart):
+                content = self._snapshots.take(content) or content
+            is_new, is_fresh = not isinstance(content, SnapshotPart), is_later
         elif not same_log:
             raise FeedGap(f"feed of log {body.log_id.hex()} does not follow on log {self.log_id.hex() or '(none)'}")
         elif isinstance(content, Heartbeat):

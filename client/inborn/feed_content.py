@@ -12,6 +12,7 @@ from cryptography import x509
 from inborn.bundle import X509Bundle
 from inborn.demand import Demand, unmet_demands
 from inborn.revocation import RevocationRule
+from inborn.rule_log import RuleLog, RulesPart
 from inborn.selector import Selector
 from inborn.spiffeid import SpiffeId
 
@@ -22,6 +23,7 @@ __all__ = [
     "FeedEntry",
     "Heartbeat",
     "NodeUpdate",
+    "SnapshotPart",
 ]
 
 
@@ -101,9 +103,31 @@ class DomainUpdate:
     snapshot: bool
     bundle: X509Bundle | None
     authorities: tuple[Authority, ...]
-    revocations: tuple[RevocationRule, ...]
-    dropped: tuple[int, ...]
     revocation_seq: int
+    revocations: tuple[RevocationRule, ...] = ()
+    """New rules; a snapshot has all of them in `log` instead."""
+    dropped: tuple[int, ...] = ()
+    log: RuleLog | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotPart:
+    """A message of a snapshot of the domain feed. What is not rules stands in the first one."""
+
+    log_id: bytes
+    revision: int
+    id: bytes
+    number: int
+    more: bool
+    bundle: X509Bundle | None
+    authorities: tuple[Authority, ...]
+    rules: RulesPart
+    revocation_seq: int
+
+    def is_of(self, other: SnapshotPart) -> bool:
+        """Whether both are parts of one snapshot."""
+        mine, others = ((part.id, part.log_id, part.revision, part.revocation_seq) for part in (self, other))
+        return mine == others and bool(self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,16 +12,26 @@ from collections.abc import Sequence
 from inborn.bundle import X509Bundle
 from inborn.demand import parse_demand
 from inborn.errors import RequestError
-from inborn.feed_content import Authority, AuthorityState, DomainUpdate, FeedEntry, Heartbeat, NodeUpdate
+from inborn.feed_content import (
+    Authority,
+    AuthorityState,
+    DomainUpdate,
+    FeedEntry,
+    Heartbeat,
+    NodeUpdate,
+    SnapshotPart,
+)
 from inborn.revocation import RevocationRule
+from inborn.rule_log import RulesPart
 from inborn.selector import parse_selector
 from inborn.spiffeid import TrustDomain, parse_spiffe_id
 from inborn.svid import load_certificate
 from inborn.wire import datetime_from_ms, rule_from_wire
 from inborn_proto import feed_pb2
 
-__all__ = ["InvalidFeed", "authority_from_wire", "entry_from_wire", "read_content"]
+__all__ = ["SNAPSHOT_ID_SIZE", "InvalidFeed", "authority_from_wire", "entry_from_wire", "read_content"]
 
+SNAPSHOT_ID_SIZE = 16  # octets
 _MAX_AUTHORITIES = 256  # issuing authorities and roots of one trust domain: a few for each of its CAs
 _MAX_CRL_SIZE = 8 * 1024 * 1024  # octets: 200,000 revoked certificates
 
@@ -32,9 +42,11 @@ class InvalidFeed(RequestError):
 
 def read_content(
     body: feed_pb2.FeedBody, trust_domain: TrustDomain, *, is_node_feed: bool
-) -> DomainUpdate | NodeUpdate | Heartbeat:
+) -> DomainUpdate | SnapshotPart | NodeUpdate | Heartbeat:
     """What a message says. Raises `InvalidFeed` and other `RequestError`s. Not checked: who says it, and its place."""
     match body.WhichOneof("content"):
+        case "domain" if not is_node_feed and body.domain.snapshot:
+            return _snapshot_part(body, trust_domain)
         case "domain" if not is_node_feed:
             return _domain_update(body.domain, trust_domain)
         case "node_update" if is_node_feed:
@@ -47,18 +59,47 @@ def read_content(
 
 
 def _domain_update(wire: feed_pb2.DomainUpdate, trust_domain: TrustDomain) -> DomainUpdate:
-    if wire.snapshot and not wire.roots:
-        raise InvalidFeed("snapshot of the domain feed has no roots")
-    if len(wire.authorities) > _MAX_AUTHORITIES:
-        raise InvalidFeed(f"domain feed has more than {_MAX_AUTHORITIES} authorities: {len(wire.authorities)}")
+    if wire.HasField("serials"):
+        raise InvalidFeed("an update of the domain feed has packed rules")
     return DomainUpdate(
-        snapshot=wire.snapshot,
+        snapshot=False,
         bundle=X509Bundle.parse(trust_domain, list(wire.roots)) if wire.roots else None,
-        authorities=tuple(authority_from_wire(authority) for authority in wire.authorities),
+        authorities=_authorities(wire),
         revocations=_rules(wire.revocations, wire.revocation_seq),
         dropped=tuple(wire.dropped),
         revocation_seq=wire.revocation_seq,
     )
+
+
+def _snapshot_part(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> SnapshotPart:
+    wire = body.domain
+    if (wire.part == 0) != bool(wire.roots):
+        raise InvalidFeed("snapshot of the domain feed has no roots, or has them twice")
+    if wire.part and wire.authorities:
+        raise InvalidFeed("snapshot of the domain feed has authorities twice")
+    if len(wire.snapshot_id) not in (0, SNAPSHOT_ID_SIZE):
+        raise InvalidFeed(f"snapshot_id has {len(wire.snapshot_id)} octets, not {SNAPSHOT_ID_SIZE}")
+    return SnapshotPart(
+        log_id=body.log_id,
+        revision=body.revision,
+        id=wire.snapshot_id,
+        number=wire.part,
+        more=wire.more,
+        bundle=X509Bundle.parse(trust_domain, list(wire.roots)) if wire.roots else None,
+        authorities=_authorities(wire),
+        rules=RulesPart(
+            authorities=tuple(wire.serials.authorities),
+            records=wire.serials.records,
+            rules=_rules(wire.revocations, wire.revocation_seq),
+        ),
+        revocation_seq=wire.revocation_seq,
+    )
+
+
+def _authorities(wire: feed_pb2.DomainUpdate) -> tuple[Authority, ...]:
+    if len(wire.authorities) > _MAX_AUTHORITIES:
+        raise InvalidFeed(f"domain feed has more than {_MAX_AUTHORITIES} authorities: {len(wire.authorities)}")
+    return tuple(authority_from_wire(authority) for authority in wire.authorities)
 
 
 def _rules(wire: Sequence[feed_pb2.RevocationRule], seq: int) -> tuple[RevocationRule, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from inborn.revocation import RevocationGap
 from inborn.rule_log import RuleLog, RulesPart
 from inborn.wire import rule_from_wire, rule_to_wire
-from inborn_proto import agent_pb2
+from inborn_proto import agent_pb2, feed_pb2
 
 __all__ = ["LogReader", "log_to_wire"]
 
@@ -33,7 +33,7 @@ def _message(log_id: bytes, seq: int, part: RulesPart, *, more: bool) -> agent_p
         revocation_seq=seq,
         snapshot=True,
         rules=[rule_to_wire(rule) for rule in part.rules],
-        serials=agent_pb2.PackedSerials(authorities=part.authorities, records=part.records) if part.records else None,
+        serials=feed_pb2.PackedSerials(authorities=part.authorities, records=part.records) if part.records else None,
         more=more,
     )
 

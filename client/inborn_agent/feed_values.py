@@ -53,6 +53,7 @@ def domain_change(update: FeedUpdate, content: DomainUpdate) -> DomainChange:
         rules=content.revocations,
         dropped=content.dropped,
         revocation_seq=content.revocation_seq,
+        log=content.log,
     )
 
 

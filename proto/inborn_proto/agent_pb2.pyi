@@ -73,17 +73,9 @@ class Revocations(_message.Message):
     snapshot: bool
     rules: _containers.RepeatedCompositeFieldContainer[_feed_pb2.RevocationRule]
     dropped: _containers.RepeatedScalarFieldContainer[int]
-    serials: PackedSerials
+    serials: _feed_pb2.PackedSerials
     more: bool
-    def __init__(self, log_id: _Optional[bytes] = ..., revocation_seq: _Optional[int] = ..., snapshot: bool = ..., rules: _Optional[_Iterable[_Union[_feed_pb2.RevocationRule, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ..., serials: _Optional[_Union[PackedSerials, _Mapping]] = ..., more: bool = ...) -> None: ...
-
-class PackedSerials(_message.Message):
-    __slots__ = ("authorities", "records")
-    AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
-    RECORDS_FIELD_NUMBER: _ClassVar[int]
-    authorities: _containers.RepeatedScalarFieldContainer[bytes]
-    records: bytes
-    def __init__(self, authorities: _Optional[_Iterable[bytes]] = ..., records: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, log_id: _Optional[bytes] = ..., revocation_seq: _Optional[int] = ..., snapshot: bool = ..., rules: _Optional[_Iterable[_Union[_feed_pb2.RevocationRule, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ..., serials: _Optional[_Union[_feed_pb2.PackedSerials, _Mapping]] = ..., more: bool = ...) -> None: ...
 
 class Freshness(_message.Message):
     __slots__ = ("age_ms",)

@@ -47,20 +47,36 @@ class Heartbeat(_message.Message):
     def __init__(self, revocation_seq: _Optional[int] = ..., interval_ms: _Optional[int] = ...) -> None: ...
 
 class DomainUpdate(_message.Message):
-    __slots__ = ("snapshot", "roots", "authorities", "revocations", "dropped", "revocation_seq")
+    __slots__ = ("snapshot", "roots", "authorities", "revocations", "dropped", "revocation_seq", "serials", "snapshot_id", "part", "more")
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     ROOTS_FIELD_NUMBER: _ClassVar[int]
     AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
     REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
+    SERIALS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     snapshot: bool
     roots: _containers.RepeatedScalarFieldContainer[bytes]
     authorities: _containers.RepeatedCompositeFieldContainer[AuthorityState]
     revocations: _containers.RepeatedCompositeFieldContainer[RevocationRule]
     dropped: _containers.RepeatedScalarFieldContainer[int]
     revocation_seq: int
-    def __init__(self, snapshot: bool = ..., roots: _Optional[_Iterable[bytes]] = ..., authorities: _Optional[_Iterable[_Union[AuthorityState, _Mapping]]] = ..., revocations: _Optional[_Iterable[_Union[RevocationRule, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ..., revocation_seq: _Optional[int] = ...) -> None: ...
+    serials: PackedSerials
+    snapshot_id: bytes
+    part: int
+    more: bool
+    def __init__(self, snapshot: bool = ..., roots: _Optional[_Iterable[bytes]] = ..., authorities: _Optional[_Iterable[_Union[AuthorityState, _Mapping]]] = ..., revocations: _Optional[_Iterable[_Union[RevocationRule, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ..., revocation_seq: _Optional[int] = ..., serials: _Optional[_Union[PackedSerials, _Mapping]] = ..., snapshot_id: _Optional[bytes] = ..., part: _Optional[int] = ..., more: bool = ...) -> None: ...
+
+class PackedSerials(_message.Message):
+    __slots__ = ("authorities", "records")
+    AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    authorities: _containers.RepeatedScalarFieldContainer[bytes]
+    records: bytes
+    def __init__(self, authorities: _Optional[_Iterable[bytes]] = ..., records: _Optional[bytes] = ...) -> None: ...
 
 class AuthorityState(_message.Message):
     __slots__ = ("certificate", "state", "crl")

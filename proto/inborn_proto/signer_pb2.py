@@ -17,7 +17,7 @@ from inborn_proto import feed_pb2 as inborn__proto_dot_feed__pb2
 from inborn_proto import signed_pb2 as inborn__proto_dot_signed__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19inborn_proto/signer.proto\x12\x10inborn.signer.v1\x1a\x15inborn_proto/ca.proto\x1a\x17inborn_proto/feed.proto\x1a\x19inborn_proto/signed.proto\"R\n\x05\x46rame\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x1f\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x10.inborn.v1.Error\"\x06\n\x04\x44one\"T\n\rAttachRequest\x12\x19\n\x11\x62ootstrap_address\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x02 \x01(\t\x12\x13\n\x0b\x63rl_address\x18\x03 \x01(\t\"E\n\x0e\x41ttachResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\x0c\x12\r\n\x05roots\x18\x03 \x03(\x0c\"L\n\x0f\x46orwardedEnroll\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.inborn.v1.EnrollRequest\x12\x0e\n\x06origin\x18\x02 \x01(\t\"M\n\x10\x46orwardedRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.inborn.v1.SignedRequest\x12\x0e\n\x06origin\x18\x02 \x01(\t\"\"\n\x13\x43\x65rtifyFrontRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"%\n\x14\x43\x65rtifyFrontResponse\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\"\x17\n\x15\x44omainSnapshotRequest\"$\n\x0fNodeFeedRequest\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\"F\n\x0f\x41\x63knowledgement\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x13.inborn.v1.WatchAck\"O\n\x10\x41\x63knowledgements\x12;\n\x10\x61\x63knowledgements\x18\x01 \x03(\x0b\x32!.inborn.signer.v1.Acknowledgement\"`\n\x0c\x44\x65nialReport\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0e\n\x06origin\x18\x05 \x01(\t\"D\n\x0bPublication\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\'\n\x07message\x18\x02 \x01(\x0b\x32\x16.inborn.v1.FeedMessage\"\x10\n\x0eMeasureRequest\"\x98\x02\n\x08Measures\x12\x13\n\x0bopen_alarms\x18\x01 \x01(\r\x12\x1b\n\x13\x63\x65rtificates_issued\x18\x02 \x01(\x04\x12\x16\n\x0erevocation_seq\x18\x03 \x01(\x04\x12\x1d\n\x15oldest_revocation_seq\x18\x04 \x01(\x04\x12\x17\n\x0f\x63onnected_peers\x18\x05 \x01(\r\x12\x14\n\x0croot_expires\x18\x06 \x01(\x01\x12\x17\n\x0fissuing_expires\x18\x07 \x01(\x01\x12\x13\n\x0b\x63rl_expires\x18\x08 \x01(\x01\x12\x0e\n\x06groups\x18\t \x01(\x04\x12\x0c\n\x04jobs\x18\n \x01(\x04\x12\x0f\n\x07waiting\x18\x0b \x01(\r\x12\x17\n\x0f\x64\x61tabase_octets\x18\x0c \x01(\x04\"\x13\n\x11RenewFrontRequest\"\x0e\n\x0cProbeRequest\"<\n\rProbeResponse\x12+\n\x05ports\x18\x01 \x03(\x0b\x32\x1c.inborn.signer.v1.PortHealth\"M\n\nPortHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t2\xe7\x07\n\x07Signing\x12K\n\x06\x41ttach\x12\x1f.inborn.signer.v1.AttachRequest\x1a .inborn.signer.v1.AttachResponse\x12\x46\n\x06\x45nroll\x12!.inborn.signer.v1.ForwardedEnroll\x1a\x19.inborn.v1.EnrollResponse\x12\x45\n\x05Issue\x12\".inborn.signer.v1.ForwardedRequest\x1a\x18.inborn.v1.IssueResponse\x12\x46\n\x05Renew\x12\".inborn.signer.v1.ForwardedRequest\x1a\x19.inborn.v1.EnrollResponse\x12J\n\x06Revoke\x12\".inborn.signer.v1.ForwardedRequest\x1a\x1c.inborn.v1.RevokeOwnResponse\x12G\n\x06Report\x12\".inborn.signer.v1.ForwardedRequest\x1a\x19.inborn.v1.ReportResponse\x12]\n\x0c\x43\x65rtifyFront\x12%.inborn.signer.v1.CertifyFrontRequest\x1a&.inborn.signer.v1.CertifyFrontResponse\x12Q\n\x0e\x44omainSnapshot\x12\'.inborn.signer.v1.DomainSnapshotRequest\x1a\x16.inborn.v1.FeedMessage\x12I\n\x0cOpenNodeFeed\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.v1.FeedMessage\x12J\n\rCloseNodeFeed\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.signer.v1.Done\x12I\n\x0b\x41\x63knowledge\x12\".inborn.signer.v1.Acknowledgements\x1a\x16.inborn.signer.v1.Done\x12\x46\n\x0cReportDenial\x12\x1e.inborn.signer.v1.DenialReport\x1a\x16.inborn.signer.v1.Done\x12G\n\x07Measure\x12 .inborn.signer.v1.MeasureRequest\x1a\x1a.inborn.signer.v1.Measures2\xa5\x02\n\x08\x46ronting\x12@\n\x07Publish\x12\x1d.inborn.signer.v1.Publication\x1a\x16.inborn.signer.v1.Done\x12G\n\nDisconnect\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.signer.v1.Done\x12\x44\n\x05Renew\x12#.inborn.signer.v1.RenewFrontRequest\x1a\x16.inborn.signer.v1.Done\x12H\n\x05Probe\x12\x1e.inborn.signer.v1.ProbeRequest\x1a\x1f.inborn.signer.v1.ProbeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19inborn_proto/signer.proto\x12\x10inborn.signer.v1\x1a\x15inborn_proto/ca.proto\x1a\x17inborn_proto/feed.proto\x1a\x19inborn_proto/signed.proto\"R\n\x05\x46rame\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x1f\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x10.inborn.v1.Error\"\x06\n\x04\x44one\"T\n\rAttachRequest\x12\x19\n\x11\x62ootstrap_address\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x02 \x01(\t\x12\x13\n\x0b\x63rl_address\x18\x03 \x01(\t\"E\n\x0e\x41ttachResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0e\n\x06log_id\x18\x02 \x01(\x0c\x12\r\n\x05roots\x18\x03 \x03(\x0c\"L\n\x0f\x46orwardedEnroll\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.inborn.v1.EnrollRequest\x12\x0e\n\x06origin\x18\x02 \x01(\t\"M\n\x10\x46orwardedRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.inborn.v1.SignedRequest\x12\x0e\n\x06origin\x18\x02 \x01(\t\"\"\n\x13\x43\x65rtifyFrontRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"%\n\x14\x43\x65rtifyFrontResponse\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\":\n\x15\x44omainSnapshotRequest\x12\x13\n\x0bsnapshot_id\x18\x01 \x01(\x0c\x12\x0c\n\x04part\x18\x02 \x01(\r\"$\n\x0fNodeFeedRequest\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\"F\n\x0f\x41\x63knowledgement\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x13.inborn.v1.WatchAck\"O\n\x10\x41\x63knowledgements\x12;\n\x10\x61\x63knowledgements\x18\x01 \x03(\x0b\x32!.inborn.signer.v1.Acknowledgement\"`\n\x0c\x44\x65nialReport\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0e\n\x06origin\x18\x05 \x01(\t\"D\n\x0bPublication\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\'\n\x07message\x18\x02 \x01(\x0b\x32\x16.inborn.v1.FeedMessage\"\x10\n\x0eMeasureRequest\"\x98\x02\n\x08Measures\x12\x13\n\x0bopen_alarms\x18\x01 \x01(\r\x12\x1b\n\x13\x63\x65rtificates_issued\x18\x02 \x01(\x04\x12\x16\n\x0erevocation_seq\x18\x03 \x01(\x04\x12\x1d\n\x15oldest_revocation_seq\x18\x04 \x01(\x04\x12\x17\n\x0f\x63onnected_peers\x18\x05 \x01(\r\x12\x14\n\x0croot_expires\x18\x06 \x01(\x01\x12\x17\n\x0fissuing_expires\x18\x07 \x01(\x01\x12\x13\n\x0b\x63rl_expires\x18\x08 \x01(\x01\x12\x0e\n\x06groups\x18\t \x01(\x04\x12\x0c\n\x04jobs\x18\n \x01(\x04\x12\x0f\n\x07waiting\x18\x0b \x01(\r\x12\x17\n\x0f\x64\x61tabase_octets\x18\x0c \x01(\x04\"\x13\n\x11RenewFrontRequest\"\x0e\n\x0cProbeRequest\"<\n\rProbeResponse\x12+\n\x05ports\x18\x01 \x03(\x0b\x32\x1c.inborn.signer.v1.PortHealth\"M\n\nPortHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0f\n\x07healthy\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t2\xe7\x07\n\x07Signing\x12K\n\x06\x41ttach\x12\x1f.inborn.signer.v1.AttachRequest\x1a .inborn.signer.v1.AttachResponse\x12\x46\n\x06\x45nroll\x12!.inborn.signer.v1.ForwardedEnroll\x1a\x19.inborn.v1.EnrollResponse\x12\x45\n\x05Issue\x12\".inborn.signer.v1.ForwardedRequest\x1a\x18.inborn.v1.IssueResponse\x12\x46\n\x05Renew\x12\".inborn.signer.v1.ForwardedRequest\x1a\x19.inborn.v1.EnrollResponse\x12J\n\x06Revoke\x12\".inborn.signer.v1.ForwardedRequest\x1a\x1c.inborn.v1.RevokeOwnResponse\x12G\n\x06Report\x12\".inborn.signer.v1.ForwardedRequest\x1a\x19.inborn.v1.ReportResponse\x12]\n\x0c\x43\x65rtifyFront\x12%.inborn.signer.v1.CertifyFrontRequest\x1a&.inborn.signer.v1.CertifyFrontResponse\x12Q\n\x0e\x44omainSnapshot\x12\'.inborn.signer.v1.DomainSnapshotRequest\x1a\x16.inborn.v1.FeedMessage\x12I\n\x0cOpenNodeFeed\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.v1.FeedMessage\x12J\n\rCloseNodeFeed\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.signer.v1.Done\x12I\n\x0b\x41\x63knowledge\x12\".inborn.signer.v1.Acknowledgements\x1a\x16.inborn.signer.v1.Done\x12\x46\n\x0cReportDenial\x12\x1e.inborn.signer.v1.DenialReport\x1a\x16.inborn.signer.v1.Done\x12G\n\x07Measure\x12 .inborn.signer.v1.MeasureRequest\x1a\x1a.inborn.signer.v1.Measures2\xa5\x02\n\x08\x46ronting\x12@\n\x07Publish\x12\x1d.inborn.signer.v1.Publication\x1a\x16.inborn.signer.v1.Done\x12G\n\nDisconnect\x12!.inborn.signer.v1.NodeFeedRequest\x1a\x16.inborn.signer.v1.Done\x12\x44\n\x05Renew\x12#.inborn.signer.v1.RenewFrontRequest\x1a\x16.inborn.signer.v1.Done\x12H\n\x05Probe\x12\x1e.inborn.signer.v1.ProbeRequest\x1a\x1f.inborn.signer.v1.ProbeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,31 +41,31 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_CERTIFYFRONTRESPONSE']._serialized_start=564
   _globals['_CERTIFYFRONTRESPONSE']._serialized_end=601
   _globals['_DOMAINSNAPSHOTREQUEST']._serialized_start=603
-  _globals['_DOMAINSNAPSHOTREQUEST']._serialized_end=626
-  _globals['_NODEFEEDREQUEST']._serialized_start=628
-  _globals['_NODEFEEDREQUEST']._serialized_end=664
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=666
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=736
-  _globals['_ACKNOWLEDGEMENTS']._serialized_start=738
-  _globals['_ACKNOWLEDGEMENTS']._serialized_end=817
-  _globals['_DENIALREPORT']._serialized_start=819
-  _globals['_DENIALREPORT']._serialized_end=915
-  _globals['_PUBLICATION']._serialized_start=917
-  _globals['_PUBLICATION']._serialized_end=985
-  _globals['_MEASUREREQUEST']._serialized_start=987
-  _globals['_MEASUREREQUEST']._serialized_end=1003
-  _globals['_MEASURES']._serialized_start=1006
-  _globals['_MEASURES']._serialized_end=1286
-  _globals['_RENEWFRONTREQUEST']._serialized_start=1288
-  _globals['_RENEWFRONTREQUEST']._serialized_end=1307
-  _globals['_PROBEREQUEST']._serialized_start=1309
-  _globals['_PROBEREQUEST']._serialized_end=1323
-  _globals['_PROBERESPONSE']._serialized_start=1325
-  _globals['_PROBERESPONSE']._serialized_end=1385
-  _globals['_PORTHEALTH']._serialized_start=1387
-  _globals['_PORTHEALTH']._serialized_end=1464
-  _globals['_SIGNING']._serialized_start=1467
-  _globals['_SIGNING']._serialized_end=2466
-  _globals['_FRONTING']._serialized_start=2469
-  _globals['_FRONTING']._serialized_end=2762
+  _globals['_DOMAINSNAPSHOTREQUEST']._serialized_end=661
+  _globals['_NODEFEEDREQUEST']._serialized_start=663
+  _globals['_NODEFEEDREQUEST']._serialized_end=699
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=701
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=771
+  _globals['_ACKNOWLEDGEMENTS']._serialized_start=773
+  _globals['_ACKNOWLEDGEMENTS']._serialized_end=852
+  _globals['_DENIALREPORT']._serialized_start=854
+  _globals['_DENIALREPORT']._serialized_end=950
+  _globals['_PUBLICATION']._serialized_start=952
+  _globals['_PUBLICATION']._serialized_end=1020
+  _globals['_MEASUREREQUEST']._serialized_start=1022
+  _globals['_MEASUREREQUEST']._serialized_end=1038
+  _globals['_MEASURES']._serialized_start=1041
+  _globals['_MEASURES']._serialized_end=1321
+  _globals['_RENEWFRONTREQUEST']._serialized_start=1323
+  _globals['_RENEWFRONTREQUEST']._serialized_end=1342
+  _globals['_PROBEREQUEST']._serialized_start=1344
+  _globals['_PROBEREQUEST']._serialized_end=1358
+  _globals['_PROBERESPONSE']._serialized_start=1360
+  _globals['_PROBERESPONSE']._serialized_end=1420
+  _globals['_PORTHEALTH']._serialized_start=1422
+  _globals['_PORTHEALTH']._serialized_end=1499
+  _globals['_SIGNING']._serialized_start=1502
+  _globals['_SIGNING']._serialized_end=2501
+  _globals['_FRONTING']._serialized_start=2504
+  _globals['_FRONTING']._serialized_end=2797
 # @@protoc_insertion_point(module_scope)

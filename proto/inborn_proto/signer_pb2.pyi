@@ -73,8 +73,12 @@ class CertifyFrontResponse(_message.Message):
     def __init__(self, chain: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class DomainSnapshotRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("snapshot_id", "part")
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    snapshot_id: bytes
+    part: int
+    def __init__(self, snapshot_id: _Optional[bytes] = ..., part: _Optional[int] = ...) -> None: ...
 
 class NodeFeedRequest(_message.Message):
     __slots__ = ("spiffe_id",)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from google.protobuf.message import Message
 
 from inborn.access import CallerClass
@@ -26,6 +27,7 @@ from tests.certificates import NOW, make_root
 
 LOG = b"l" * 16
 AUTHORITY = b"a" * 20
+ROOTS = [make_root().certificate.public_bytes(serialization.Encoding.DER)]
 SIGNING = "/inborn.signer.v1.Signing/"
 
 
@@ -77,7 +79,7 @@ class FakeSigner:
         self.asked.append("snapshot")
         revision = self.revision
         await self.gate.wait()
-        return message(revision, snapshot=True)
+        return message(revision, snapshot=True, roots=ROOTS)
 
     async def node(self, request: Message) -> Message:
         assert isinstance(request, signer_pb2.NodeFeedRequest)
@@ -96,7 +98,7 @@ async def hub_and_signer() -> AsyncIterator[tuple[FeedHub, FakeSigner, KnownDoma
     root = make_root()
     bundle = X509Bundle(trust_domain=TrustDomain("example.org"), roots=(root.certificate,))
     domain = KnownDomain(bundle, LOG)
-    domain.restore(message(1, snapshot=True))
+    domain.restore([message(1, snapshot=True, roots=ROOTS)])
     signer = FakeSigner()
     signer.gate.set()
     ours, theirs = socket.socketpair()
@@ -226,7 +228,7 @@ async def test_signer_is_told_when_the_last_stream_of_a_caller_is_gone_and_not_b
 def known() -> KnownDomain:
     bundle = X509Bundle(trust_domain=TrustDomain("example.org"), roots=(make_root().certificate,))
     domain = KnownDomain(bundle, LOG)
-    domain.restore(message(1, snapshot=True))
+    domain.restore([message(1, snapshot=True, roots=ROOTS)])
     return domain
 
 

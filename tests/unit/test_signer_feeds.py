@@ -46,7 +46,8 @@ class Reader:
         self.ca = ca
         self.node = parse_spiffe_id(agent.spiffe_id)
         self.verifier = FeedVerifier(trust_domain=ca.core.trust_domain, node=self.node)
-        self.take(ca.feeds.domain_snapshot())
+        for message in ca.feeds.domain_snapshot():
+            self.take(message)
         self.take(ca.feeds.open_node(agent.spiffe_id, ca.reader.enrollee(self.node), ca.reader.entries()))
         ca.published.clear()
 
@@ -67,7 +68,7 @@ def reader(ca: CaBench) -> Reader:
 
 
 def test_snapshot_has_the_bundle_and_a_crl_of_every_authority(ca: CaBench) -> None:
-    body = feed_pb2.FeedBody.FromString(ca.feeds.domain_snapshot().body)
+    body = feed_pb2.FeedBody.FromString(ca.feeds.domain_snapshot()[0].body)
     assert list(body.domain.roots) == ca.core.bundle.ders()
     assert len(body.domain.authorities) == 2
     assert all(a.crl for a in body.domain.authorities)
@@ -143,7 +144,7 @@ def test_a_front_that_alters_a_message_is_noticed(ca: CaBench, reader: Reader) -
 def test_a_front_that_signs_with_its_own_certificate_is_refused(ca: CaBench, reader: Reader) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     chain = front_certifier(ca)(key).chain
-    body = ca.feeds.domain_snapshot().body
+    body = ca.feeds.domain_snapshot()[0].body
     forged = feed_pb2.FeedMessage(body=body, signature=sign_octets(key, FEED_CONTEXT, body), log_chain=chain)
     with pytest.raises((UnauthenticatedError, DeniedError)):
         reader.take(forged)
@@ -192,6 +193,20 @@ def test_crls_list_the_dead_and_their_times_rise(ca: CaBench) -> None:
     assert after.last_update_utc > before.last_update_utc
     assert after.last_update_utc <= ca.clock()
     assert len({a.crl for a in ca.core.authorities}) == 2
+
+
+def test_crl_that_does_not_fit_into_the_feed_is_an_alarm_and_nothing_else_is_lost(ca: CaBench) -> None:
+    """One message that no agent takes would keep every later revocation from all of them."""
+    active, node = ca.core.active, ca.enroll()
+    ca.clock.advance(seconds=1)
+    dead = [(b"\x01" + n.to_bytes(18, "big"), ca.clock(), 4) for n in range(160_000)]
+    assert ca.run(ca.authorities.renew_crls([active.key_id], lambda key_id: dead)) == []
+    assert ca.core.active.crl == active.crl
+    (alarm,) = ca.reader.alarms()
+    assert (alarm.kind, alarm.subject) == ("crl.too_large", f"authority:{active.key_id.hex()}")
+    assert f"inborn revoke --authority {active.key_id.hex()}" in alarm.message
+    ca.revoke(spiffe_id="spiffe://example.org/web")
+    assert len(Reader(ca, node).news()) == 0  # it is in the snapshot, which can be read
 
 
 def test_issuing_authority_rotates_and_the_old_one_is_cut_off_whole(ca: CaBench) -> None:

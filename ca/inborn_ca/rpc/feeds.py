@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from enum import Enum
 
-from inborn.errors import InbornError, UnauthenticatedError, UnavailableError
+from inborn.errors import InbornError, PreconditionError, UnauthenticatedError, UnavailableError
 from inborn.log import get_logger
 from inborn.spiffeid import SpiffeId
 from inborn_ca.known_domain import KnownDomain, MissedMessage
@@ -22,9 +22,11 @@ from inborn_ca.link import Link
 from inborn_ca.rpc.caller import Caller, CallerReader
 from inborn_proto import ca_pb2, feed_pb2, signer_pb2
 
-__all__ = ["FeedHub", "Stream"]
+__all__ = ["FeedHub", "Stream", "fetch_snapshot"]
 
 MAX_QUEUED = 256  # messages a stream: what a caller that is busy for some seconds has to catch up on
+SNAPSHOT_TIMEOUT = 30.0  # seconds, each of its parts
+_SNAPSHOT_TRIES = 5
 MAX_STREAMS_A_CALLER = 4  # an agent has one, two while it reconnects; a lost connection is noticed after minutes
 
 _SIGNING = "/inborn.signer.v1.Signing/"
@@ -94,6 +96,23 @@ class Stream:
             self.ended.set_result(error)
 
 
+async def fetch_snapshot(link: Link) -> tuple[feed_pb2.FeedMessage, ...]:
+    """The domain feed's whole state from the signer, in as many messages as it has."""
+    for _ in range(_SNAPSHOT_TRIES):
+        request, messages = signer_pb2.DomainSnapshotRequest(), list[feed_pb2.FeedMessage]()
+        try:
+            while True:
+                method = _SIGNING + "DomainSnapshot"
+                messages.append(await link.call(method, request, feed_pb2.FeedMessage, SNAPSHOT_TIMEOUT))
+                update = feed_pb2.FeedBody.FromString(messages[-1].body).domain
+                if not update.more:
+                    return tuple(messages)
+                request = signer_pb2.DomainSnapshotRequest(snapshot_id=update.snapshot_id, part=update.part + 1)
+        except PreconditionError:  # it was replaced twice while we fetched it
+            log.event("snapshot.replaced", part=request.part)
+    raise UnavailableError("the domain changes faster than its state can be fetched")
+
+
 class FeedHub:
     """All streams, and what the signer publishes to them. Used on the event loop alone."""
 
@@ -102,7 +121,7 @@ class FeedHub:
         self._domain = domain
         self._callers = callers
         self._streams: dict[str, list[Stream]] = {}  # by SPIFFE ID
-        self._snapshot: tuple[tuple[int, tuple[bytes, ...]], asyncio.Task[bytes]] | None = None
+        self._snapshot: tuple[tuple[int, tuple[bytes, ...]], asyncio.Task[tuple[bytes, ...]]] | None = None
         self._refresh: asyncio.Task[None] | None = None
         self.resyncs = 0
 
@@ -136,24 +155,22 @@ class FeedHub:
         heartbeat = [self._domain.heartbeat] if self._domain.heartbeat else []
         request = signer_pb2.NodeFeedRequest(spiffe_id=str(stream.spiffe_id))
         node = await self._link.call(_SIGNING + "OpenNodeFeed", request, feed_pb2.FeedMessage)  # it may refuse
-        domain = [await self._domain_snapshot()] if known is None else known + heartbeat
+        domain = list(await self._domain_snapshot()) if known is None else known + heartbeat
         octets = node.SerializeToString()
         stream.release([*domain, octets] if stream.caller.is_agent else domain)
         for other in self._streams.get(str(stream.spiffe_id), []):
             if other is not stream and other.caller.is_agent:
                 self._offer(other, octets)  # its next message follows on this one
 
-    async def _domain_snapshot(self) -> bytes:
+    async def _domain_snapshot(self) -> tuple[bytes, ...]:
         """One for all who need it at this revision, signed under the present log certificate."""
         at = (self._domain.revision, self._domain.log_chain)
         if self._snapshot is None or self._snapshot[0] != at or _failed(self._snapshot[1]):
             self._snapshot = (at, asyncio.create_task(self._fetch_snapshot()))
         return await asyncio.shield(self._snapshot[1])
 
-    async def _fetch_snapshot(self) -> bytes:
-        request = signer_pb2.DomainSnapshotRequest()
-        message = await self._link.call(_SIGNING + "DomainSnapshot", request, feed_pb2.FeedMessage)
-        return message.SerializeToString()
+    async def _fetch_snapshot(self) -> tuple[bytes, ...]:
+        return tuple(message.SerializeToString() for message in await fetch_snapshot(self._link))
 
     # -- what the signer says ----------------------------------------------------------------------------------------
 
@@ -179,13 +196,12 @@ class FeedHub:
 
     async def refresh(self) -> None:
         """Take the domain's whole state from the signer, and let every stream begin anew."""
-        request = signer_pb2.DomainSnapshotRequest()
-        message = await self._link.call(_SIGNING + "DomainSnapshot", request, feed_pb2.FeedMessage)
-        self._domain.restore(message)
+        messages = await fetch_snapshot(self._link)
+        self._domain.restore(messages)
         self._snapshot = None
-        octets = message.SerializeToString()
-        for stream in self.streams():
-            self._offer(stream, octets)
+        for octets in [message.SerializeToString() for message in messages]:
+            for stream in self.streams():
+                self._offer(stream, octets)
         self.sweep()
 
     def disconnect(self, spiffe_id: str) -> None:
@@ -213,5 +229,5 @@ class FeedHub:
             log.event("stream.behind", caller=stream.spiffe_id, origin=stream.caller.origin)
 
 
-def _failed(task: asyncio.Task[bytes]) -> bool:
+def _failed(task: asyncio.Task[tuple[bytes, ...]]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)

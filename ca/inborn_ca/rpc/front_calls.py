@@ -84,7 +84,7 @@ class FrontCalls:
                 lane=_asker,
             ),
             _SERVICE + "CertifyFront": Queued(lambda m, _: self._certify_front(m)),
-            _SERVICE + "DomainSnapshot": Direct(lambda m, _: self._feeds.domain_snapshot()),
+            _SERVICE + "DomainSnapshot": Direct(lambda m, _: self._feeds.snapshot_part(m)),
             _SERVICE + "OpenNodeFeed": Direct(self._open_node),
             _SERVICE + "CloseNodeFeed": Direct(self._close_node),
             _SERVICE + "Acknowledge": Direct(self._acknowledge),

@@ -38,10 +38,10 @@ from inborn_ca.rpc.authority import AuthorityService
 from inborn_ca.rpc.bootstrap import BootstrapService
 from inborn_ca.rpc.caller import Caller, CallerReader, origin_of
 from inborn_ca.rpc.crl_port import CrlPort
-from inborn_ca.rpc.feeds import FeedHub
+from inborn_ca.rpc.feeds import FeedHub, fetch_snapshot
 from inborn_ca.rpc.port_taken import port_taken, try_to_bind
 from inborn_ca.rpc.serving import Context, Observer, Port
-from inborn_proto import feed_pb2, signer_pb2
+from inborn_proto import signer_pb2
 
 __all__ = ["Front", "FrontSettings"]
 
@@ -49,7 +49,6 @@ GRACE = 5.0  # seconds that open calls have to end when the front stops
 BIND_TIME = 5.0  # seconds in which a port that is still taken may become free (a predecessor is going)
 SWEEP_EVERY = 1.0  # seconds between looks for streams whose certificate has expired
 DENIALS_BURST, DENIALS_A_SECOND = 100, 10.0  # reported to the signer; a flood must not become a flood of rows
-SNAPSHOT_TIMEOUT = 30.0  # seconds
 
 _SIGNING = "/inborn.signer.v1.Signing/"
 _PUBLISH = "/inborn.signer.v1.Fronting/Publish"
@@ -151,10 +150,7 @@ class Front(Observer):
         attached = await self._link.call(_SIGNING + "Attach", self._attach_request(), signer_pb2.AttachResponse)
         bundle = X509Bundle.parse(TrustDomain(attached.trust_domain), list(attached.roots))
         domain = KnownDomain(bundle, attached.log_id)
-        snapshot = await self._link.call(
-            _SIGNING + "DomainSnapshot", signer_pb2.DomainSnapshotRequest(), feed_pb2.FeedMessage, SNAPSHOT_TIMEOUT
-        )
-        domain.restore(snapshot)
+        domain.restore(await fetch_snapshot(self._link))
         callers = CallerReader(bundle=lambda: domain.bundle, revocations=lambda: domain.revocations, clock=self._clock)
         hub = FeedHub(self._link, domain, callers)
         self._domain, self._hub = domain, hub

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from cryptography import x509
 
-from inborn.errors import InternalError
+from inborn.errors import InternalError, moment
 from inborn.svid import serial_octets
 from inborn_ca.authority import Step, StepKind, make_issuing, make_root, plan
 from inborn_ca.changes import Changes
@@ -25,6 +25,8 @@ from inborn_ca.services import audit
 from inborn_ca.services.authority_order import authority_rule
 
 __all__ = ["Authorities", "RevokedEntry"]
+
+MAX_CRL_SIZE = 5 * 1024 * 1024  # octets, 140,000 entries: those of three authorities fit into a message of the feed
 
 PATIENCE = dt.timedelta(seconds=30)  # what an agent that is there takes at most to apply a message of the feed
 
@@ -214,12 +216,26 @@ class Authorities:
                 renewed = self._with_crl(authority, self._dead_of(tx, authority, revoked), now)
                 if renewed is None:
                     early.append(authority.key_id)
+                elif len(renewed.crl) > MAX_CRL_SIZE:
+                    self._raise_too_large(tx, authority, len(renewed.crl), now)
+                    changes.audited = True
                 else:
                     tx.update_authority(renewed)
                     changes.authorities = True
             return lambda: early
 
         return command
+
+    def _raise_too_large(self, tx: Transaction, authority: AuthorityRecord, octets: int, now: dt.datetime) -> None:
+        until = moment(authority.crl_next_update) if authority.crl_next_update is not None else "never"
+        tx.raise_alarm(
+            kind="crl.too_large",
+            subject=f"authority:{authority.key_id.hex()}",
+            message=f"CRL would have {octets} octets, at most {MAX_CRL_SIZE} fit into the feed: the last one is kept, "
+            f"which ends at {until}; peers that use the library know every revocation, peers that read CRLs do not: "
+            f"revoke the issuing authority: inborn revoke --authority {authority.key_id.hex()}",
+            at=now,
+        )
 
     def renew_root_crl(self, tx: Transaction, changes: Changes, *, also: tuple[x509.Certificate, int]) -> bool:
         """List one issuing certificate more, with a reason, in its root's CRL. False: too early, nothing is changed."""
