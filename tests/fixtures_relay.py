@@ -6,10 +6,12 @@ import asyncio
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,6 +89,7 @@ def caller(code: str, path: str | Path, *, uid: int | None = None) -> subprocess
         stdout=subprocess.PIPE,
         text=True,
         cwd="/",
+        start_new_session=True,
     )
 
 
@@ -106,11 +109,12 @@ def tell(process: subprocess.Popen[str], line: str = "") -> None:
 
 @pytest.fixture
 def callers() -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes to be ended after the test."""
+    """Processes to be ended after the test, and whatever they have started."""
     processes: list[subprocess.Popen[str]] = []
     yield processes
     for process in processes:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:

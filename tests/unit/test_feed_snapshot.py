@@ -164,6 +164,13 @@ def test_update_has_no_packed_rules(subscriber: Subscriber, maker: FeedMaker) ->
         subscriber.receive(maker.message(body))
 
 
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand serials a part instead of 25,000, and a hundred of other rules."""
+    monkeypatch.setattr("inborn.rule_log._RECORDS_OF_A_PART", 1_000)
+    monkeypatch.setattr("inborn.rule_log._RULES_OF_A_PART", 100)
+
+
 # -- the signer's ------------------------------------------------------------------------------------------------------
 
 
@@ -193,11 +200,11 @@ def revoke_many(ca: CaBench, kind: RuleKind, count: int) -> None:
 
 def test_many_rules_take_several_messages_and_arrive_as_they_are(ca_bench: CaBench) -> None:
     ca = ca_bench
-    revoke_many(ca, RuleKind.SERIAL, 60_000)
-    revoke_many(ca, RuleKind.KEY, 6_000)
+    revoke_many(ca, RuleKind.SERIAL, 2_400)
+    revoke_many(ca, RuleKind.KEY, 240)
     messages = ca.feeds.domain_snapshot()
     assert len(messages) == 5  # three of serials, the last of them with keys, and two more of keys
-    assert max(message.ByteSize() for message in messages) < 3 * 1024 * 1024
+    assert max(message.ByteSize() for message in messages) < 64 * 1024
     verifier = FeedVerifier(trust_domain=ca.core.trust_domain)
     updates = [
         verifier.receive(message, bundle=ca.core.bundle, revocations=RevocationSet(), now=ca.clock())
@@ -232,20 +239,20 @@ def fetched(feeds: Feeds, meanwhile: Callable[[], object] = lambda: None) -> lis
 
 
 def test_snapshot_that_is_being_fetched_is_kept_while_the_domain_changes_once(ca_bench: CaBench) -> None:
-    revoke_many(ca_bench, RuleKind.SERIAL, 60_000)
+    revoke_many(ca_bench, RuleKind.SERIAL, 2_400)
 
     def change() -> None:
-        if len(ca_bench.core.revocations) == 60_000:
+        if len(ca_bench.core.revocations) == 2_400:
             revoke_many(ca_bench, RuleKind.KEY, 1)
             ca_bench.feeds.domain_snapshot()
 
     domain = KnownDomain(ca_bench.core.bundle, ca_bench.core.log_id)
     domain.restore(fetched(ca_bench.feeds, change))
-    assert len(domain.revocations) == 60_000
+    assert len(domain.revocations) == 2_400
 
 
 def test_snapshot_that_was_replaced_is_refused_with_a_word_of_what_to_do(ca_bench: CaBench) -> None:
-    revoke_many(ca_bench, RuleKind.SERIAL, 60_000)
+    revoke_many(ca_bench, RuleKind.SERIAL, 2_400)
     first = feed_pb2.FeedBody.FromString(ca_bench.feeds.domain_snapshot()[0].body).domain
     for _ in range(2):
         revoke_many(ca_bench, RuleKind.KEY, 1)
@@ -262,7 +269,7 @@ def test_snapshot_that_was_replaced_is_refused_with_a_word_of_what_to_do(ca_benc
 
 @pytest.mark.parametrize("cut", [slice(0, -1), slice(1, None), slice(0, 0)])
 def test_known_domain_takes_no_part_of_a_snapshot(ca_bench: CaBench, cut: slice) -> None:
-    revoke_many(ca_bench, RuleKind.SERIAL, 60_000)
+    revoke_many(ca_bench, RuleKind.SERIAL, 2_400)
     domain = KnownDomain(ca_bench.core.bundle, ca_bench.core.log_id)
     with pytest.raises(InbornError):
         domain.restore(ca_bench.feeds.domain_snapshot()[cut])
