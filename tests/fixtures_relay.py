@@ -115,6 +115,7 @@ def callers() -> Iterator[list[subprocess.Popen[str]]]:
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()  # not every one leads a group
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
