@@ -159,7 +159,7 @@ async def _rounds(load: Load, gates: echo.Echo, others: Mapping[str, peers.Peer]
         works: dict[str, tuple[Work, list[int]]] = {
             BATCH_100: (load.steady(8, 100, 3), load.rig.pids),
             BATCH_10: (load.steady(16, 10, 10), load.rig.pids),
-            SINGLE: (load.asking(24), load.rig.pids),
+            SINGLE: (load.asking(48), load.rig.pids),
             UNARY: (load.steady(OUTSTANDING, 1, 12), load.rig.pids),
             GATHERING: (load.gathering(), load.rig.pids),
             CONNECT: (load.connecting(), load.rig.pids),

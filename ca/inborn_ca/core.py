@@ -46,6 +46,7 @@ __all__ = ["Blocked", "Clock", "Core", "Pending", "to_rule"]
 
 Clock = Callable[[], dt.datetime]
 
+_NO_START = dt.datetime.min.replace(tzinfo=dt.UTC)
 MAX_DEMANDED = 10_000  # identities whose demands are remembered
 
 
@@ -188,7 +189,7 @@ class Core(GroupHooks):
             serial=row.serial,
             key_hash=row.key_hash,
             authority=row.authority,
-            not_before=dt.datetime.min.replace(tzinfo=dt.UTC),
+            not_before=_NO_START,
             not_after=row.not_after,
         )
 
