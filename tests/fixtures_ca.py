@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,18 +16,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn.errors import InbornError
 from inborn.join_token import JoinToken, parse_join_token
+from inborn.revocation import RuleKind
 from inborn.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
 from inborn.svid import CertificateFacts, load_certificate, read_certificate, serial_octets
+from inborn_ca.changes import Changes
 from inborn_ca.core import Core
 from inborn_ca.feeds import Feeds
+from inborn_ca.ports import Transaction
 from inborn_ca.profile import Lifetimes
-from inborn_ca.queue import Command, Job, Queue, Refusal
+from inborn_ca.queue import Command, Finish, Job, Queue, Refusal
 from inborn_ca.services import audit
 from inborn_ca.services.authorities import Authorities
 from inborn_ca.services.enrolment import RENEW_METHOD, Enrolment
 from inborn_ca.services.entries import Entries
 from inborn_ca.services.issuing import ISSUE_METHOD, Issuing
 from inborn_ca.services.revocation import Revocations
+from inborn_ca.services.rules import add_rule
 from inborn_ca.services.tokens import Tokens
 from inborn_ca.signer import open_core
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
@@ -213,6 +218,21 @@ class CaBench:
 def open_bench(directory: Path, clock: FakeClock, **lifetimes: dt.timedelta) -> CaBench:
     core = open_core(directory, trust_domain="example.org", lifetimes=Lifetimes(**lifetimes), clock=clock)
     return CaBench(core=core, clock=clock, directory=directory)
+
+
+def revoke_many(ca: CaBench, kind: RuleKind, count: int) -> None:
+    """So many rules for serials or keys that nobody has, in one transaction."""
+    authority = ca.core.active.key_id
+    how: dict[str, Any] = {"reason": 0, "blocks": False, "actor": "test", "audited": False}
+
+    def command(tx: Transaction, changes: Changes) -> Finish:
+        for _ in range(count):
+            value = b"\x01" + os.urandom(18) if kind is RuleKind.SERIAL else os.urandom(32)
+            cut_offs = {authority: value} if kind is RuleKind.SERIAL else None
+            add_rule(ca.core, tx, changes, kind, value, cut_offs=cut_offs, **how)
+        return lambda: None
+
+    ca.run(command)
 
 
 @pytest.fixture

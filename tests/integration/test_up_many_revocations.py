@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from inborn.revocation import RuleKind
-from inborn_ca.changes import Changes
-from inborn_ca.ports import Transaction
-from inborn_ca.queue import Finish
-from inborn_ca.services.rules import add_rule
 from inborn_proto import admin_pb2
-from tests.fixtures_ca import CaBench, FakeClock, open_bench
+from tests.fixtures_ca import FakeClock, open_bench, revoke_many
 from tests.fixtures_up import SELECTOR, Machine, spiffe_id, wait_for_snapshot
 from tests.front_rig import now, running_ca
 
@@ -23,41 +18,14 @@ SERIALS, KEYS = 250_000, 20_000
 STEP = 10_000
 
 
-def revoke_many(ca: CaBench) -> None:
-    authority = ca.core.active.key_id
-
-    def add(kind: RuleKind) -> Callable[[Transaction, Changes], Finish]:
-        def command(tx: Transaction, changes: Changes) -> Finish:
-            for _ in range(STEP):
-                value = b"\x01" + os.urandom(18) if kind is RuleKind.SERIAL else os.urandom(32)
-                cut_offs = {authority: value} if kind is RuleKind.SERIAL else None
-                add_rule(
-                    ca.core,
-                    tx,
-                    changes,
-                    kind,
-                    value,
-                    cut_offs=cut_offs,
-                    reason=0,
-                    blocks=False,
-                    actor="test",
-                    audited=False,
-                )
-            return lambda: None
-
-        return command
-
-    for kind, count in ((RuleKind.SERIAL, SERIALS), (RuleKind.KEY, KEYS)):
-        for _ in range(count // STEP):
-            ca.run(add(kind))
-
-
 @pytest.mark.slow
 async def test_more_revocations_than_a_message_holds_are_known_everywhere(
     tmp_path: Path, machines: Callable[..., Machine]
 ) -> None:
     ca = open_bench(tmp_path / "ca", FakeClock(now()))
-    revoke_many(ca)
+    for kind, count in ((RuleKind.SERIAL, SERIALS), (RuleKind.KEY, KEYS)):
+        for _ in range(count // STEP):
+            revoke_many(ca, kind, STEP)
     ca.core.store.close()
     node = machines("node")
     async with running_ca(tmp_path) as rig:

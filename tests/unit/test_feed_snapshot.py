@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -15,14 +14,10 @@ from inborn.feed_content import DomainUpdate, SnapshotPart
 from inborn.feed_wire import InvalidFeed
 from inborn.revocation import RevocationGap, RevocationRule, RevocationSet, RuleKind
 from inborn.testing import MemoryAuthority
-from inborn_ca.changes import Changes
 from inborn_ca.feeds import Feeds
 from inborn_ca.known_domain import KnownDomain
-from inborn_ca.ports import Transaction
-from inborn_ca.queue import Finish
-from inborn_ca.services.rules import add_rule
 from inborn_proto import feed_pb2, signer_pb2
-from tests.fixtures_ca import CaBench
+from tests.fixtures_ca import CaBench, revoke_many
 from tests.fixtures_lib_ca import FeedMaker
 
 A, B = b"s" * 16, b"t" * 16
@@ -172,30 +167,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # -- the signer's ------------------------------------------------------------------------------------------------------
-
-
-def revoke_many(ca: CaBench, kind: RuleKind, count: int) -> None:
-    authority = ca.core.active.key_id
-
-    def command(tx: Transaction, changes: Changes) -> Finish:
-        for _ in range(count):
-            value = b"\x01" + os.urandom(18) if kind is RuleKind.SERIAL else os.urandom(32)
-            cut_offs = {authority: value} if kind is RuleKind.SERIAL else None
-            add_rule(
-                ca.core,
-                tx,
-                changes,
-                kind,
-                value,
-                reason=0,
-                blocks=False,
-                actor="test",
-                cut_offs=cut_offs,
-                audited=False,
-            )
-        return lambda: None
-
-    ca.run(command)
 
 
 def test_many_rules_take_several_messages_and_arrive_as_they_are(ca_bench: CaBench) -> None:
