@@ -25,10 +25,11 @@ from inborn_ca.process import run_loop
 if TYPE_CHECKING:
     from benchmarks.rig import LoadAgent
 
-__all__ = ["CALLS", "STREAMS", "Echo", "running"]
+__all__ = ["CALLS", "CONNECT", "STREAMS", "Echo", "running"]
 
 STREAMS = "  gRPC alone: an echo of as many octets on open streams, mutual TLS"
 CALLS = "  gRPC alone: an echo of as many octets in calls, mutual TLS"
+CONNECT = "  gRPC alone: a new mutual-TLS connection and one echo"
 METHOD, STREAM = "/echo.Echo/Echo", "/echo.Echo/Stream"
 REQUEST, ANSWER = b"q" * 620, b"a" * 1200  # octets of a signed request for one certificate, and of its answer
 
@@ -73,6 +74,19 @@ class Echo:
         async def work() -> int:
             await asyncio.gather(*(one(channel) for channel in self.channels))
             return len(self.channels) * each
+
+        return work
+
+    def connecting(self, connections: int, at_once: int) -> Callable[[], Awaitable[int]]:
+        async def one() -> None:
+            async with self._channel() as channel:
+                call: Any = channel.unary_unary(METHOD)
+                assert len(await call(REQUEST)) == len(ANSWER)
+
+        async def work() -> int:
+            for _ in range(0, connections, at_once):
+                await asyncio.gather(*(one() for _ in range(at_once)))
+            return connections
 
         return work
 

@@ -27,7 +27,7 @@ __all__ = ["run"]
 ROUNDS = 3
 OUTSTANDING = 128  # single calls, each of an agent of its own
 GATHERED = 4096  # certificates that the callers of one agent ask for
-CONNECTIONS = 64
+CONNECTIONS, AT_ONCE = 64, 8
 BURST = 10_000
 BURST_SECONDS = 3.0
 
@@ -110,8 +110,8 @@ class Load:
                 _check(await issue_call(channel)(request))
 
         async def work() -> int:
-            for start in range(0, len(pairs), 8):
-                await asyncio.gather(*(one(*pair) for pair in pairs[start : start + 8]))
+            for start in range(0, len(pairs), AT_ONCE):
+                await asyncio.gather(*(one(*pair) for pair in pairs[start : start + AT_ONCE]))
             return len(pairs)
 
         return work
@@ -142,8 +142,8 @@ async def _run() -> list[Figure]:
         others, reasons = peers.start(stack)
         samples = await _rounds(load, gates, others)
         figures = [figure_of(name, samples[name], bar) for name, bar in BARS.items()]
-        figures.append(_share(load, figures))
-        figures += [figure_of(name, samples[name]) for name in (echo.STREAMS, UNARY, echo.CALLS)]
+        figures += [_share(load, name) for name in (SINGLE, CONNECT)]
+        figures += [figure_of(name, samples[name]) for name in (echo.CONNECT, echo.STREAMS, UNARY, echo.CALLS)]
         figures += peers.figures(samples, reasons, single=samples[SINGLE], batch=samples[BATCH_100])
         figures += await _burst(load)
         for channel in channels:
@@ -163,6 +163,7 @@ async def _rounds(load: Load, gates: echo.Echo, others: Mapping[str, peers.Peer]
             UNARY: (load.steady(OUTSTANDING, 1, 12), load.rig.pids),
             GATHERING: (load.gathering(), load.rig.pids),
             CONNECT: (load.connecting(), load.rig.pids),
+            echo.CONNECT: (gates.connecting(CONNECTIONS, AT_ONCE), [gates.pid]),
             echo.STREAMS: (gates.streaming(12), [gates.pid]),
             echo.CALLS: (gates.calling(12), [gates.pid]),
             **{name: (peer.work, peer.pids) for name, peer in others.items()},
@@ -180,24 +181,18 @@ async def _rounds(load: Load, gates: echo.Echo, others: Mapping[str, peers.Peer]
                     rate=certificates / spent.wall,
                 )
             )
-            if name == SINGLE:
+            if name in (SINGLE, CONNECT):
                 for part, pid in load.rig.parts.items():
                     used = (cpu_seconds([pid]) - before[part]) / certificates * 1e6
-                    load.parts.setdefault(part, []).append(used / floor)
+                    load.parts.setdefault(f"{part} {name}", []).append(used / floor)
     return samples
 
 
-def _share(load: Load, figures: list[Figure]) -> Figure:
-    """Where a single request's CPU goes."""
-    total = next(figure for figure in figures if figure.name == SINGLE)
-    front, signer = (sorted(load.parts[part])[ROUNDS // 2] for part in ("front", "signer"))
-    return Figure(
-        name="  of which the front",
-        value=front,
-        unit="x floor",
-        detail=f"the signer {signer:.2f}",
-        others=total.others,
-    )
+def _share(load: Load, name: str) -> Figure:
+    """Where a request's CPU goes."""
+    front, signer = (sorted(load.parts[f"{part} {name}"])[ROUNDS // 2] for part in ("front", "signer"))
+    what = "a single request" if name == SINGLE else "a new connection"
+    return Figure(name=f"  of {what}, the front", value=front, unit="x floor", detail=f"the signer {signer:.2f}")
 
 
 async def _burst(load: Load) -> list[Figure]:
