@@ -208,7 +208,14 @@ async def relay_rig(
     await server.wait_closed()
 
 
-def open_descriptors() -> int:
-    """How many descriptors this process has open, without those that only the collector still holds."""
+def open_descriptors() -> set[tuple[str, str]]:
+    """The descriptors that this process has open, and what they are of; without those that only the collector holds.
+
+    What another test has left to a thread of its own may be closed at any time: what counts is what is new.
+    """
     gc.collect()
-    return len(os.listdir("/proc/self/fd"))
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found.add((number, os.readlink(f"/proc/self/fd/{number}")))
+    return found

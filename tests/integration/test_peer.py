@@ -64,7 +64,7 @@ def test_the_process_that_connected_is_pinned(
         for read in (process.read, process.readlink, process.stat):
             with pytest.raises(ProcessGone):
                 read("exe")
-    assert open_descriptors() == before + 2  # the pipes of the caller
+    assert len(open_descriptors() - before) == 2  # the pipes of the caller
 
 
 def test_a_zombie_is_not_alive(
@@ -85,7 +85,7 @@ def test_a_caller_that_ended_before_it_was_pinned_is_refused(
         callers[0].wait()
         with pytest.raises(ProcessGone):
             pin_peer(connection, mode=pin_mode)
-    assert open_descriptors() == before + 2
+    assert len(open_descriptors() - before) == 2
 
 
 def test_a_socket_that_nobody_connected_has_no_peer(pin_mode: PinMode) -> None:
@@ -196,7 +196,7 @@ async def test_the_end_of_a_process_is_told_to_everyone_who_waits(callers: list[
         await asyncio.wait_for(asyncio.gather(*waits), 30)
         await wait_exit(process)
     await wait_exit(process)
-    assert open_descriptors() == before
+    assert not open_descriptors() - before
 
 
 def test_this_kernel_says_what_it_offers() -> None:
