@@ -25,10 +25,6 @@ class SnapshotReader:
         self._next = 0
         self._log = RuleLog(b"", 0)
 
-    def forget(self) -> None:
-        """What has begun does not go on."""
-        self._first = None
-
     def take(self, part: SnapshotPart) -> DomainUpdate | None:
         """The whole snapshot with its last part, None before.
 

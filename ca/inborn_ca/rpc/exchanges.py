@@ -21,7 +21,7 @@ from inborn.errors import InbornError, UnavailableError
 from inborn.rpc import abort_aio
 from inborn_ca.rpc.caller import Caller
 
-__all__ = ["Exchange", "Exchanges"]
+__all__ = ["Context", "Exchange", "Exchanges"]
 
 MAX_EXCHANGES_A_CALLER = 4  # an agent has one, two while it reconnects; a lost connection is noticed after 40 s
 

@@ -22,7 +22,7 @@ from inborn.rpc import abort_aio
 from inborn.rpc_methods import RpcMethod, rpc_methods
 from inborn_ca.rpc.admission import Admission
 from inborn_ca.rpc.caller import Caller, origin_of
-from inborn_ca.rpc.exchanges import Exchanges
+from inborn_ca.rpc.exchanges import Context, Exchanges
 
 __all__ = ["Context", "Observer", "Port", "StreamWork", "UnaryWork"]
 
@@ -30,7 +30,6 @@ MAX_TIME = 30.0  # seconds a unary call may take, also when its caller has set n
 
 log = logging.getLogger(__name__)
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Authenticate = Callable[[Context], Caller]
 UnaryWork = Callable[[Any, Caller, float], Awaitable[bytes]]
 """(request message, caller, seconds left) -> serialized answer."""
