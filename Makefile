@@ -19,7 +19,7 @@ help:
 	@echo 'make lock    resolve the requirements anew  make clean   remove what make made'
 
 demo: runtime
-	@$(PY) -m inborn_ca.demo
+	@$(PY) -m examples.demo
 
 test: dev
 	@$(PY) -m pytest -q --durations=10 $(PYTEST_ARGS)

@@ -8,8 +8,8 @@ import sys
 import time
 
 from benchmarks.report import Figure, percentile
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import WorkloadAttestor
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import WorkloadAttestor
 
 __all__ = ["run"]
 

@@ -20,7 +20,7 @@ import grpc
 import grpc.aio
 from cryptography.hazmat.primitives import serialization
 
-from inborn_ca.process import run_loop
+from inborn_ca.supervisor.child_start import run_loop
 
 if TYPE_CHECKING:
     from benchmarks.rig import LoadAgent

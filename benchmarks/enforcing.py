@@ -23,16 +23,16 @@ from cryptography.hazmat.primitives import serialization
 from benchmarks.machine import measure
 from benchmarks.report import Figure, percentile
 from benchmarks.rig import TRUST_DOMAIN, Rig, running
-from inborn.grpc_client import grpc_channel
-from inborn.grpc_server import grpc_server_credentials, grpc_server_interceptor
-from inborn.identity import IdentitySource, StaticSource
-from inborn.revocation import RevocationRule, RevocationSet, RuleKind
-from inborn.rule_log import RuleLog, RulesPart
-from inborn.source import X509Source
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import CertificateFacts, X509Svid
+from inborn._internal.grpc_adapter.channel import grpc_channel
+from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, grpc_server_interceptor
+from inborn._internal.revocation.revocation_log import RuleLog, RulesPart
+from inborn._internal.revocation.revocation_set import RevocationRule, RevocationSet, RuleKind
+from inborn._internal.source.snapshot import IdentitySource, StaticSource
+from inborn._internal.source.x509_source import X509Source
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import CertificateFacts, X509Svid
+from inborn._internal.verification.verify import authorize_any, authorize_id
 from inborn.testing import MemoryAuthority
-from inborn.verify import authorize_any, authorize_id
 from inborn_proto import admin_pb2
 
 __all__ = ["revoke_until_refused", "run"]

@@ -9,19 +9,19 @@ import time
 
 from benchmarks.report import Figure, percentile
 from benchmarks.signer import temporary_core
-from inborn.revocation import RuleKind
-from inborn.selector import Selector
-from inborn.spiffeid import SpiffeId, parse_spiffe_id
-from inborn_ca.changes import Changes
-from inborn_ca.core import Core
-from inborn_ca.crl import build_crl
-from inborn_ca.ports import Transaction
-from inborn_ca.queue import Command, Finish, Queue
-from inborn_ca.records import CertificateKind, Issued
-from inborn_ca.services.authorities import Authorities
-from inborn_ca.services.expansion import Expander
-from inborn_ca.services.revocation import Revocations
-from inborn_ca.services.rules import add_rule
+from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.selectors.selector import Selector
+from inborn._internal.spiffe.spiffe_id import SpiffeId, parse_spiffe_id
+from inborn_ca.authorities.crl import build_crl
+from inborn_ca.model.records import CertificateKind, Issued
+from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.commands.authorities import Authorities
+from inborn_ca.signer.commands.expansion import Expander
+from inborn_ca.signer.commands.revocation_log import add_rule
+from inborn_ca.signer.commands.revocations import Revocations
+from inborn_ca.signer.queue import Command, Finish, Queue
+from inborn_ca.signer.state import Core
+from inborn_ca.store.interface import Transaction
 from inborn_proto import admin_pb2
 
 __all__ = ["run"]

@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.machine import tree
 from benchmarks.requests import ISSUE, Holder
-from inborn.admin import AdminClient
-from inborn.enrollment import Enrolled, enroll_with_token
-from inborn.join_token import parse_join_token
-from inborn.paths import admin_socket, workload_socket
-from inborn.svid import read_certificate
+from inborn._internal.enrollment.join_token import parse_join_token
+from inborn._internal.host.paths import admin_socket, workload_socket
+from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.spiffe.x509_svid import read_certificate
+from inborn_member.enrollment import Enrolled, enroll_with_token
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
 
 __all__ = ["LoadAgent", "Rig", "front_alias", "issue_call", "issue_stream", "running", "warm"]
@@ -151,7 +151,7 @@ def issue_stream(channel: grpc.aio.Channel) -> Any:
 def running(*options: str) -> Iterator[Rig]:
     """`inborn up` in a temporary directory, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="inborn-bench-") as directory:
-        command = [sys.executable, "-m", "inborn.cli", "up", "--data-dir", directory, "--trust-domain", TRUST_DOMAIN]
+        command = [sys.executable, "-m", "inborn_cli", "up", "--data-dir", directory, "--trust-domain", TRUST_DOMAIN]
         rig = Rig(directory=Path(directory), command=[*command, *options])
         try:
             rig.start()
@@ -163,7 +163,7 @@ def running(*options: str) -> Iterator[Rig]:
 
 def front_alias(rig: Rig) -> str:
     """The DNS alias of the front's identity."""
-    from inborn.spiffeid import parse_spiffe_id
+    from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 
     rows = rig.call("ListCertificates", admin_pb2.ListCertificatesRequest()).certificates
     return parse_spiffe_id(next(row.spiffe_id for row in rows if row.kind == "front")).alias

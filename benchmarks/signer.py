@@ -15,19 +15,19 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.requests import Holder
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn.errors import InbornError
-from inborn.selector import parse_selector
-from inborn.spiffeid import SpiffeId
-from inborn_ca.changes import Changes
-from inborn_ca.core import Core
-from inborn_ca.entry import Entry, NodeKind, NodeMatch
-from inborn_ca.ports import Transaction
-from inborn_ca.profile import Lifetimes
-from inborn_ca.queue import Finish, Job, Queue
-from inborn_ca.records import AskerKey, Block, BlockKind, CertificateKind, Enrollee, EnrolleeKind, Issued
-from inborn_ca.services.authorities import Authorities
-from inborn_ca.services.issuing import Issuing
-from inborn_ca.signer import open_core
+from inborn_ca.certificates.profile import Lifetimes
+from inborn_ca.model.records import AskerKey, Block, BlockKind, CertificateKind, Enrollee, EnrolleeKind, Issued
+from inborn_ca.model.registration_entry import Entry, NodeKind, NodeMatch
+from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.commands.authorities import Authorities
+from inborn_ca.signer.commands.issuing import Issuing
+from inborn_ca.signer.main import open_core
+from inborn_ca.signer.queue import Finish, Job, Queue
+from inborn_ca.signer.state import Core
+from inborn_ca.store.interface import Transaction
 from inborn_proto import ca_pb2, signer_pb2
 
 __all__ = ["TRUST_DOMAIN", "Signer", "signer"]

@@ -41,7 +41,7 @@ def _children() -> float:
 
 
 def run() -> list[Figure]:
-    command = [sys.executable, "-m", "inborn.cli"]
+    command = [sys.executable, "-m", "inborn_cli"]
     figures = [_median("inborn --help", [*command, "--help"], 80)]
     with running() as rig:
         read = [*command, "entry", "list", "--data-dir", str(rig.directory)]

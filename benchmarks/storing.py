@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator
 from benchmarks.machine import measure
 from benchmarks.report import Figure, percentile
 from benchmarks.signer import Signer, run_now, signer
-from inborn.selector import Selector
-from inborn.spiffeid import SpiffeId
-from inborn_ca.changes import Changes
-from inborn_ca.maintenance import PRUNE_ROWS
-from inborn_ca.ports import CertificateFilter, Transaction
-from inborn_ca.queue import Finish
-from inborn_ca.records import CertificateKind, Issued
-from inborn_ca.serial import RANDOM_OCTETS, serial_floor
-from inborn_ca.store.codec import to_micros
+from inborn._internal.selectors.selector import Selector
+from inborn._internal.spiffe.spiffe_id import SpiffeId
+from inborn_ca.certificates.serial import RANDOM_OCTETS, serial_floor
+from inborn_ca.model.records import CertificateKind, Issued
+from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.maintenance import PRUNE_ROWS
+from inborn_ca.signer.queue import Finish
+from inborn_ca.store.interface import CertificateFilter, Transaction
+from inborn_ca.store.sqlite.codec import to_micros
 
 __all__ = ["run"]
 

@@ -14,7 +14,7 @@ import grpc.aio
 from benchmarks.machine import measure, pss_mib
 from benchmarks.report import Figure, percentile
 from benchmarks.rig import TRUST_DOMAIN, Rig, running
-from inborn.source import X509Source
+from inborn._internal.source.x509_source import X509Source
 from inborn_proto import admin_pb2, workload
 
 __all__ = ["run"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 import generate
-from inborn.cli import GROUPS, VERBS
-from inborn.cli.program import _load
+from inborn_cli import GROUPS, VERBS
+from inborn_cli.program import _load
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import click
 
-from inborn.access import ACCESS
-from inborn.cli import VERBS
-from inborn.cli.program import _load
-from inborn.demand import WORDS
+from inborn._internal.selectors.demand import WORDS
+from inborn._internal.selectors.posture import LISTED
+from inborn._internal.selectors.selector import parse_selector, trust_class
+from inborn._internal.wire.access import ACCESS
+from inborn._internal.wire.methods import rpc_methods
 from inborn.errors import InbornError
-from inborn.posture import LISTED
-from inborn.rpc_methods import rpc_methods
-from inborn.selector import parse_selector, trust_class
+from inborn_cli import VERBS
+from inborn_cli.program import _load
 
 REFERENCE = Path(__file__).parent / "reference"
 GENERATED = "<!-- Generated from the code by docs/generate.py: change the code, not this page. -->\n\n"

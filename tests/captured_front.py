@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import Message
 
-from inborn.admin import AdminClient
-from inborn.bundle import X509Bundle
-from inborn.frames import FrameReader, encode_frame
-from inborn.join_token import JoinToken, parse_join_token
-from inborn.paths import admin_socket
-from inborn.rpc_methods import find_method
-from inborn.spiffeid import TrustDomain
-from inborn.wire import error_from_message
+from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
+from inborn._internal.host.paths import admin_socket
+from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.wire.frames import FrameReader, encode_frame
+from inborn._internal.wire.messages import error_from_message
+from inborn._internal.wire.methods import find_method
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
 from tests.front_rig import Member, enroll_request, make_csr
 from tests.up_rig import environment
@@ -47,7 +47,7 @@ class CapturedFront:
         ours, theirs = socket.socketpair()
         ready, ready_write = os.pipe()
         with theirs:
-            command = [sys.executable, "-m", "inborn_ca.signer", "--data-dir", str(self.data_dir)]
+            command = [sys.executable, "-m", "inborn_ca.signer.main", "--data-dir", str(self.data_dir)]
             command += ["--front-fd", str(theirs.fileno()), "--ready-fd", str(ready_write)]
             command += ["--trust-domain", self.trust_domain, "--min-ttl", "1"]
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), ready_write], env=environment())

@@ -21,9 +21,9 @@ import grpc.aio
 import pytest
 from google.protobuf.message import Message
 
-from inborn import paths
-from inborn.admin import AdminClient
-from inborn.rpc import AioStub
+from inborn._internal.host import paths
+from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.rpc.services import AioStub
 from inborn_agent.settings import keys_directory, private_runtime_directory
 from inborn_proto import admin_pb2, agent_pb2, workload
 
@@ -82,7 +82,7 @@ class Rig:
     # Processes.
 
     def start_ca(self) -> Process:
-        command = ["-m", "inborn_ca.supervisor", "--data-dir", str(self.data_dir), "--trust-domain", "example.org"]
+        command = ["-m", "inborn_ca.supervisor.main", "--data-dir", str(self.data_dir), "--trust-domain", "example.org"]
         process = self._spawn([*command, "--min-ttl", "1"])
         self._until(lambda: self._admin_answers(), process, "the CA is up")
         return process

@@ -14,26 +14,26 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
+from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.spiffe.x509_svid import CertificateFacts, load_certificate, read_certificate, serial_octets
+from inborn._internal.wire.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
 from inborn.errors import InbornError
-from inborn.join_token import JoinToken, parse_join_token
-from inborn.revocation import RuleKind
-from inborn.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
-from inborn.svid import CertificateFacts, load_certificate, read_certificate, serial_octets
-from inborn_ca.changes import Changes
-from inborn_ca.core import Core
-from inborn_ca.feeds import Feeds
-from inborn_ca.ports import Transaction
-from inborn_ca.profile import Lifetimes
-from inborn_ca.queue import Command, Finish, Job, Queue, Refusal
-from inborn_ca.services import audit
-from inborn_ca.services.authorities import Authorities
-from inborn_ca.services.enrolment import RENEW_METHOD, Enrolment
-from inborn_ca.services.entries import Entries
-from inborn_ca.services.issuing import ISSUE_METHOD, Issuing
-from inborn_ca.services.revocation import Revocations
-from inborn_ca.services.rules import add_rule
-from inborn_ca.services.tokens import Tokens
-from inborn_ca.signer import open_core
+from inborn_ca.certificates.profile import Lifetimes
+from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.commands import audit
+from inborn_ca.signer.commands.authorities import Authorities
+from inborn_ca.signer.commands.enrollment import RENEW_METHOD, Enrolment
+from inborn_ca.signer.commands.entries import Entries
+from inborn_ca.signer.commands.issuing import ISSUE_METHOD, Issuing
+from inborn_ca.signer.commands.revocation_log import add_rule
+from inborn_ca.signer.commands.revocations import Revocations
+from inborn_ca.signer.commands.tokens import Tokens
+from inborn_ca.signer.feeds import Feeds
+from inborn_ca.signer.main import open_core
+from inborn_ca.signer.queue import Command, Finish, Job, Queue, Refusal
+from inborn_ca.signer.state import Core
+from inborn_ca.store.interface import Transaction
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
 
 ADMIN = "uid:0"
@@ -119,7 +119,7 @@ class CaBench:
         self.run(self.feeds.certify_log_key)
 
     def _node_state(self, node: str) -> Any:
-        from inborn.spiffeid import parse_spiffe_id
+        from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 
         return self.reader.enrollee(parse_spiffe_id(node)), self.reader.entries()
 
@@ -192,7 +192,7 @@ class CaBench:
         self, agent: Holder, entry_id: str, selectors: list[str] | None = None, key: Any = None
     ) -> x509.Certificate:
         """One SVID; raises the item's error."""
-        from inborn.wire import error_from_message
+        from inborn._internal.wire.messages import error_from_message
 
         key = key or ec.generate_private_key(ec.SECP256R1())
         response = self.run(self.issue_command(agent, (entry_id, key, selectors or ["unix:uid:1000"])))

@@ -19,11 +19,11 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from inborn.cli import main
+from inborn._internal.wire.frames import FrameReader, encode_frame
+from inborn._internal.wire.messages import error_to_message
+from inborn._internal.wire.methods import find_method
 from inborn.errors import InbornError, NotFoundError, PreconditionError, RequestError
-from inborn.frames import FrameReader, encode_frame
-from inborn.rpc_methods import find_method
-from inborn.wire import error_to_message
+from inborn_cli import main
 from inborn_proto import admin_pb2 as pb
 from inborn_proto import signer_pb2
 

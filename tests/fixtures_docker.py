@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import EngineClient, WorkloadAttestor
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import EngineClient, WorkloadAttestor
 
 # dockerd is up within a second; a machine with much else to do may take longer.
 START_TIMEOUT = 60

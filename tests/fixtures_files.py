@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from inborn.cli.config import configuration
-from inborn.cli.identity_files import FileSet, identity_files
-from inborn.paths import workload_socket
-from inborn.source import X509Source
-from inborn.svid import X509Svid
+from inborn._internal.host.paths import workload_socket
+from inborn._internal.source.x509_source import X509Source
+from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn_cli.servers.config import configuration
+from inborn_cli.workload.identity_files import FileSet, identity_files
 from inborn_proto import admin_pb2
 from tests.fixtures_up import Machine, spiffe_id, wait_for_snapshot
 from tests.up_rig import environment, wait_until
@@ -175,7 +175,7 @@ class FilesRig:
         hint = path.removeprefix("/")
         entry = self.machine.entry(path, hint=hint, ttl_seconds=ttl)
         directory = directory or self.directory / hint
-        command = [sys.executable, "-m", "inborn.cli", "files", str(directory), "--hint", hint, *arguments]
+        command = [sys.executable, "-m", "inborn_cli", "files", str(directory), "--hint", hint, *arguments]
         with running(command, env=self.environment) as server:
             server.wait_for("written to")
             yield Files(server, directory, path, entry)

@@ -12,14 +12,14 @@ from typing import Any
 import grpc
 import pytest
 
-from inborn.bundle import X509Bundle
+from inborn._internal.revocation.revocation_set import RevocationRule
+from inborn._internal.rpc.services import service_handler
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn._internal.wire.messages import rule_to_wire
 from inborn.errors import DeniedError, InbornError, UnavailableError
-from inborn.revocation import RevocationRule
-from inborn.rpc import service_handler
-from inborn.spiffeid import TrustDomain
-from inborn.svid import X509Svid
 from inborn.testing import MemoryAuthority
-from inborn.wire import rule_to_wire
 from inborn_proto import agent_pb2, workload
 
 

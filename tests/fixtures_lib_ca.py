@@ -15,16 +15,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from inborn.bundle import bundle_digest
+from inborn._internal.enrollment.join_token import JoinToken
+from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, grpc_server_interceptor, peer_identity
+from inborn._internal.revocation.revocation_set import RevocationRule
+from inborn._internal.rpc.services import service_handler
+from inborn._internal.spiffe.x509_bundle import bundle_digest
+from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn._internal.wire.messages import ms_from_datetime, rule_to_wire
+from inborn._internal.wire.signed_request import ENROLL_CONTEXT, FEED_CONTEXT, REQUEST_CONTEXT, verify_octets
 from inborn.errors import DeniedError, UnavailableError
-from inborn.grpc_server import grpc_server_credentials, grpc_server_interceptor, peer_identity
-from inborn.join_token import JoinToken
-from inborn.revocation import RevocationRule
-from inborn.rpc import service_handler
-from inborn.signed_request import ENROLL_CONTEXT, FEED_CONTEXT, REQUEST_CONTEXT, verify_octets
-from inborn.svid import X509Svid
 from inborn.testing import MemoryAuthority
-from inborn.wire import ms_from_datetime, rule_to_wire
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2
 
 FRONT = "spiffe://example.org/inborn/ca/1"

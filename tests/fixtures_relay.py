@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import PinMode
-from inborn_agent.connection import Connection
-from inborn_agent.denials import Denial
-from inborn_agent.relay import Relay
-from inborn_agent.relay_limits import RelayLimits
-from inborn_agent.workload_attestors import WorkloadAttestor
+from inborn._internal.process.pinning import PinMode
+from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.relay.denials import Denial
+from inborn_agent.relay.relay import Relay
+from inborn_agent.relay.relay_limits import RelayLimits
+from inborn_agent.relay.relayed_connection import Connection
 
 # Long enough for a busy machine, short enough to fail before the suite's own limit.
 PATIENCE = 30

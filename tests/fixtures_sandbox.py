@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import Evidence, Host, attest_posture
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import Evidence, Host, attest_posture
 from tests.fixtures_relay import caller
 
 NOBODY = 65534

@@ -25,19 +25,19 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.admin import AdminClient
-from inborn.enrollment import AuthorityClient, Enrolled, RequestNumbers, enroll_with_token, make_csr
+from inborn._internal.enrollment.join_token import parse_join_token
+from inborn._internal.host.paths import admin_socket, agent_admin_socket, workload_socket
+from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.source.snapshot import IdentitySource, Snapshot, SnapshotCallback, StaticSource
+from inborn._internal.source.x509_source import X509Source
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import X509Svid, load_certificate, serial_octets
+from inborn._internal.tls.context import client_context, server_context
+from inborn._internal.verification.verify import authorize_id
+from inborn._internal.wire.messages import error_from_message
+from inborn._internal.wire.methods import find_method
 from inborn.errors import InbornError
-from inborn.identity import IdentitySource, Snapshot, SnapshotCallback, StaticSource
-from inborn.join_token import parse_join_token
-from inborn.paths import admin_socket, agent_admin_socket, workload_socket
-from inborn.rpc_methods import find_method
-from inborn.source import X509Source
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import X509Svid, load_certificate, serial_octets
-from inborn.tls import client_context, server_context
-from inborn.verify import authorize_id
-from inborn.wire import error_from_message
+from inborn_member.enrollment import AuthorityClient, Enrolled, RequestNumbers, enroll_with_token, make_csr
 from inborn_proto import admin_pb2, agent_pb2, ca_pb2
 from tests.up_rig import UP_TIME, Running, environment
 
@@ -85,7 +85,7 @@ class Machine:
 
     def _spawn(self, arguments: list[str], data_dir: Path, *, stdin: str | None = None) -> Running:
         process = subprocess.Popen(
-            [sys.executable, "-m", "inborn.cli", *arguments],
+            [sys.executable, "-m", "inborn_cli", *arguments],
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn.errors import InbornError
-from inborn.revocation import RevocationSet
 from inborn_proto import admin_pb2
 from tests.fixtures_up import Asker, Machine, admin_call, serial_hex, spiffe_id, wait_for_snapshot
 

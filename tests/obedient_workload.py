@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import grpc
 
-from inborn.svid import X509Svid
+from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn_proto import agent_pb2, workload
 
 SECCOMP = {"x86_64": 317, "aarch64": 277}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from inborn._internal.spiffe.x509_svid import CertificateFacts, load_certificate, read_certificate
 from inborn.errors import InbornError
-from inborn.svid import CertificateFacts, load_certificate, read_certificate
-from inborn_ca.core import Blocked
+from inborn_ca.signer.state import Blocked
 from tests.fixtures_up import Asker, Machine, admin_call, spiffe_id, wait_for_snapshot
 
 # Then another identity is raced for: who kills more than 500 certificates at once has to say their number.

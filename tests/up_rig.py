@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inborn.admin import AdminClient
-from inborn.paths import admin_socket
+from inborn._internal.host.paths import admin_socket
+from inborn._internal.rpc.admin_client import AdminClient
 from inborn_proto import admin_pb2
 
 UP_TIME = 60.0  # seconds, on a machine that is swamped
@@ -106,7 +106,7 @@ def stopped(pid: int) -> Iterator[None]:
 def started(data_dir: Path, *arguments: str, verb: tuple[str, ...] = ("up",)) -> Iterator[Running]:
     """A supervisor that is being started; whatever is left of it is killed at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "inborn.cli", *verb, "--data-dir", str(data_dir), *arguments],
+        [sys.executable, "-m", "inborn_cli", *verb, "--data-dir", str(data_dir), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -15,13 +15,13 @@ from typing import IO, Any, TypeVar
 
 import click
 
-from inborn import paths
-from inborn.cli.options import DURATION, data_dir_option, example, json_option, whole_seconds
-from inborn.cli.output import print_data, print_document
-from inborn.cli.talk import say
+from inborn._internal.host import paths
+from inborn._internal.spiffe.spiffe_id import parse_trust_domain
 from inborn.errors import RequestError
-from inborn.spiffeid import parse_trust_domain
-from inborn_ca.address import check_host
+from inborn_ca.model.address import check_host
+from inborn_cli.options import DURATION, data_dir_option, example, json_option, whole_seconds
+from inborn_cli.output import print_data, print_document
+from inborn_cli.talk import say
 
 __all__ = ["ca_restore", "ca_run", "up"]
 
@@ -177,7 +177,7 @@ def _become_supervisor(
     sys.stdout.flush()
     sys.stderr.flush()
     # -P: a module in the current directory must not be taken for one of ours.
-    command = [sys.executable, "-P", "-m", "inborn_ca.supervisor", *arguments]
+    command = [sys.executable, "-P", "-m", "inborn_ca.supervisor.main", *arguments]
     os.execv(sys.executable, command)  # noqa: S606 -- a list of arguments, and no shell
 
 
@@ -199,8 +199,8 @@ def _positive(seconds: int) -> int:
 @json_option
 @data_dir_option
 def ca_restore(file: Path, passphrase_file: IO[bytes] | None, is_json: bool, data_dir: Path | None) -> None:
-    from inborn_ca.data_directory import DataDirectory
-    from inborn_ca.restore import restore
+    from inborn_ca.signer.restore import restore
+    from inborn_ca.supervisor.data_directory import DataDirectory
 
     passphrase = b""
     if passphrase_file is not None:

@@ -13,44 +13,44 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inborn import errors as errors
-    from inborn.connections import live_peers as live_peers
-    from inborn.daemon import enroll as enroll
-    from inborn.freshness import FreshnessPolicy as FreshnessPolicy
-    from inborn.grpc_client import grpc_channel as grpc_channel
-    from inborn.grpc_server import grpc_aio_server_interceptor as grpc_aio_server_interceptor
-    from inborn.grpc_server import grpc_server_credentials as grpc_server_credentials
-    from inborn.grpc_server import grpc_server_interceptor as grpc_server_interceptor
-    from inborn.grpc_server import peer_identity as peer_identity
-    from inborn.source import X509Source as X509Source
-    from inborn.spiffeid import SpiffeId as SpiffeId
-    from inborn.spiffeid import TrustDomain as TrustDomain
-    from inborn.spiffeid import parse_spiffe_id as parse_spiffe_id
-    from inborn.tls import client_context as client_context
-    from inborn.tls import server_context as server_context
-    from inborn.verify import authorize_any as authorize_any
-    from inborn.verify import authorize_id as authorize_id
-    from inborn.verify import authorize_member_of as authorize_member_of
-    from inborn.verify import authorize_one_of as authorize_one_of
+    from inborn._internal.grpc_adapter.channel import grpc_channel as grpc_channel
+    from inborn._internal.grpc_adapter.interceptor import grpc_aio_server_interceptor as grpc_aio_server_interceptor
+    from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials as grpc_server_credentials
+    from inborn._internal.grpc_adapter.interceptor import grpc_server_interceptor as grpc_server_interceptor
+    from inborn._internal.grpc_adapter.interceptor import peer_identity as peer_identity
+    from inborn._internal.source.x509_source import X509Source as X509Source
+    from inborn._internal.spiffe.spiffe_id import SpiffeId as SpiffeId
+    from inborn._internal.spiffe.spiffe_id import TrustDomain as TrustDomain
+    from inborn._internal.spiffe.spiffe_id import parse_spiffe_id as parse_spiffe_id
+    from inborn._internal.tls.connections import live_peers as live_peers
+    from inborn._internal.tls.context import client_context as client_context
+    from inborn._internal.tls.context import server_context as server_context
+    from inborn._internal.verification.freshness import FreshnessPolicy as FreshnessPolicy
+    from inborn._internal.verification.verify import authorize_any as authorize_any
+    from inborn._internal.verification.verify import authorize_id as authorize_id
+    from inborn._internal.verification.verify import authorize_member_of as authorize_member_of
+    from inborn._internal.verification.verify import authorize_one_of as authorize_one_of
+    from inborn_member.enrolled_source import enroll as enroll
 
 _HOME = {
-    "FreshnessPolicy": "freshness",
-    "SpiffeId": "spiffeid",
-    "TrustDomain": "spiffeid",
-    "X509Source": "source",
-    "authorize_any": "verify",
-    "authorize_id": "verify",
-    "authorize_member_of": "verify",
-    "authorize_one_of": "verify",
-    "client_context": "tls",
-    "enroll": "daemon",
-    "grpc_aio_server_interceptor": "grpc_server",
-    "grpc_channel": "grpc_client",
-    "grpc_server_credentials": "grpc_server",
-    "grpc_server_interceptor": "grpc_server",
-    "live_peers": "connections",
-    "parse_spiffe_id": "spiffeid",
-    "peer_identity": "grpc_server",
-    "server_context": "tls",
+    "FreshnessPolicy": "inborn._internal.verification.freshness",
+    "SpiffeId": "inborn._internal.spiffe.spiffe_id",
+    "TrustDomain": "inborn._internal.spiffe.spiffe_id",
+    "X509Source": "inborn._internal.source.x509_source",
+    "authorize_any": "inborn._internal.verification.verify",
+    "authorize_id": "inborn._internal.verification.verify",
+    "authorize_member_of": "inborn._internal.verification.verify",
+    "authorize_one_of": "inborn._internal.verification.verify",
+    "client_context": "inborn._internal.tls.context",
+    "enroll": "inborn_member.enrolled_source",
+    "grpc_aio_server_interceptor": "inborn._internal.grpc_adapter.interceptor",
+    "grpc_channel": "inborn._internal.grpc_adapter.channel",
+    "grpc_server_credentials": "inborn._internal.grpc_adapter.interceptor",
+    "grpc_server_interceptor": "inborn._internal.grpc_adapter.interceptor",
+    "live_peers": "inborn._internal.tls.connections",
+    "parse_spiffe_id": "inborn._internal.spiffe.spiffe_id",
+    "peer_identity": "inborn._internal.grpc_adapter.interceptor",
+    "server_context": "inborn._internal.tls.context",
 }
 
 __all__ = [
@@ -82,7 +82,7 @@ def __getattr__(name: str) -> object:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'inborn' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"inborn.{home}"), name)
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

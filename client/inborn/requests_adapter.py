@@ -8,10 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from inborn.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
-from inborn.identity import IdentitySource
-from inborn.tls import client_context
-from inborn.verify import Authorizer
+from inborn._internal.source.snapshot import IdentitySource
+from inborn._internal.tls.context import client_context
+from inborn._internal.verification.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
+from inborn._internal.verification.verify import Authorizer
 
 __all__ = ["requests_adapter"]
 

@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from inborn.bundle import X509Bundle
-from inborn.identity import Snapshot, StaticSource
-from inborn.revocation import RevocationRule, RevocationSet, RuleKind
-from inborn.spiffeid import SpiffeId, TrustDomain, parse_spiffe_id, parse_trust_domain
-from inborn.svid import PrivateKey, X509Svid, read_certificate
+from inborn._internal.revocation.revocation_set import RevocationRule, RevocationSet, RuleKind
+from inborn._internal.source.snapshot import Snapshot, StaticSource
+from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain, parse_spiffe_id, parse_trust_domain
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.spiffe.x509_svid import PrivateKey, X509Svid, read_certificate
 
 __all__ = ["MemoryAuthority"]
 

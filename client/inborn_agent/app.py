@@ -16,30 +16,30 @@ from typing import Any
 
 import grpc.aio
 
-from inborn.disk import DirectoryLock, private_directory
+from inborn._internal.host.files import DirectoryLock, private_directory
+from inborn._internal.host.log import get_logger
+from inborn._internal.rpc.services import service_handler
+from inborn._internal.spiffe.rotation import RETRY_FIRST
+from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn.errors import UnavailableError
-from inborn.log import get_logger
-from inborn.rotation import RETRY_FIRST
-from inborn.rpc import service_handler
-from inborn.spiffeid import TrustDomain
-from inborn_agent.admin import AdminApi
-from inborn_agent.attendance import Attendance
-from inborn_agent.cache import Cache
-from inborn_agent.enrol import OwnIdentity
-from inborn_agent.identity_store import IdentityRecord, IdentityStore
-from inborn_agent.issuing import Issuer
-from inborn_agent.joining import AdminJoiner, Joiner, NoJoiner, TokenFileJoiner
-from inborn_agent.live import LiveCache
-from inborn_agent.local import LocalApi
-from inborn_agent.losses import Losses
+from inborn_agent.api.admin_service import AdminApi
+from inborn_agent.api.local_service import LocalApi
+from inborn_agent.api.workload_service import WorkloadApi
+from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.ca.issuer import Issuer
+from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner, TokenFileJoiner
+from inborn_agent.ca.own_identity import OwnIdentity
+from inborn_agent.ca.sync import Saver, Sync
+from inborn_agent.cache.attendance import Attendance
+from inborn_agent.cache.cache import Cache
+from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
+from inborn_agent.disk.kept_state import State
+from inborn_agent.disk.svid_store import SvidStore
+from inborn_agent.live.live_cache import LiveCache
+from inborn_agent.live.losses import Losses
 from inborn_agent.metrics import Metrics, MetricsServer
-from inborn_agent.relay import Relay
+from inborn_agent.relay.relay import Relay
 from inborn_agent.settings import Settings, keys_directory
-from inborn_agent.state import State
-from inborn_agent.svid_store import SvidStore
-from inborn_agent.sync import Saver, Sync
-from inborn_agent.workload import WorkloadApi
-from inborn_agent.workload_attestors import WorkloadAttestor
 from inborn_proto import agent_pb2, ca_pb2, workload
 
 __all__ = ["Agent", "run"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from inborn.cli.options import example
+from inborn_cli.options import example
 
 __all__ = ["agent_run", "main"]
 
@@ -103,7 +103,7 @@ def agent_run(
 ) -> None:
     # Before grpc is loaded: what its core logs has texts of callers in it as they came, and would stand in our log.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from inborn.log import configure
+    from inborn._internal.host.log import configure
     from inborn_agent.app import run
     from inborn_agent.settings import Settings
 

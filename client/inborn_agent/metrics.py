@@ -7,8 +7,8 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from inborn._internal.host.log import get_logger
 from inborn.errors import RequestError, UnavailableError
-from inborn.log import get_logger
 
 __all__ = ["Metrics", "MetricsServer", "parse_address"]
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from inborn import paths
+from inborn._internal.host import paths
+from inborn._internal.tls.tunnel import split_target
 from inborn.errors import RequestError
-from inborn.tunnel import split_target
+from inborn_agent.attest import EngineClient
+from inborn_agent.disk.tmpfs import is_in_memory
 from inborn_agent.metrics import parse_address
-from inborn_agent.tmpfs import is_in_memory
-from inborn_agent.workload_attestors import EngineClient
 
 __all__ = ["Settings", "keys_directory", "parse_rootless", "private_runtime_directory", "trusted_engine_socket"]
 

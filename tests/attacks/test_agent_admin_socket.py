@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from inborn.peer import PinnedProcess, pin_pid
-from inborn_agent.admin import NotAnAdmin, require_admin
+from inborn._internal.process.pinning import PinnedProcess, pin_pid
+from inborn_agent.api.admin_service import NotAnAdmin, require_admin
 
 NOBODY = 65534
 SLEEP = "/bin/sleep"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inborn import paths
+from inborn._internal.host import paths
 from inborn_agent.settings import private_runtime_directory
 from inborn_proto import agent_pb2, workload
 from tests.fixtures_agent import ENVIRONMENT, Rig

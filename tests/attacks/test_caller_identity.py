@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.process.pinning import IdentityChanged, PinMode, PinnedProcess, ProcessGone, pin_peer
 from inborn.errors import DeniedError
-from inborn.peer import IdentityChanged, PinMode, PinnedProcess, ProcessGone, pin_peer
-from inborn_agent.relay_limits import RelayLimits
-from inborn_agent.workload_attestors import Evidence, WorkloadAttestor, attest_unix
+from inborn_agent.attest import Evidence, WorkloadAttestor, attest_unix
+from inborn_agent.relay.relay_limits import RelayLimits
 from tests.fixtures_relay import PATIENCE, RelayRig, caller, line_of, open_descriptors, tell
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from inborn.posture import LISTED
+from inborn._internal.selectors.posture import LISTED
 from tests.fixtures_docker import DockerEngine, facts_of_container
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]

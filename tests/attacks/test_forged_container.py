@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import EngineClient, attest_docker
-from inborn_agent.workload_attestors.cgroup import container_id, parse_cgroups
-from inborn_agent.workload_attestors.engine import UntrustedEngine
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import EngineClient, attest_docker
+from inborn_agent.attest.cgroup import container_id, parse_cgroups
+from inborn_agent.attest.engine import UntrustedEngine
 from tests.fixtures_docker import DockerEngine
 from tests.fixtures_relay import caller
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.process.pinning import PeerUnsupported, PinMode, pin_peer, pin_pid
+from inborn._internal.process.procfs import NotProcfs
 from inborn.errors import UnavailableError
-from inborn.peer import PeerUnsupported, PinMode, pin_peer, pin_pid
-from inborn.procfs import NotProcfs
-from inborn_agent.relay import Relay
-from inborn_agent.workload_attestors import WorkloadAttestor
+from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.relay.relay import Relay
 from tests.fixtures_relay import caller
 from tests.fixtures_sandbox import LockedIn
 
@@ -99,8 +99,8 @@ def test_procfs_of_another_pid_namespace(others_proc: Path) -> None:
 DECEIVED_AGENT = """
 import asyncio, ctypes, os, sys
 from inborn.errors import InbornError
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import EngineClient, WorkloadAttestor
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import EngineClient, WorkloadAttestor
 
 libc = ctypes.CDLL(None, use_errno=True)
 pid, source, name = sys.argv[1:4]

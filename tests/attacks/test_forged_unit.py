@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import EngineClient, Host, WorkloadAttestor, attest_systemd
-from inborn_agent.workload_attestors.docker import read_cgroups
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import EngineClient, Host, WorkloadAttestor, attest_systemd
+from inborn_agent.attest.container import read_cgroups
 from tests.fixtures_docker import DockerEngine
 from tests.fixtures_relay import caller
 
@@ -126,9 +126,9 @@ def test_unit_name_forged_below_a_unit_that_has_been_given_its_group(
 
 IN_A_NAMESPACE = """
 import ctypes, os, sys
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import Host, attest_systemd
-from inborn_agent.workload_attestors.docker import read_cgroups
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import Host, attest_systemd
+from inborn_agent.attest.container import read_cgroups
 with open(sys.argv[1], "w") as file:
     file.write(str(os.getpid()))
 host = Host()

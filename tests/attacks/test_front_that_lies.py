@@ -17,21 +17,27 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
-from inborn.access import CallNotAllowed
+from inborn._internal.enrollment.join_token import JoinToken
+from inborn._internal.feed.feed_content import Heartbeat
+from inborn._internal.feed.feed_verifier import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed
+from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import load_certificate, read_certificate, serial_octets
+from inborn._internal.verification.verify import NotAuthorized, UntrustedCertificate
+from inborn._internal.wire.access import CallNotAllowed
+from inborn._internal.wire.messages import error_from_message
+from inborn._internal.wire.methods import find_method
+from inborn._internal.wire.signed_request import (
+    ENROLL_CONTEXT,
+    FEED_CONTEXT,
+    REQUEST_CONTEXT,
+    BadSignature,
+    sign_octets,
+)
 from inborn.errors import DeniedError, ExhaustedError, InbornError, NotFoundError, UnauthenticatedError
-from inborn.feed import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed
-from inborn.feed_content import Heartbeat
-from inborn.join_token import JoinToken
-from inborn.revocation import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
-from inborn.rpc_methods import find_method
-from inborn.signed_request import ENROLL_CONTEXT, FEED_CONTEXT, REQUEST_CONTEXT, BadSignature, sign_octets
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import load_certificate, read_certificate, serial_octets
 from inborn.testing import MemoryAuthority
-from inborn.verify import NotAuthorized, UntrustedCertificate
-from inborn.wire import error_from_message
-from inborn_ca.askers import LogChanged, ReplayedRequest, UnknownAsker, WrongRecipient
-from inborn_ca.services.enrolment import TokenSpent, UnknownToken
+from inborn_ca.signer.commands.enrollment import TokenSpent, UnknownToken
+from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownAsker, WrongRecipient
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2
 from tests.captured_front import TRUST_DOMAIN, CapturedFront, all_methods, issue_payload, new_key
 from tests.front_rig import Member, enroll_request, make_csr

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import pin_pid
-from inborn_agent.executable import DEFAULT_HASH_LIMIT
-from inborn_agent.workload_attestors import WorkloadAttestor, attest_unix
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import WorkloadAttestor, attest_unix
+from inborn_agent.attest.executable import DEFAULT_HASH_LIMIT
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 NOBODY = 65534

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationRule, RuleKind
+from inborn._internal.wire.messages import InvalidMessage, rule_to_wire
+from inborn._internal.wire.signed_request import BadSignature
 from inborn.errors import AlreadyExistsError, DeniedError, ExhaustedError, InbornError, NotFoundError, RequestError
-from inborn.revocation import CertificateRevoked, RevocationRule, RuleKind
-from inborn.signed_request import BadSignature
-from inborn.wire import InvalidMessage, rule_to_wire
-from inborn_ca.askers import Banned, UnknownAsker
-from inborn_ca.core import Blocked
-from inborn_ca.restore import restore
-from inborn_ca.services import findings
-from inborn_ca.services.authority_order import read_order
-from inborn_ca.services.findings import REPORT_METHOD, Findings, NotFormerLog
+from inborn_ca.signer.commands import findings
+from inborn_ca.signer.commands.authority_order import read_order
+from inborn_ca.signer.commands.findings import REPORT_METHOD, Findings, NotFormerLog
+from inborn_ca.signer.requesters.signed import Banned, UnknownAsker
+from inborn_ca.signer.restore import restore
+from inborn_ca.signer.state import Blocked
 from inborn_proto import admin_pb2, ca_pb2, signer_pb2
 from tests.fixtures_ca import ADMIN, CaBench, Holder, open_bench
 

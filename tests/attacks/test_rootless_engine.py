@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import pin_pid
-from inborn.selector import TrustClass, has_party_boundary, trust_class
-from inborn_agent.workload_attestors import EngineClient, WorkloadAttestor
+from inborn._internal.process.pinning import pin_pid
+from inborn._internal.selectors.selector import TrustClass, has_party_boundary, trust_class
+from inborn_agent.attest import EngineClient, WorkloadAttestor
 from tests.fixtures_docker import DockerEngine
 from tests.fixtures_relay import caller
 

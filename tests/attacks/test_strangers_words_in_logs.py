@@ -7,8 +7,8 @@ import ssl
 import struct
 from pathlib import Path
 
-from inborn.paths import workload_socket
-from inborn_ca.address import Address
+from inborn._internal.host.paths import workload_socket
+from inborn_ca.model.address import Address
 from tests.up_rig import Running, started
 
 FORGED = b"\n2026-01-01 00:00:00,000 INFO inborn.ca.signer forged.line\x1b[31m"

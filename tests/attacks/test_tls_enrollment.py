@@ -10,12 +10,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import inborn
-from inborn.bundle import bundle_digest
-from inborn.enrollment import BundleMismatch, enroll_with_token
+from inborn._internal.enrollment.join_token import JoinToken
+from inborn._internal.spiffe.x509_bundle import bundle_digest
+from inborn._internal.verification.verify import NotAuthorized, UntrustedCertificate
 from inborn.errors import InbornError, RequestError, UnavailableError
-from inborn.join_token import JoinToken
 from inborn.testing import MemoryAuthority
-from inborn.verify import NotAuthorized, UntrustedCertificate
+from inborn_member.enrollment import BundleMismatch, enroll_with_token
 from tests.fixtures_lib_ca import SpokenAuthority
 
 

@@ -19,17 +19,17 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.grpc_client import grpc_channel
-from inborn.grpc_server import grpc_server_credentials, grpc_server_interceptor
-from inborn.identity import Snapshot, StaticSource
-from inborn.revocation import RevocationSet
-from inborn.rpc import error_from_rpc
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import X509Svid
+from inborn._internal.grpc_adapter.channel import grpc_channel
+from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, grpc_server_interceptor
+from inborn._internal.revocation.revocation_set import RevocationSet
+from inborn._internal.rpc.services import error_from_rpc
+from inborn._internal.source.snapshot import Snapshot, StaticSource
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn._internal.tls.context import _as_file, client_context, server_context
+from inborn._internal.tls.verified_socket import PeerRefused
+from inborn._internal.verification.verify import Authorizer, UntrustedCertificate, authorize_any
 from inborn.testing import MemoryAuthority
-from inborn.tls import _as_file, client_context, server_context
-from inborn.tls_peer import PeerRefused
-from inborn.verify import Authorizer, UntrustedCertificate, authorize_any
 
 SERVER = "spiffe://example.org/server"
 CLIENT = "spiffe://example.org/client"

@@ -13,12 +13,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from inborn.grpc_client import grpc_channel
-from inborn.grpc_server import grpc_server_credentials, grpc_server_interceptor
+from inborn._internal.grpc_adapter.channel import grpc_channel
+from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, grpc_server_interceptor
+from inborn._internal.tls.context import client_context
+from inborn._internal.tls.tunnel import Tunnel
+from inborn._internal.verification.verify import authorize_any
 from inborn.testing import MemoryAuthority
-from inborn.tls import client_context
-from inborn.tunnel import Tunnel
-from inborn.verify import authorize_any
 
 SERVER = "spiffe://example.org/server"
 CLIENT = "spiffe://example.org/client"

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import pin_pid
-from inborn.selector import has_party_boundary, parse_selector
-from inborn_agent.workload_attestors import EngineClient, attest_docker, attest_unix
+from inborn._internal.process.pinning import pin_pid
+from inborn._internal.selectors.selector import has_party_boundary, parse_selector
+from inborn_agent.attest import EngineClient, attest_docker, attest_unix
 from tests.fixtures_docker import DockerEngine
 from tests.fixtures_relay import RelayRig, caller, line_of, tell
 from tests.fixtures_up import Machine, spiffe_id
@@ -139,7 +139,7 @@ async def test_inborn_exec(machine: Machine) -> None:
     command = ["exec", "--data-dir", str(machine.data_dir), "--", SH, "-c", "cat $INBORN_KEY_FILE; echo $SPIFFE_ID"]
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "inborn.cli", *command],
+        [sys.executable, "-m", "inborn_cli", *command],
         env=environment(),
         capture_output=True,
         text=True,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn.cli import VERBS
-from inborn.paths import workload_socket
-from inborn.source import X509Source
+from inborn._internal.host.paths import workload_socket
+from inborn._internal.source.x509_source import X509Source
+from inborn_cli import VERBS
 from tests.fixtures_docker import DockerEngine
 from tests.fixtures_relay import CALLER, caller
 from tests.fixtures_up import Machine, spiffe_id
@@ -90,7 +90,7 @@ class TestInAContainer:
             "--volume",
             f"{short_directory}:{short_directory}",
         ]
-        command = [sys.executable, "-m", "inborn.cli", "agent", "run", "--ca", machine.bootstrap_address]
+        command = [sys.executable, "-m", "inborn_cli", "agent", "run", "--ca", machine.bootstrap_address]
         command += ["--proc", "/host/proc", "--data-dir", str(data_dir), "--docker-socket", "/run/docker.sock"]
         command += ["--join-token-file", str(short_directory / "token"), "--runtime-dir", "/run/inborn-agent"]
         id_ = docker_engine.docker("run", "--detach", *options, docker_image, *command)
@@ -119,7 +119,7 @@ class TestInAContainer:
         for directory in seen_directories():
             options += ["--volume", f"{directory}:{directory}:ro"]
         options += ["--env", f"PYTHONPATH={environment()['PYTHONPATH']}"]
-        fetch = [sys.executable, "-m", "inborn.cli", "svid", "fetch", "--socket", "/run/inborn/api.sock"]
+        fetch = [sys.executable, "-m", "inborn_cli", "svid", "fetch", "--socket", "/run/inborn/api.sock"]
         said = docker_engine.docker("run", "--rm", "--network", "none", *options, docker_image, *fetch)
         assert spiffe_id("/container") in said
 
@@ -128,8 +128,8 @@ class TestInAContainer:
 HIDDEN = f"""
 import asyncio, ctypes, os, struct, sys
 from inborn.errors import InbornError
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import WorkloadAttestor
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import WorkloadAttestor
 
 libc = ctypes.CDLL(None, use_errno=True)
 mask = int(sys.argv[2], 16)
@@ -211,8 +211,8 @@ class TestUnderHidepid:
 # As a hardened unit has it: mounts of its own beside those of the machine's first process.
 APART = """
 import ctypes, sys
-from inborn_agent.workload_attestors import Host
-from inborn_agent.workload_attestors.systemd import find_fragment
+from inborn_agent.attest import Host
+from inborn_agent.attest.systemd import find_fragment
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.unshare(0x20000) == 0
 assert libc.mount(None, b"/", None, (1 << 14) | (1 << 18), None) == 0

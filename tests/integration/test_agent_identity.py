@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from inborn import paths
+from inborn._internal.host import paths
+from inborn._internal.revocation.revocation_set import RevocationSet
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import DeniedError
-from inborn.revocation import RevocationSet
-from inborn.spiffeid import TrustDomain
-from inborn.svid import X509Svid
-from inborn_agent.enrol import OwnIdentity
-from inborn_agent.identity_store import IdentityStore
-from inborn_agent.joining import AdminJoiner, Joiner, NoJoiner
+from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner
+from inborn_agent.ca.own_identity import OwnIdentity
+from inborn_agent.disk.identity_store import IdentityStore
 from inborn_agent.metrics import Metrics
 from inborn_proto import admin_pb2
 from tests.fixtures_agent import PATIENCE, Rig

@@ -12,16 +12,16 @@ from typing import Any, cast
 
 import pytest
 
-from inborn.enrollment import AuthorityClient
+from inborn._internal.process.pinning import PinnedProcess, pin_pid
 from inborn.errors import DeniedError, InbornError, UnavailableError
-from inborn.peer import PinnedProcess, pin_pid
-from inborn_agent.callers import Caller
-from inborn_agent.executable import ExecutableId
-from inborn_agent.live import LiveCache
-from inborn_agent.losses import Losses
-from inborn_agent.slots import Held
-from inborn_agent.svid_store import SvidStore
-from inborn_agent.workload_attestors import Evidence
+from inborn_agent.attest import Evidence
+from inborn_agent.attest.executable import ExecutableId
+from inborn_agent.cache.slots import Held
+from inborn_agent.disk.svid_store import SvidStore
+from inborn_agent.live.attested_callers import Caller
+from inborn_agent.live.live_cache import LiveCache
+from inborn_agent.live.losses import Losses
+from inborn_member.enrollment import AuthorityClient
 from inborn_proto import ca_pb2
 from tests.certificates import NOW
 from tests.unit.test_agent_cache import UID, UID_AND_PATH, entry, svid, synced

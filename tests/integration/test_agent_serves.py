@@ -13,7 +13,7 @@ import grpc.aio
 import pytest
 from cryptography import x509
 
-from inborn.svid import X509Svid
+from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn_proto import admin_pb2, agent_pb2, workload
 from tests.fixtures_agent import HEADER, PATIENCE, Rig
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn_ca.child import Account, Child, spawn
-from inborn_ca.restarts import Restarts
-from inborn_ca.units import GaveUp, State, Unit
+from inborn_ca.supervisor.restarts import Restarts
+from inborn_ca.supervisor.supervised_child import Account, Child, spawn
+from inborn_ca.supervisor.units import GaveUp, State, Unit
 
 
 def shell(name: str, script: str, account: Account | None = None) -> Child:
@@ -154,7 +154,7 @@ def test_impatience_kills_who_does_not_end() -> None:
 def test_children_end_with_their_parent_however_it_ends() -> None:
     code = (
         "import sys, time\n"
-        "from inborn_ca.child import spawn\n"
+        "from inborn_ca.supervisor.supervised_child import spawn\n"
         "child = spawn('a', lambda fd: ['/bin/sleep', '60'])\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(60)\n"

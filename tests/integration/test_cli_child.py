@@ -18,7 +18,7 @@ CLIENT = Path(__file__).resolve().parents[2] / "client"
 # What `inborn exec` does, without the identity.
 PARENT = """
 import os, queue, sys
-from inborn.cli.child import Child, Ended, PassedSignal, block_signals, watch_signals
+from inborn_cli.workload.foreground_child import Child, Ended, PassedSignal, block_signals, watch_signals
 mask = block_signals()
 events = queue.SimpleQueue()
 watch_signals(events)

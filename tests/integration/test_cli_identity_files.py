@@ -11,10 +11,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from inborn.cli.identity_files import FileSet, identity_files
+from inborn._internal.source.snapshot import Snapshot
 from inborn.errors import RequestError
-from inborn.identity import Snapshot
 from inborn.testing import MemoryAuthority
+from inborn_cli.workload.identity_files import FileSet, identity_files
 
 NAMES = ("svid.pem", "key.pem", "bundle.pem", "crl.pem")
 

@@ -20,8 +20,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from inborn.rpc import service_handler
-from inborn.svid import X509Svid, read_certificate
+from inborn._internal.rpc.services import service_handler
+from inborn._internal.spiffe.x509_svid import X509Svid, read_certificate
 from inborn.testing import MemoryAuthority
 from inborn_proto import agent_pb2
 
@@ -134,7 +134,7 @@ def start(agent: FakeAgent, short_dir: Path) -> Iterator[Start]:
 
     def run(*words: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "inborn.cli", *words],
+            [sys.executable, "-m", "inborn_cli", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

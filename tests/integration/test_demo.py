@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn_ca.demo.programs import child_environment
+from examples.demo.programs import child_environment
 from tests.fixtures_docker import DockerEngine
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def start(
     place: Path, interpreter: str = sys.executable, user: int | None = None, **more: str
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [interpreter, "-m", "inborn_ca.demo"],
+        [interpreter, "-m", "examples.demo"],
         cwd=place,
         env=environment(place, **more),
         stdin=subprocess.DEVNULL,
@@ -98,7 +98,7 @@ def interpreter_for_everybody() -> str:
     for interpreter in (sys.executable, f"/usr/bin/{major_minor}", f"/usr/local/bin/{major_minor}"):
         try:
             tried = subprocess.run(
-                [interpreter, "-c", "import click, grpc, cryptography.x509, inborn_ca.demo"],
+                [interpreter, "-c", "import click, grpc, cryptography.x509, examples.demo"],
                 env=child_environment(),
                 capture_output=True,
                 check=False,
@@ -155,7 +155,7 @@ def test_interrupted_in_the_middle_it_leaves_nothing_behind(place: Path) -> None
 def test_a_check_that_does_not_hold_ends_it_with_what_was_expected_and_seen(place: Path) -> None:
     demo = start(place)
     read_until(demo, TRAFFIC)
-    os.kill(child_that_runs(demo, "inborn_ca.supervisor"), signal.SIGKILL)
+    os.kill(child_that_runs(demo, "inborn_ca.supervisor.main"), signal.SIGKILL)
     began = time.monotonic()
     status, out, err = finish(demo)
     assert status == 1

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import PinMode, PinnedProcess, pin_pid
-from inborn_agent.relay_limits import RelayLimits
-from inborn_agent.workload_attestors import EngineClient, WorkloadAttestor, attest_docker
-from inborn_agent.workload_attestors.engine import Container, EngineError
+from inborn._internal.process.pinning import PinMode, PinnedProcess, pin_pid
+from inborn_agent.attest import EngineClient, WorkloadAttestor, attest_docker
+from inborn_agent.attest.engine import Container, EngineError
+from inborn_agent.relay.relay_limits import RelayLimits
 from tests.fixtures_docker import DockerEngine
 from tests.fixtures_relay import CALLER, RelayRig
 

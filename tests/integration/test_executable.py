@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import FactUnreadable, pin_pid
-from inborn_agent.executable import DigestCache, executable_id, read_executable
-from inborn_agent.workload_attestors import attest_unix
+from inborn._internal.process.pinning import FactUnreadable, pin_pid
+from inborn_agent.attest import attest_unix
+from inborn_agent.attest.executable import DigestCache, executable_id, read_executable
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 

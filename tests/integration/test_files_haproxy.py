@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from inborn.cli.followers import HaproxyFollower, PublishedFiles
-from inborn.cli.haproxy_runtime import HaproxyRefused, HaproxyRuntime
-from inborn.cli.reload import CommandReload
-from inborn.cli.revoked_serials import REVOKED_FILE
+from inborn_cli.servers.followers import HaproxyFollower, PublishedFiles
+from inborn_cli.servers.haproxy_runtime import HaproxyRefused, HaproxyRuntime
+from inborn_cli.servers.reload import CommandReload
+from inborn_cli.servers.revoked_serials import REVOKED_FILE
 from tests.fixtures_files import (
     SOON,
     Files,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn.cli.presented import CheckedServer
+from inborn_cli.servers.presented import CheckedServer
 from tests.fixtures_files import SOON, Client, Files, FilesRig, free_port, generated, running, wait_listening
 from tests.up_rig import wait_until
 

@@ -51,7 +51,7 @@ def test_systemd_is_told_once_the_files_are_there(files_rig: FilesRig, tmp_path:
         listener.bind("\0inborn-files-test-" + str(os.getpid()))
         listener.settimeout(SOON)
         environment = files_rig.environment | {"NOTIFY_SOCKET": "@inborn-files-test-" + str(os.getpid())}
-        command = [sys.executable, "-m", "inborn.cli", "files", tmp_path / "tls", "--hint", "notify"]
+        command = [sys.executable, "-m", "inborn_cli", "files", tmp_path / "tls", "--hint", "notify"]
         with running(command, env=environment):
             assert listener.recv(100) == b"READY=1"
             assert (tmp_path / "tls" / "svid.pem").exists()

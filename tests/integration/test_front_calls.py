@@ -10,13 +10,13 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.access import CallNotAllowed
-from inborn.bundle import bundle_digest
+from inborn._internal.revocation.revocation_set import CertificateRevoked
+from inborn._internal.rpc.services import AioStub
+from inborn._internal.spiffe.x509_bundle import bundle_digest
+from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn._internal.verification.verify import CertificateExpired
+from inborn._internal.wire.access import CallNotAllowed
 from inborn.errors import RequestError, UnavailableError
-from inborn.revocation import CertificateRevoked
-from inborn.rpc import AioStub
-from inborn.svid import X509Svid
-from inborn.verify import CertificateExpired
 from inborn_proto import admin_pb2, ca_pb2
 from tests.front_rig import AUTHORITY, Member, Rig, enroll_request, make_csr, running_ca
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn._internal.feed.feed_content import DomainUpdate, Heartbeat, NodeUpdate
+from inborn._internal.feed.feed_verifier import FeedVerifier
+from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationSet
+from inborn._internal.rpc.services import AioStream
+from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
+from inborn._internal.verification.verify import CertificateExpired
 from inborn.errors import DeniedError, RequestError, UnauthenticatedError, UnavailableError
-from inborn.feed import FeedVerifier
-from inborn.feed_content import DomainUpdate, Heartbeat, NodeUpdate
-from inborn.revocation import CertificateRevoked, RevocationSet
-from inborn.rpc import AioStream
-from inborn.spiffeid import TrustDomain, parse_spiffe_id
-from inborn.verify import CertificateExpired
-from inborn_ca.rpc.feeds import MAX_STREAMS_A_CALLER
+from inborn_ca.front.feed_streams import MAX_STREAMS_A_CALLER
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2
 from tests.front_rig import Member, Rig, body_of, make_csr, now, running_ca
 

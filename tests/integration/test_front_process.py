@@ -17,15 +17,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.admin import AdminClient
-from inborn.bundle import X509Bundle
+from inborn._internal.enrollment.join_token import parse_join_token
+from inborn._internal.host.paths import admin_socket
+from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.rpc.services import AioStub
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.spiffe.x509_svid import read_certificate
 from inborn.errors import UnavailableError
-from inborn.join_token import parse_join_token
-from inborn.paths import admin_socket
-from inborn.rpc import AioStub
-from inborn.spiffeid import TrustDomain
-from inborn.svid import read_certificate
-from inborn_ca.address import Address
+from inborn_ca.model.address import Address
 from inborn_proto import admin_pb2, ca_pb2
 from tests.front_rig import BOOTSTRAP, enroll_request, make_csr
 from tests.up_rig import Running, environment, started, wait_until
@@ -88,7 +88,7 @@ async def test_call_that_is_under_way_when_the_ca_is_told_to_end_is_answered(tmp
 
 def front_alone(*arguments: str, fd: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "inborn_ca.front", "--signer-fd", str(fd), *arguments],
+        [sys.executable, "-m", "inborn_ca.front.main", "--signer-fd", str(fd), *arguments],
         pass_fds=[fd],
         stderr=subprocess.PIPE,
         text=True,

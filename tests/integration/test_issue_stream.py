@@ -14,18 +14,18 @@ import grpc.aio
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.access import CallNotAllowed
-from inborn.enrollment import AuthorityClient, RequestNumbers
+from inborn._internal.revocation.revocation_set import CertificateRevoked
+from inborn._internal.rpc.exchange import Exchange
+from inborn._internal.rpc.services import AioStream, AioStub
+from inborn._internal.source.snapshot import Snapshot, StaticSource
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.spiffe.x509_svid import load_certificate, read_certificate
+from inborn._internal.verification.verify import CertificateExpired
+from inborn._internal.wire.access import CallNotAllowed
 from inborn.errors import InbornError, RequestError, UnavailableError
-from inborn.exchange import Exchange
-from inborn.identity import Snapshot, StaticSource
-from inborn.revocation import CertificateRevoked
-from inborn.rpc import AioStream, AioStub
-from inborn.spiffeid import TrustDomain
-from inborn.svid import load_certificate, read_certificate
-from inborn.verify import CertificateExpired
-from inborn_ca.askers import ReplayedRequest
-from inborn_ca.rpc.exchanges import MAX_EXCHANGES_A_CALLER
+from inborn_ca.front.exchanges import MAX_EXCHANGES_A_CALLER
+from inborn_ca.signer.requesters.signed import ReplayedRequest
+from inborn_member.enrollment import AuthorityClient, RequestNumbers
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
 from tests.front_rig import Member, Rig, make_csr, running_ca
 

@@ -14,14 +14,14 @@ import pytest
 from cryptography import x509
 
 import inborn
-from inborn.daemon import EnrolledSource, WrongIdentity
-from inborn.daemon_state import DaemonState, DirectoryInUse, UnreadableState
-from inborn.enrollment import BadAnswer, RequestNumbers
+from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.source.snapshot import IdentitySource, NoIdentity, Snapshot
+from inborn._internal.spiffe.x509_svid import key_sha256
 from inborn.errors import RequestError, UnavailableError
-from inborn.identity import IdentitySource, NoIdentity, Snapshot
-from inborn.revocation import RevocationRule, RuleKind
-from inborn.svid import key_sha256
 from inborn.testing import MemoryAuthority
+from inborn_member.daemon_state import DaemonState, DirectoryInUse, UnreadableState
+from inborn_member.enrolled_source import EnrolledSource, WrongIdentity
+from inborn_member.enrollment import BadAnswer, RequestNumbers
 from tests.fixtures_lib_ca import DAEMON, SpokenAuthority
 
 WAIT = 10.0

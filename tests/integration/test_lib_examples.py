@@ -17,7 +17,7 @@ from inborn.testing import MemoryAuthority
 from tests.fixtures_lib import SpokenAgent
 from tests.fixtures_lib_ca import DAEMON, SpokenAuthority
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 WEB = "spiffe://example.org/web"
 PATHS = [path for path in sys.path if Path(path, "inborn").is_dir() or Path(path, "inborn_proto").is_dir()]
 

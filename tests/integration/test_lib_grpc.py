@@ -15,20 +15,20 @@ import grpc
 import grpc.aio
 import pytest
 
-from inborn.errors import UnauthenticatedError
-from inborn.grpc_client import grpc_channel
-from inborn.grpc_server import (
+from inborn._internal.grpc_adapter.channel import grpc_channel
+from inborn._internal.grpc_adapter.interceptor import (
     grpc_aio_server_interceptor,
     grpc_server_credentials,
     grpc_server_interceptor,
     peer_identity,
 )
-from inborn.identity import StaticSource
-from inborn.revocation import CertificateRevoked
-from inborn.rpc import error_from_rpc
-from inborn.spiffeid import parse_spiffe_id
+from inborn._internal.revocation.revocation_set import CertificateRevoked
+from inborn._internal.rpc.services import error_from_rpc
+from inborn._internal.source.snapshot import StaticSource
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.verification.verify import NotAuthorized, authorize_any, authorize_id
+from inborn.errors import UnauthenticatedError
 from inborn.testing import MemoryAuthority
-from inborn.verify import NotAuthorized, authorize_any, authorize_id
 
 SERVER = parse_spiffe_id("spiffe://example.org/server")
 CLIENT = parse_spiffe_id("spiffe://example.org/client")

@@ -18,18 +18,22 @@ import grpc
 import grpc.aio
 import pytest
 
-from inborn.connections import live_peers
+from inborn._internal.grpc_adapter.call_ending import end_call
+from inborn._internal.grpc_adapter.channel import RotatingChannel, grpc_channel
+from inborn._internal.grpc_adapter.interceptor import (
+    AioIdentityInterceptor,
+    IdentityInterceptor,
+    grpc_server_credentials,
+)
+from inborn._internal.revocation.revocation_set import CertificateRevoked
+from inborn._internal.rpc.services import error_from_rpc
+from inborn._internal.source.snapshot import StaticSource
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.tls.connections import live_peers
+from inborn._internal.verification.freshness import FreshnessPolicy, KnowledgeExpired
+from inborn._internal.verification.verify import authorize_any, authorize_id
 from inborn.errors import UnauthenticatedError
-from inborn.freshness import FreshnessPolicy, KnowledgeExpired
-from inborn.grpc_client import RotatingChannel, grpc_channel
-from inborn.grpc_server import AioIdentityInterceptor, IdentityInterceptor, grpc_server_credentials
-from inborn.grpc_status import end_call
-from inborn.identity import StaticSource
-from inborn.revocation import CertificateRevoked
-from inborn.rpc import error_from_rpc
-from inborn.spiffeid import parse_spiffe_id
 from inborn.testing import MemoryAuthority
-from inborn.verify import authorize_any, authorize_id
 
 SERVER = parse_spiffe_id("spiffe://example.org/server")
 CLIENT = parse_spiffe_id("spiffe://example.org/client")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.tls.context import client_context
+from inborn._internal.tls.verified_socket import PeerRefused
+from inborn._internal.verification.verify import authorize_any, authorize_id
 from inborn.requests_adapter import requests_adapter
-from inborn.spiffeid import parse_spiffe_id
 from inborn.testing import MemoryAuthority
-from inborn.tls import client_context
-from inborn.tls_peer import PeerRefused
 from inborn.uvicorn_adapter import uvicorn_options
-from inborn.verify import authorize_any, authorize_id
 
 httpx = pytest.importorskip("httpx", reason="needs httpx")
 aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp")

@@ -12,12 +12,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from inborn.identity import NoIdentity, Snapshot
-from inborn.revocation import RevocationRule, RuleKind
-from inborn.source import X509Source
-from inborn.svid import X509Svid, read_certificate
+from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.source.snapshot import NoIdentity, Snapshot
+from inborn._internal.source.workload_api import BadEndpoint, default_socket, parse_endpoint
+from inborn._internal.source.x509_source import X509Source
+from inborn._internal.spiffe.x509_svid import X509Svid, read_certificate
 from inborn.testing import MemoryAuthority
-from inborn.workloadapi import BadEndpoint, default_socket, parse_endpoint
 from inborn_proto import workload
 from tests.fixtures_lib import SpokenAgent
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn.admin import AdminClient
-from inborn.paths import admin_socket
-from inborn_ca.demo.programs import Programs, child_environment
+from examples.demo.programs import Programs, child_environment
+from inborn._internal.host.paths import admin_socket
+from inborn._internal.rpc.admin_client import AdminClient
 from inborn_proto import admin_pb2
 from tests.up_rig import Running, up, wait_until
 

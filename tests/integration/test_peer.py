@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn.errors import DeniedError, NotFoundError
-from inborn.peer import (
+from inborn._internal.process.pinning import (
     FactUnreadable,
     PinMode,
     ProcessGone,
@@ -25,7 +24,8 @@ from inborn.peer import (
     require_started_by,
     supported_pin_mode,
 )
-from inborn_agent.liveness import wait_exit
+from inborn.errors import DeniedError, NotFoundError
+from inborn_agent.attest.liveness import wait_exit
 from tests.fixtures_relay import caller, open_descriptors, tell
 
 STAYS = "s = connect(); say(str(os.getpid())); wait_for_line()"
@@ -209,10 +209,10 @@ import os, select, socket, sys
 sys.platform = "darwin"
 for module, name in ((os, "pidfd_open"), (socket, "SO_PEERCRED"), (socket, "SO_PASSCRED"), (select, "epoll")):
     delattr(module, name)
-import inborn.peer, inborn.selector
+import inborn._internal.process.pinning, inborn._internal.selectors.selector
 try:
-    inborn.peer.pin_pid(1)
-except inborn.peer.PeerUnsupported as error:
+    inborn._internal.process.pinning.pin_pid(1)
+except inborn._internal.process.pinning.PeerUnsupported as error:
     print(error.message)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=_path())

@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-from inborn.identity import NoIdentity
-from inborn.source import X509Source
+from inborn._internal.source.snapshot import NoIdentity
+from inborn._internal.source.x509_source import X509Source
 from inborn.testing import MemoryAuthority
 from inborn_agent.settings import keys_directory, private_runtime_directory
 from inborn_proto import agent_pb2

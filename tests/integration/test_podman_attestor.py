@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import EngineClient, WorkloadAttestor, attest_docker
-from inborn_agent.workload_attestors.cgroup import container_id
-from inborn_agent.workload_attestors.docker import read_cgroups
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import EngineClient, WorkloadAttestor, attest_docker
+from inborn_agent.attest.cgroup import container_id
+from inborn_agent.attest.container import read_cgroups
 from tests.fixtures_docker import DockerEngine, facts_of_container
 from tests.fixtures_podman import PodmanEngine
 

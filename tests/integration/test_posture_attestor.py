@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from inborn.posture import LISTED, NAMESPACES, is_known
-from inborn_agent.workload_attestors import Host
+from inborn._internal.selectors.posture import LISTED, NAMESPACES, is_known
+from inborn_agent.attest import Host
 from tests.fixtures_sandbox import NOBODY, LockedIn, evidence_of, posture_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,8 +181,8 @@ class TestEngineSocket:
 
 LOOKS_AS_NOBODY = f"""
 import ctypes, os, sys
-from inborn.peer import pin_pid
-from inborn_agent.workload_attestors import Host, attest_posture
+from inborn._internal.process.pinning import pin_pid
+from inborn_agent.attest import Host, attest_posture
 with pin_pid(os.getpid()) as process:
     attest_posture(process, Host())  # whatever is loaded later is loaded now: nobody may not enter every directory
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from inborn.paths import workload_socket
-from inborn.source import X509Source
+from inborn._internal.host.paths import workload_socket
+from inborn._internal.source.x509_source import X509Source
 from inborn_proto import admin_pb2
 from tests.fixtures_cli import Command
 from tests.fixtures_up import SELECTOR, Machine, serving, spiffe_id, wait_for_snapshot

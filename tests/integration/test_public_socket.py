@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inborn.errors import AlreadyExistsError, RequestError, UnavailableError
-from inborn_agent.public_socket import PublicSocket, SocketInUse
+from inborn_agent.relay.public_socket import PublicSocket, SocketInUse
 
 
 def connects(path: Path) -> bool:

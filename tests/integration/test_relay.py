@@ -18,12 +18,12 @@ import grpc
 import pytest
 import uvloop
 
+from inborn._internal.process.pinning import PinMode, PinnedProcess
 from inborn.errors import RequestError, UnavailableError
-from inborn.peer import PinMode, PinnedProcess
-from inborn_agent.connection import Connection
-from inborn_agent.relay import Relay, UnknownConnection
-from inborn_agent.relay_limits import RelayLimits
-from inborn_agent.workload_attestors import Evidence, WorkloadAttestor
+from inborn_agent.attest import Evidence, WorkloadAttestor
+from inborn_agent.relay.relay import Relay, UnknownConnection
+from inborn_agent.relay.relay_limits import RelayLimits
+from inborn_agent.relay.relayed_connection import Connection
 from tests.fixtures_relay import PATIENCE, RelayRig, caller, line_of, open_descriptors, tell
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -406,7 +406,7 @@ async def test_a_relay_without_descriptors_waits_and_goes_on(
                 has_failed.set()
 
     watch = Watch()
-    logging.getLogger("inborn_agent.relay").addHandler(watch)
+    logging.getLogger("inborn_agent.relay.relay").addHandler(watch)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # what is open stays open
     try:
@@ -414,5 +414,5 @@ async def test_a_relay_without_descriptors_waits_and_goes_on(
         await asyncio.wait_for(has_failed.wait(), PATIENCE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        logging.getLogger("inborn_agent.relay").removeHandler(watch)
+        logging.getLogger("inborn_agent.relay.relay").removeHandler(watch)
     assert (await relay_rig.connection()).is_alive()

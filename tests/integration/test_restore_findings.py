@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from inborn.spiffeid import parse_spiffe_id
-from inborn_ca.ports import CertificateFilter
-from inborn_ca.restore import restore
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn_ca.signer.restore import restore
+from inborn_ca.store.interface import CertificateFilter
 from inborn_proto import admin_pb2
 from tests.fixtures_up import Machine
 from tests.front_rig import Rig, now, running_ca

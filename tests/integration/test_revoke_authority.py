@@ -11,13 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import inborn
+from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.rpc.services import AioStream
+from inborn._internal.spiffe.x509_svid import read_certificate
+from inborn._internal.verification.verify import verify_chain
 from inborn.errors import InbornError, NotFoundError, PreconditionError, RequestError, UnauthenticatedError
-from inborn.revocation import RuleKind
-from inborn.rpc import AioStream
-from inborn.svid import read_certificate
-from inborn.verify import verify_chain
-from inborn_ca.records import AuthorityState
-from inborn_ca.services.authority_revocation import Patience
+from inborn_ca.model.records import AuthorityState
+from inborn_ca.signer.commands.authority_revocation import Patience
 from inborn_proto import admin_pb2, ca_pb2
 from tests.fixtures_cli import Command
 from tests.fixtures_up import Machine, Only, echo, wait_for_paths

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn.identity import Snapshot
-from inborn.source import X509Source
-from inborn.svid import X509Svid
+from inborn._internal.source.snapshot import Snapshot
+from inborn._internal.source.x509_source import X509Source
+from inborn._internal.spiffe.x509_svid import X509Svid
 from tests.fixtures_cli import Command
 from tests.fixtures_up import (
     SELECTOR,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from inborn.admin import AdminClient
-from inborn.paths import admin_socket
+from inborn._internal.host.paths import admin_socket
+from inborn._internal.rpc.admin_client import AdminClient
 from inborn_proto import admin_pb2
 from tests.up_rig import Running, started, up, wait_until
 

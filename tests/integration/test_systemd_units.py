@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn.cli import VERBS
+from inborn_cli import VERBS
 from tests.up_rig import UP_TIME, Running, environment
 
 UNITS = sorted((Path(__file__).resolve().parents[2] / "packaging" / "systemd").glob("*.service"))
@@ -100,7 +100,7 @@ def test_the_capabilities_of_the_unit_are_enough() -> None:
     if can_be_entered_by_all(Path(sys.executable).resolve(), directory, *map(Path, filter(None, sys.path))):
         arguments += ["--signer-user", SIGNER_USER, "--front-user", FRONT_USER]
     process = subprocess.Popen(
-        [*under_the_unit, sys.executable, "-m", "inborn.cli", *arguments],
+        [*under_the_unit, sys.executable, "-m", "inborn_cli", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -111,7 +111,7 @@ def test_the_capabilities_of_the_unit_are_enough() -> None:
         running.wait_for("inborn is up", UP_TIME)
         sleeper = subprocess.Popen(["sleep", "600"], user=SIGNER_USER, group=SIGNER_USER, extra_groups=[])
         try:
-            why = [sys.executable, "-m", "inborn.cli", "why", "--pid", str(sleeper.pid), "--data-dir", str(data_dir)]
+            why = [sys.executable, "-m", "inborn_cli", "why", "--pid", str(sleeper.pid), "--data-dir", str(data_dir)]
             said = subprocess.run(why, capture_output=True, text=True, env=environment(), check=False)
         finally:
             sleeper.kill()

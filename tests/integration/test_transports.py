@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from inborn.spiffeid import parse_spiffe_id
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.tls.context import client_context, server_context
+from inborn._internal.verification.verify import authorize_any, authorize_id
 from inborn.testing import MemoryAuthority
-from inborn.tls import client_context, server_context
-from inborn.verify import authorize_any, authorize_id
 
 SERVER = "spiffe://example.org/server"
 CLIENT = "spiffe://example.org/client"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn.paths import workload_socket
+from inborn._internal.host.paths import workload_socket
 from tests.fixtures_up import Machine, Only, wait_for_paths
 
 GARBAGE = b"\xff\x00garbage\n" * 50

@@ -62,7 +62,7 @@ def clock(tmp_path: Path) -> FakedClock:
 def cli(machine: Machine, *arguments: str) -> str:
     """The command, with the machine's clock."""
     ran = subprocess.run(
-        [sys.executable, "-m", "inborn.cli", *arguments],
+        [sys.executable, "-m", "inborn_cli", *arguments],
         env=environment() | machine.environment | {"INBORN_DATA_DIR": str(machine.data_dir)},
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn.revocation import RuleKind
+from inborn._internal.revocation.revocation_set import RuleKind
 from inborn_proto import admin_pb2
 from tests.fixtures_ca import FakeClock, open_bench, revoke_many
 from tests.fixtures_up import SELECTOR, Machine, spiffe_id, wait_for_snapshot

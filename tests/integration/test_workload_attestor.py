@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from inborn.peer import IdentityChanged, PinMode, PinnedProcess, ProcessGone, pin_pid
-from inborn_agent.workload_attestors import EngineClient, WorkloadAttestor, attest_unix
-from inborn_agent.workload_attestors.engine import Container, EngineError
+from inborn._internal.process.pinning import IdentityChanged, PinMode, PinnedProcess, ProcessGone, pin_pid
+from inborn_agent.attest import EngineClient, WorkloadAttestor, attest_unix
+from inborn_agent.attest.engine import Container, EngineError
 from tests.fixtures_relay import caller, tell
 
 ID = "7cd5" * 16

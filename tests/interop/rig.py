@@ -19,11 +19,11 @@ from typing import Any
 
 from cryptography import x509
 
-from inborn.cli.identity_files import BUNDLE_FILE, CRL_FILE, KEY_FILE, SVID_FILE
-from inborn.identity import Snapshot
-from inborn.paths import workload_socket
-from inborn.source import X509Source
-from inborn.spiffeid import parse_spiffe_id
+from inborn._internal.host.paths import workload_socket
+from inborn._internal.source.snapshot import Snapshot
+from inborn._internal.source.x509_source import X509Source
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn_cli.workload.identity_files import BUNDLE_FILE, CRL_FILE, KEY_FILE, SVID_FILE
 from inborn_proto import admin_pb2
 from tests.fixtures_up import Machine, Only, spiffe_id, wait_for_snapshot
 from tests.up_rig import environment
@@ -220,7 +220,7 @@ def run(*command: str, says: str = "", **options: Any) -> subprocess.CompletedPr
 
 
 def inborn_command() -> list[str]:
-    return [sys.executable, "-m", "inborn.cli"]
+    return [sys.executable, "-m", "inborn_cli"]
 
 
 def outlive(source: Only) -> None:

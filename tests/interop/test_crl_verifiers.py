@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from inborn.svid import X509Svid
+from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn_proto import admin_pb2
 from tests.fixtures_up import wait_for_snapshot
 from tests.interop.rig import HERE, PATIENCE, System

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import load_certificate
-from inborn.tls import client_context
-from inborn.verify import authorize_id
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import load_certificate
+from inborn._internal.tls.context import client_context
+from inborn._internal.verification.verify import authorize_id
 from tests.fixtures_up import Only, echo, spiffe_id, wait_for_paths
 from tests.interop.rig import System, outlive
 

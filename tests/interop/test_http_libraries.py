@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from inborn.identity import IdentitySource
+from inborn._internal.source.snapshot import IdentitySource
+from inborn._internal.source.x509_source import X509Source
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.tls.context import client_context, server_context
+from inborn._internal.verification.verify import Authorizer, authorize_id
 from inborn.requests_adapter import requests_adapter
-from inborn.source import X509Source
-from inborn.spiffeid import parse_spiffe_id
-from inborn.tls import client_context, server_context
 from inborn.uvicorn_adapter import uvicorn_options
-from inborn.verify import Authorizer, authorize_id
 from tests.fixtures_up import Only, spiffe_id, wait_for_paths
 from tests.interop.rig import System, outlive
 

@@ -13,12 +13,12 @@ from typing import Any
 import grpc
 import pytest
 
-from inborn.grpc_server import grpc_server_credentials, grpc_server_interceptor, peer_identity
-from inborn.identity import IdentitySource
-from inborn.source import X509Source
-from inborn.spiffeid import parse_spiffe_id
-from inborn.tls import server_context
-from inborn.verify import authorize_id
+from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, grpc_server_interceptor, peer_identity
+from inborn._internal.source.snapshot import IdentitySource
+from inborn._internal.source.x509_source import X509Source
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.tls.context import server_context
+from inborn._internal.verification.verify import authorize_id
 from tests.fixtures_up import Only, spiffe_id, wait_for_paths
 from tests.interop.rig import PATIENCE, Files, System, alias, run
 

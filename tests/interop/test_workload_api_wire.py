@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
 from google.protobuf.message import Message
 
-from inborn.paths import workload_socket
+from inborn._internal.host.paths import workload_socket
 from inborn_proto import workload
 from tests.fixtures_up import spiffe_id
 from tests.interop.rig import PATIENCE, System

@@ -9,16 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from inborn.feed_content import FeedEntry
-from inborn.revocation import RevocationRule, RuleKind
-from inborn.selector import Selector
-from inborn.spiffeid import TrustDomain, parse_spiffe_id
-from inborn.svid import X509Svid
-from inborn_agent.cache import Cache
-from inborn_agent.changes import DomainChange, NodeChange
-from inborn_agent.entry import EntryTable
-from inborn_agent.revocation_log import RevocationLog
-from inborn_agent.slots import Want
+from inborn._internal.feed.feed_content import FeedEntry
+from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.selectors.selector import Selector
+from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn_agent.cache.cache import Cache
+from inborn_agent.cache.entry_table import EntryTable
+from inborn_agent.cache.feed_changes import DomainChange, NodeChange
+from inborn_agent.cache.recent_revocations import RevocationLog
+from inborn_agent.cache.slots import Want
 from tests.certificates import NOW, make_bundle, make_issuing, make_leaf, make_root
 
 TD = TrustDomain("example.org")

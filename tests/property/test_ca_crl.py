@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inborn.spiffeid import TrustDomain
-from inborn_ca.authority import make_root
-from inborn_ca.crl import REASONS, build_crl
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn_ca.authorities.authority_life import make_root
+from inborn_ca.authorities.crl import REASONS, build_crl
 
 NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 KEY = ec.generate_private_key(ec.SECP256R1())

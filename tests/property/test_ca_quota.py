@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inborn.errors import ExhaustedError
-from inborn_ca import quota as quota_module
-from inborn_ca.quota import Quota
+from inborn_ca.model import quota as quota_module
+from inborn_ca.model.quota import Quota
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 30)), max_size=60))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn_ca.request_numbers import WINDOW, take
+from inborn_ca.model.request_numbers import WINDOW, take
 
 
 @given(st.lists(st.integers(-5, 2000), max_size=300))

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.spiffe.x509_svid import key_sha256
 from inborn.errors import RequestError
-from inborn.spiffeid import TrustDomain
-from inborn.svid import key_sha256
-from inborn_ca.dns_name import check_dns_name
-from inborn_ca.entry import NodeMatch, check_node_name
-from inborn_ca.issuance import BadCsr, read_csr
+from inborn_ca.certificates.issuance import BadCsr, read_csr
+from inborn_ca.model.dns_name import check_dns_name
+from inborn_ca.model.registration_entry import NodeMatch, check_node_name
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 CSR = (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inborn.errors import InternalError
-from inborn_ca.serial import RANDOM_OCTETS, ClockOutOfRange, SerialSource, serial_floor, serial_time
+from inborn_ca.certificates.serial import RANDOM_OCTETS, ClockOutOfRange, SerialSource, serial_floor, serial_time
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MS = dt.timedelta(milliseconds=1)

@@ -13,13 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inborn.revocation import RuleKind
-from inborn.selector import Selector
-from inborn.spiffeid import TrustDomain
-from inborn_ca.authority import key_id, make_root
-from inborn_ca.entry import Entry, NodeKind, NodeMatch
-from inborn_ca.ports import CertificateFilter
-from inborn_ca.records import (
+from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.selectors.selector import Selector
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn_ca.authorities.authority_life import key_id, make_root
+from inborn_ca.certificates.serial import SerialSource
+from inborn_ca.model.records import (
     AskerKey,
     AuditRow,
     AuthorityRecord,
@@ -33,8 +32,9 @@ from inborn_ca.records import (
     RevocationRecord,
     Token,
 )
-from inborn_ca.serial import SerialSource
+from inborn_ca.model.registration_entry import Entry, NodeKind, NodeMatch
 from inborn_ca.store import SqliteStore, open_store
+from inborn_ca.store.interface import CertificateFilter
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 TD = TrustDomain("example.org")

@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain
 from inborn.errors import InternalError
-from inborn.spiffeid import SpiffeId, TrustDomain
-from inborn_ca.authority import make_issuing, make_root
-from inborn_ca.issuance import IssuerExpired, issue, prepare
-from inborn_ca.template import Templates
+from inborn_ca.authorities.authority_life import make_issuing, make_root
+from inborn_ca.certificates.issuance import IssuerExpired, issue, prepare
+from inborn_ca.certificates.template import Templates
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 TD = TrustDomain("example.org")

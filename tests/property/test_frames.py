@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn.frames import FrameReader, FrameTooLarge, encode_frame
+from inborn._internal.wire.frames import FrameReader, FrameTooLarge, encode_frame
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8), st.lists(st.integers(1, 20), max_size=30), st.booleans())

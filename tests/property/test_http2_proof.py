@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn_agent.http2_proof import PREFACE, FrameSplitter, Http2Proof, NotHttp2
+from inborn_agent.relay.http2_proof import PREFACE, FrameSplitter, Http2Proof, NotHttp2
 
 NONCE = b"12345678"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn.http_request import MAX_HEAD, HttpRefused, parse_head
+from inborn._internal.http.http_request import MAX_HEAD, HttpRefused, parse_head
 
 GOOD = b"GET /crl/ab.crl?x=1 HTTP/1.1\r\nHost: ca.example.org\r\nUser-Agent: x y\r\n\r\n"
 

@@ -7,8 +7,8 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn.join_token import InvalidToken, JoinToken, parse_join_token
-from inborn.spiffeid import TrustDomain
+from inborn._internal.enrollment.join_token import InvalidToken, JoinToken, parse_join_token
+from inborn._internal.spiffe.spiffe_id import TrustDomain
 
 octets = st.binary(min_size=32, max_size=32)
 names = st.text(string.ascii_lowercase + string.digits + "._-", min_size=1, max_size=255)

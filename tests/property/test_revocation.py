@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inborn.revocation import RevocationGap, RevocationRule, RevocationSet, RuleKind
-from inborn.rule_log import RuleLog
-from inborn.rule_parts import LogReader, log_to_wire
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import CertificateFacts
-from inborn.wire import rule_from_wire, rule_to_wire
+from inborn._internal.feed.log_parts import LogReader, log_to_wire
+from inborn._internal.revocation.revocation_log import RuleLog
+from inborn._internal.revocation.revocation_set import RevocationGap, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import CertificateFacts
+from inborn._internal.wire.messages import rule_from_wire, rule_to_wire
 from inborn_proto import agent_pb2
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)

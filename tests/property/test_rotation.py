@@ -7,7 +7,7 @@ import datetime as dt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn.rotation import RETRY_FIRST, RETRY_LONGEST, Schedule, renewal_time, retry_delay
+from inborn._internal.spiffe.rotation import RETRY_FIRST, RETRY_LONGEST, Schedule, renewal_time, retry_delay
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
 lives = st.timedeltas(dt.timedelta(seconds=1), dt.timedelta(days=10))

@@ -7,7 +7,13 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn.spiffeid import InvalidSpiffeId, SpiffeId, TrustDomain, from_operator_input, parse_spiffe_id
+from inborn._internal.spiffe.spiffe_id import (
+    InvalidSpiffeId,
+    SpiffeId,
+    TrustDomain,
+    from_operator_input,
+    parse_spiffe_id,
+)
 
 names = st.text(string.ascii_lowercase + string.digits + "._-", min_size=1, max_size=40)
 segments = st.text(string.ascii_letters + string.digits + "._-", min_size=1, max_size=12).filter(

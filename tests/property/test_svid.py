@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inborn.svid import CertificateFacts, InvalidSvid, load_certificate, parse_chain, read_certificate, split_der
+from inborn._internal.spiffe.x509_svid import (
+    CertificateFacts,
+    InvalidSvid,
+    load_certificate,
+    parse_chain,
+    read_certificate,
+    split_der,
+)
 from tests.certificates import Credential, make_issuing, make_leaf, make_root
 
 

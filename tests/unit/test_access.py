@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from google.protobuf import descriptor_pb2
 
-from inborn.access import ACCESS, CallerClass, CallNotAllowed, check
-from inborn.rpc_methods import rpc_methods
+from inborn._internal.wire.access import ACCESS, CallerClass, CallNotAllowed, check
+from inborn._internal.wire.methods import rpc_methods
 from inborn_proto.workload_descriptor import FILE_DESCRIPTOR_SET
 
 # What is meant, said once more by service, apart from the table: a slip in either shows here.

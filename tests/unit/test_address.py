@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inborn_ca.address import Address, InvalidAddress
+from inborn_ca.model.address import Address, InvalidAddress
 
 
 @pytest.mark.parametrize(

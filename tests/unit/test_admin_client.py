@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from inborn import paths
-from inborn.admin import AdminClient, CaNotRunning, default_admin_socket
+from inborn._internal.host import paths
+from inborn._internal.rpc.admin_client import AdminClient, CaNotRunning, default_admin_socket
+from inborn._internal.wire.frames import FrameReader, encode_frame
+from inborn._internal.wire.methods import UnknownMethod
 from inborn.errors import InternalError, NotFoundError, RequestError, UnavailableError
-from inborn.frames import FrameReader, encode_frame
-from inborn.rpc_methods import UnknownMethod
 from inborn_proto import admin_pb2, signed_pb2, signer_pb2
 
 Answer = Callable[[signer_pb2.Frame], "list[bytes] | None"]
@@ -116,7 +116,7 @@ def test_socket_of_another_user_is_denied_and_says_who_may(tmp_path: Path) -> No
     # In a process of its own: a uid cannot be taken on for a while in one thread only.
     code = (
         "import os, sys\n"
-        "from inborn.admin import AdminClient\n"
+        "from inborn._internal.rpc.admin_client import AdminClient\n"
         "from inborn.errors import DeniedError\n"
         "from inborn_proto import admin_pb2\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"

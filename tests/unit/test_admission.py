@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from inborn.errors import ExhaustedError
-from inborn_ca.rpc.admission import Admission, TokenBucket
+from inborn_ca.front.admission import Admission, TokenBucket
 
 
 def test_calls_over_the_limit_are_refused_and_places_come_back() -> None:

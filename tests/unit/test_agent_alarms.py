@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from inborn.identity import StaticSource
-from inborn.revocation import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.source.snapshot import StaticSource
 from inborn.testing import MemoryAuthority
-from inborn_agent.alarms import Alarms
-from inborn_agent.attendance import Attendance
-from inborn_agent.cache import Cache
-from inborn_agent.live import LiveCache
+from inborn_agent.ca.sync import Saver, Sync
+from inborn_agent.cache.attendance import Attendance
+from inborn_agent.cache.cache import Cache
+from inborn_agent.cache.feed_alarms import Alarms
+from inborn_agent.disk.kept_state import State
+from inborn_agent.disk.svid_store import SvidStore
+from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.metrics import Metrics
-from inborn_agent.state import State
-from inborn_agent.svid_store import SvidStore
-from inborn_agent.sync import Saver, Sync
 from inborn_proto import feed_pb2
 from tests.fixtures_lib_ca import FeedMaker
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from inborn_agent.attendance import LAG_LIMIT, MAX_LAGGARDS, Attendance, Report
+from inborn_agent.cache.attendance import LAG_LIMIT, MAX_LAGGARDS, Attendance, Report
 from tests.certificates import NOW
 
 LOG = b"l" * 16

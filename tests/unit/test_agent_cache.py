@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from inborn.demand import parse_demand
-from inborn.feed_content import Authority, AuthorityState, FeedEntry
-from inborn.revocation import RevocationGap, RevocationRule, RuleKind
-from inborn.selector import Selector, parse_selector
-from inborn.spiffeid import TrustDomain, parse_spiffe_id
-from inborn.svid import X509Svid
-from inborn_agent.cache import Cache
-from inborn_agent.changes import DomainChange, NodeChange
-from inborn_agent.slots import Effects, View, Want
-from inborn_agent.state import State
+from inborn._internal.feed.feed_content import Authority, AuthorityState, FeedEntry
+from inborn._internal.revocation.revocation_set import RevocationGap, RevocationRule, RuleKind
+from inborn._internal.selectors.demand import parse_demand
+from inborn._internal.selectors.selector import Selector, parse_selector
+from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn_agent.cache.cache import Cache
+from inborn_agent.cache.feed_changes import DomainChange, NodeChange
+from inborn_agent.cache.slots import Effects, View, Want
+from inborn_agent.disk.kept_state import State
 from tests.certificates import NOW, Credential, make_bundle, make_issuing, make_leaf, make_root
 
 TD = TrustDomain("example.org")

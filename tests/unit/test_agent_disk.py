@@ -11,19 +11,26 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from inborn.disk import CorruptFile, DirectoryLock, private_directory, read_sealed, write_file, write_sealed
+from inborn._internal.feed.feed_content import Authority, AuthorityState, FeedEntry
+from inborn._internal.host.files import (
+    CorruptFile,
+    DirectoryLock,
+    private_directory,
+    read_sealed,
+    write_file,
+    write_sealed,
+)
+from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn.errors import AlreadyExistsError, RequestError, UnavailableError
-from inborn.feed_content import Authority, AuthorityState, FeedEntry
-from inborn.revocation import RevocationRule, RuleKind
-from inborn.selector import parse_selector
-from inborn.spiffeid import TrustDomain, parse_spiffe_id
-from inborn_agent.cache import Cache
-from inborn_agent.changes import DomainChange, NodeChange
-from inborn_agent.identity_store import IdentityRecord, IdentityStore
-from inborn_agent.slots import Held
-from inborn_agent.state import State
-from inborn_agent.svid_store import SvidStore
-from inborn_agent.tmpfs import is_in_memory
+from inborn_agent.cache.cache import Cache
+from inborn_agent.cache.feed_changes import DomainChange, NodeChange
+from inborn_agent.cache.slots import Held
+from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
+from inborn_agent.disk.kept_state import State
+from inborn_agent.disk.svid_store import SvidStore
+from inborn_agent.disk.tmpfs import is_in_memory
 from tests.certificates import NOW, make_bundle, make_issuing, make_leaf, make_root
 
 TD = TrustDomain("example.org")

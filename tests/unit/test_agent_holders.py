@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from inborn_agent.holders import Holders
+from inborn_agent.cache.holders import Holders
 from tests.certificates import NOW
 
 LATER = NOW + dt.timedelta(hours=1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from inborn.posture import LISTED
-from inborn.selector import parse_selector
-from inborn.signed_request import MAX_BODY_SIZE
-from inborn_agent.issuing import MAX_BATCH, MAX_REPORTED, in_batches, make_csr, reported
-from inborn_agent.slots import Want
+from inborn._internal.selectors.posture import LISTED
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.wire.signed_request import MAX_BODY_SIZE
+from inborn_agent.ca.issuer import MAX_BATCH, MAX_REPORTED, in_batches, make_csr, reported
+from inborn_agent.cache.slots import Want
 from inborn_proto import ca_pb2, signed_pb2
 from tests.unit.test_agent_cache import UID, entry
 

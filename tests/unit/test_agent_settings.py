@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.enrollment.join_token import InvalidToken, JoinToken
+from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
+from inborn._internal.tls.tunnel import BadTarget
 from inborn.errors import RequestError, UnavailableError
-from inborn.join_token import InvalidToken, JoinToken
-from inborn.spiffeid import TrustDomain, parse_spiffe_id
-from inborn.tunnel import BadTarget
-from inborn_agent.joining import NoJoiner, NoTokenYet, TokenFileJoiner
+from inborn_agent.ca.joining import NoJoiner, NoTokenYet, TokenFileJoiner
+from inborn_agent.disk.svid_store import SvidStore
+from inborn_agent.disk.tmpfs import is_in_memory
 from inborn_agent.metrics import Metrics, MetricsServer, parse_address
 from inborn_agent.settings import Settings, keys_directory, private_runtime_directory, trusted_engine_socket
-from inborn_agent.svid_store import SvidStore
-from inborn_agent.tmpfs import is_in_memory
 
 AGENT = parse_spiffe_id("spiffe://example.org/inborn/agent/1")
 

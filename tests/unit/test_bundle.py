@@ -9,9 +9,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from inborn.bundle import MAX_ROOTS, InvalidBundle, X509Bundle, bundle_digest
-from inborn.spiffeid import TrustDomain
-from inborn.svid import InvalidSvid
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.spiffe.x509_bundle import MAX_ROOTS, InvalidBundle, X509Bundle, bundle_digest
+from inborn._internal.spiffe.x509_svid import InvalidSvid
 from tests import certificates
 from tests.certificates import Credential, make_bundle, make_issuing, make_leaf, make_root
 

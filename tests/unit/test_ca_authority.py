@@ -9,10 +9,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn.bundle import X509Bundle
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn.errors import InternalError
-from inborn.spiffeid import TrustDomain
-from inborn_ca.authority import (
+from inborn_ca.authorities.authority_life import (
     REMOVED_AFTER,
     StepKind,
     activate_at,
@@ -23,8 +23,8 @@ from inborn_ca.authority import (
     plan,
     prepare_at,
 )
-from inborn_ca.profile import InvalidLifetimes, Lifetimes
-from inborn_ca.records import AuthorityRecord, AuthorityState
+from inborn_ca.certificates.profile import InvalidLifetimes, Lifetimes
+from inborn_ca.model.records import AuthorityRecord, AuthorityState
 
 TD = TrustDomain("example.org")
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -10,10 +10,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn.errors import InternalError
-from inborn.spiffeid import TrustDomain
-from inborn_ca.authority import key_id, make_root
-from inborn_ca.crl import build_crl, next_this_update
+from inborn_ca.authorities.authority_life import key_id, make_root
+from inborn_ca.authorities.crl import build_crl, next_this_update
 
 NOW = dt.datetime(2026, 1, 1, 12, 0, 0, 500_000, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain, parse_spiffe_id
 from inborn.errors import RequestError
-from inborn.selector import parse_selector
-from inborn.spiffeid import SpiffeId, TrustDomain, parse_spiffe_id
-from inborn_ca.entry import (
+from inborn_ca.model.records import Enrollee, EnrolleeKind
+from inborn_ca.model.registration_entry import (
     Entry,
     EntryDenied,
     InvalidEntry,
@@ -21,7 +22,6 @@ from inborn_ca.entry import (
     entry_warnings,
     find_duplicate,
 )
-from inborn_ca.records import Enrollee, EnrolleeKind
 
 TD = TrustDomain("example.org")
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -13,14 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from inborn.bundle import X509Bundle
+from inborn._internal.revocation.revocation_set import RevocationSet
+from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.spiffe.x509_svid import key_sha256, read_certificate
+from inborn._internal.verification.verify import authorize_any, verify_chain
 from inborn.errors import InternalError
-from inborn.revocation import RevocationSet
-from inborn.spiffeid import SpiffeId, TrustDomain
-from inborn.svid import key_sha256, read_certificate
-from inborn.verify import authorize_any, verify_chain
-from inborn_ca.authority import key_id, make_issuing, make_root
-from inborn_ca.issuance import (
+from inborn_ca.authorities.authority_life import key_id, make_issuing, make_root
+from inborn_ca.certificates.issuance import (
     BadCsr,
     IssuerExpired,
     IssuerNotYetValid,
@@ -30,8 +30,8 @@ from inborn_ca.issuance import (
     read_csr,
     read_proven_key,
 )
-from inborn_ca.lint import LintError
-from inborn_ca.serial import SerialSource
+from inborn_ca.certificates.lint import LintError
+from inborn_ca.certificates.serial import SerialSource
 
 TD = TrustDomain("example.org")
 NOW = dt.datetime(2026, 1, 1, 12, 0, 0, 700_000, tzinfo=dt.UTC)

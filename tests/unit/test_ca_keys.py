@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from inborn.errors import InbornError, InternalError, NotFoundError, RequestError, UnavailableError
-from inborn_ca.authority import key_id
-from inborn_ca.keys import KeyStore, UnsafeKeyFile, WrongPassphrase
+from inborn_ca.authorities.authority_life import key_id
+from inborn_ca.authorities.key_store import KeyStore, UnsafeKeyFile, WrongPassphrase
 
 PASSPHRASE = b"correct horse battery"
 

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from inborn.spiffeid import SpiffeId, TrustDomain
-from inborn.svid import key_sha256
-from inborn_ca import profile
-from inborn_ca.authority import make_issuing, make_root
-from inborn_ca.lint import LintError, Wanted, lint_authority, lint_svid
-from inborn_ca.serial import SerialSource
+from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain
+from inborn._internal.spiffe.x509_svid import key_sha256
+from inborn_ca.authorities.authority_life import make_issuing, make_root
+from inborn_ca.certificates import profile
+from inborn_ca.certificates.lint import LintError, Wanted, lint_authority, lint_svid
+from inborn_ca.certificates.serial import SerialSource
 from tests.certificates import key_usage
 
 TD = TrustDomain("example.org")

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from inborn.errors import RequestError
-from inborn_ca.address import Address
-from inborn_ca.metrics import MAX_SERIES, Metrics, serve_metrics
+from inborn_ca.front.metrics import MAX_SERIES, Metrics, serve_metrics
+from inborn_ca.model.address import Address
 
 
 async def no_gauges() -> dict[str, tuple[str, float]]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from inborn.access import CallerClass
-from inborn.bundle import X509Bundle
+from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.verification.verify import CertificateExpired, UntrustedCertificate
+from inborn._internal.wire.access import CallerClass
 from inborn.errors import InbornError
-from inborn.revocation import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
-from inborn.spiffeid import TrustDomain
-from inborn.verify import CertificateExpired, UntrustedCertificate
-from inborn_ca.rpc.caller import CallerReader, NoCertificate, origin_of
+from inborn_ca.front.caller import CallerReader, NoCertificate, origin_of
 from tests.certificates import NOW, Credential, make_issuing, make_leaf, make_root
 
 DOMAIN = TrustDomain("example.org")

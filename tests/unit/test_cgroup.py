@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inborn_agent.workload_attestors.cgroup import CgroupError, container_id, lies_within, parse_cgroups
+from inborn_agent.attest.cgroup import CgroupError, container_id, lies_within, parse_cgroups
 
 A = "7cd5" * 16
 B = "0a1b" * 16

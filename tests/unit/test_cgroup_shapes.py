@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from inborn_agent.workload_attestors.cgroup import container_id, lies_within, parse_cgroups
-from inborn_agent.workload_attestors.systemd import find_fragment, unit_of
+from inborn_agent.attest.cgroup import container_id, lies_within, parse_cgroups
+from inborn_agent.attest.systemd import find_fragment, unit_of
 
 SHAPES = json.loads((Path(__file__).parents[1] / "vectors" / "cgroups.json").read_text())
 

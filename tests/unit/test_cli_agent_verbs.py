@@ -14,7 +14,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from inborn.cli.findings import (
+from inborn._internal.rpc.services import service_handler
+from inborn.errors import DeniedError, NotFoundError
+from inborn_cli.doctor.host_checks import (
     Verdict,
     check_admin_directory,
     check_clock,
@@ -24,10 +26,8 @@ from inborn.cli.findings import (
     check_ptrace,
     check_swap,
 )
-from inborn.cli.memory import file_system_of, private_memory_directory
-from inborn.cli.output import as_document
-from inborn.errors import DeniedError, NotFoundError
-from inborn.rpc import service_handler
+from inborn_cli.output import as_document
+from inborn_cli.workload.memory import file_system_of, private_memory_directory
 from inborn_proto import admin_pb2, agent_pb2
 from tests.fixtures_cli import AGENT, ENTRY_ID, RULE_ID, WEB, Command, FakeCa
 

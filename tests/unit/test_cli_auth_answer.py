@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn.cli.auth_answer import AuthAnswer
-from inborn.http_request import HttpRequest
-from inborn.http_server import HttpResponse
-from inborn.identity import Snapshot, StaticSource
-from inborn.revocation import RuleKind
-from inborn.svid import X509Svid
+from inborn._internal.http.http_request import HttpRequest
+from inborn._internal.http.http_server import HttpResponse
+from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.source.snapshot import Snapshot, StaticSource
+from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.testing import MemoryAuthority
+from inborn_cli.servers.auth_answer import AuthAnswer
 
 CLIENT = "spiffe://example.org/client"
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn.cli.config import configuration
-from inborn.cli.haproxy_runtime import read_sessions
-from inborn.cli.identity_files import FileSet, SecretAccess
-from inborn.cli.presented import CheckedServer
-from inborn.cli.reload import CommandReload, NotReloaded, SignalReload
-from inborn.cli.revoked_serials import RevokedSerials, list_files
 from inborn.errors import RequestError
 from inborn.testing import MemoryAuthority
+from inborn_cli.servers.config import configuration
+from inborn_cli.servers.haproxy_runtime import read_sessions
+from inborn_cli.servers.presented import CheckedServer
+from inborn_cli.servers.reload import CommandReload, NotReloaded, SignalReload
+from inborn_cli.servers.revoked_serials import RevokedSerials, list_files
+from inborn_cli.workload.identity_files import FileSet, SecretAccess
 from tests.fixtures_cli import Command
 
 # -- usage -------------------------------------------------------------------------------------------------------------

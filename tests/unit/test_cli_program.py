@@ -14,12 +14,20 @@ from pathlib import Path
 import click
 import pytest
 
-from inborn.cli import GROUPS, VERBS, main
-from inborn.cli.program import run
 from inborn.errors import InternalError
+from inborn_cli import GROUPS, VERBS, main
+from inborn_cli.program import run
 from tests.fixtures_cli import Command, FakeCa
 
-HEAVY = {"grpc", "cryptography", "sqlite3", "sqlite_utils", "google.protobuf", "asyncio", "inborn.svid"}
+HEAVY = {
+    "grpc",
+    "cryptography",
+    "sqlite3",
+    "sqlite_utils",
+    "google.protobuf",
+    "asyncio",
+    "inborn._internal.spiffe.x509_svid",
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -58,16 +66,16 @@ def test_a_group_alone_shows_its_help_and_is_a_usage_error(inborn: Command) -> N
 
 @pytest.mark.parametrize("words", [["--help"], ["token", "--help"], []])
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
-    code = f"import sys; from inborn.cli import main; main({words!r}); print(*sys.modules, file=sys.stderr)"
+    code = f"import sys; from inborn_cli import main; main({words!r}); print(*sys.modules, file=sys.stderr)"
     ran = python(code)
     loaded = set(ran.stderr.splitlines()[-1].split())
-    assert "inborn.cli.program" in loaded
+    assert "inborn_cli.program" in loaded
     assert not loaded & HEAVY
-    assert not any(name.startswith("inborn.cli.") for name in loaded - {"inborn.cli.program", "inborn.cli.talk"})
+    assert not any(name.startswith("inborn_cli.") for name in loaded - {"inborn_cli.program", "inborn_cli.talk"})
 
 
 def test_help_comes_at_once() -> None:
-    code = "import sys; from inborn.cli import main; sys.exit(main(['--help']))"
+    code = "import sys; from inborn_cli import main; sys.exit(main(['--help']))"
     took = []
     for _ in range(5):
         start = time.monotonic()
@@ -78,7 +86,7 @@ def test_help_comes_at_once() -> None:
 
 
 def test_without_click_the_extra_is_named() -> None:
-    ran = python("import sys; sys.modules['click'] = None; from inborn.cli import main; sys.exit(main(['status']))")
+    ran = python("import sys; sys.modules['click'] = None; from inborn_cli import main; sys.exit(main(['status']))")
     assert ran.returncode == 1
     assert ran.stderr == "error: the command needs click; install it with: pip install 'inborn[cli]'\n"
 
@@ -86,7 +94,7 @@ def test_without_click_the_extra_is_named() -> None:
 @pytest.mark.parametrize(("module", "verb", "extra"), [("sqlite_utils", "ca restore", "ca"), ("click", "up", "cli")])
 def test_a_missing_extra_is_named(module: str, verb: str, extra: str) -> None:
     code = (
-        f"import sys; sys.modules[{module!r}] = None; from inborn.cli import main\n"
+        f"import sys; sys.modules[{module!r}] = None; from inborn_cli import main\n"
         f"sys.exit(main([*{verb.split()!r}, '--help']))"
     )
     ran = python(code)
@@ -97,7 +105,7 @@ def test_a_missing_extra_is_named(module: str, verb: str, extra: str) -> None:
 
 def test_extra_that_a_running_verb_misses_is_named(monkeypatch: pytest.MonkeyPatch, inborn: Command) -> None:
     monkeypatch.setitem(
-        sys.modules, "inborn.cli.health", module_with(ModuleNotFoundError("no", name="sqlite_utils.db"))
+        sys.modules, "inborn_cli.admin.health", module_with(ModuleNotFoundError("no", name="sqlite_utils.db"))
     )
     ran = inborn("health")
     assert (ran.status, ran.out) == (1, "")
@@ -129,20 +137,20 @@ def module_with(error: BaseException) -> object:
 def test_errors_become_an_exit_status_and_one_line(
     error: BaseException, status: int, message: str, monkeypatch: pytest.MonkeyPatch, inborn: Command
 ) -> None:
-    monkeypatch.setitem(sys.modules, "inborn.cli.health", module_with(error))
+    monkeypatch.setitem(sys.modules, "inborn_cli.admin.health", module_with(error))
     ran = inborn("health")
     assert (ran.status, ran.out, ran.err) == (status, "", message)
 
 
 def test_bug_shows_where_it_is_when_asked(monkeypatch: pytest.MonkeyPatch, inborn: Command) -> None:
-    monkeypatch.setitem(sys.modules, "inborn.cli.health", module_with(ZeroDivisionError("why")))
+    monkeypatch.setitem(sys.modules, "inborn_cli.admin.health", module_with(ZeroDivisionError("why")))
     monkeypatch.setenv("INBORN_DEBUG", "1")
     assert "Traceback" in inborn("health").err
 
 
 def test_a_reader_that_went_away_ends_it_without_a_word(fake_ca: FakeCa) -> None:
     code = (
-        "import os, sys; from inborn.cli import main\n"
+        "import os, sys; from inborn_cli import main\n"
         "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1)\n"
         "sys.exit(main(['revocations', 'list']))"
     )
@@ -183,7 +191,7 @@ def test_ca_of_somebody_else_is_said(inborn: Command, fake_ca: FakeCa) -> None:
 
 def test_progress_is_shown_on_a_terminal_and_taken_away() -> None:
     code = (
-        "from inborn.cli.talk import Progress\n"
+        "from inborn_cli.talk import Progress\n"
         "progress = Progress(); progress.show('1 of 2 peers'); progress.show('2\\x1b'); progress.end()"
     )
     master, slave = pty.openpty()
@@ -199,7 +207,7 @@ def test_progress_is_shown_on_a_terminal_and_taken_away() -> None:
 def test_control_c_ends_a_waiting_command_with_130(fake_ca: FakeCa) -> None:
     path = os.pathsep.join(str(ROOT / part) for part in ("client", "proto"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "inborn.cli", "audit", "list", "--follow", "--json"],
+        [sys.executable, "-m", "inborn_cli", "audit", "list", "--follow", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from google.protobuf.message import Message
 
-from inborn.cli import spread
 from inborn.errors import UnavailableError
+from inborn_cli.admin import spread
 from inborn_proto import admin_pb2 as pb
 from tests.fixtures_cli import AGENT, WEB, Command, FakeCa
 
@@ -35,7 +35,7 @@ def revoke_on_a_terminal(ca: FakeCa, line: str, answer: str) -> tuple[int, str, 
     master, slave = pty.openpty()
     path = os.pathsep.join(str(ROOT / part) for part in ("client", "proto"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "inborn.cli", *line.split()],
+        [sys.executable, "-m", "inborn_cli", *line.split()],
         stdin=slave,
         stdout=subprocess.PIPE,
         stderr=slave,

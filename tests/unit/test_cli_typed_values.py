@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn.cli.child import parse_signal
-from inborn.cli.connection import workload_endpoint
-from inborn.cli.typed_values import (
+from inborn._internal.source.workload_api import BadEndpoint
+from inborn_cli.typed_values import (
     REASONS,
     InvalidValue,
     count_of,
@@ -22,7 +21,8 @@ from inborn.cli.typed_values import (
     parse_reason,
     parse_serial,
 )
-from inborn.workloadapi import BadEndpoint
+from inborn_cli.workload.agent_connection import workload_endpoint
+from inborn_cli.workload.foreground_child import parse_signal
 
 NOW = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 

@@ -9,10 +9,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from inborn.spiffeid import TrustDomain
-from inborn_ca.authority import make_issuing, make_root
-from inborn_ca.crl import build_crl
-from inborn_ca.crl_shelf import CrlShelf
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn_ca.authorities.authority_life import make_issuing, make_root
+from inborn_ca.authorities.crl import build_crl
+from inborn_ca.front.crl_shelf import CrlShelf
 
 NOW = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
 DOMAIN = TrustDomain("example.org")

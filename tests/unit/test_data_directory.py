@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from inborn.errors import DeniedError, PreconditionError, RequestError
-from inborn_ca.data_directory import PORT_RANGE, DataDirectory, DirectoryInUse
+from inborn_ca.supervisor.data_directory import PORT_RANGE, DataDirectory, DirectoryInUse
 
 ME = (os.geteuid(), os.getegid())
 WANTED = {"bootstrap": 0, "api": 0}
@@ -90,7 +90,7 @@ def test_taken_port_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        monkeypatch.setattr("inborn_ca.data_directory.PORT_RANGE", range(port, port + 1))
+        monkeypatch.setattr("inborn_ca.supervisor.data_directory.PORT_RANGE", range(port, port + 1))
         with pytest.raises(PreconditionError, match="no free port"):
             open_here(tmp_path).ports("127.0.0.1", {"api": 0})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn_agent.workload_attestors.engine import (
+from inborn_agent.attest.engine import (
     MAX_REPLY_BYTES,
     Container,
     EngineClient,

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from inborn._internal.enrollment.join_token import JoinToken
+from inborn._internal.revocation.revocation_set import CertificateRevoked
+from inborn._internal.verification.verify import CertificateExpired, authorize_id, verify_chain
+from inborn._internal.wire.signed_request import BadSignature
 from inborn.errors import DeniedError, PreconditionError, RequestError
-from inborn.join_token import JoinToken
-from inborn.revocation import CertificateRevoked
-from inborn.signed_request import BadSignature
-from inborn.verify import CertificateExpired, authorize_id, verify_chain
-from inborn_ca.askers import LogChanged, ReplayedRequest, UnknownAsker, WrongRecipient
-from inborn_ca.issuance import BadCsr
-from inborn_ca.services.enrolment import RenewalStopped, TokenExpired, TokenSpent, TokenWithdrawn, UnknownToken
+from inborn_ca.certificates.issuance import BadCsr
+from inborn_ca.signer.commands.enrollment import RenewalStopped, TokenExpired, TokenSpent, TokenWithdrawn, UnknownToken
+from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownAsker, WrongRecipient
 from inborn_proto import admin_pb2
 from tests.fixtures_ca import ADMIN, CaBench, Holder
 
@@ -298,7 +298,7 @@ def test_request_that_was_signed_for_something_else_is_refused(ca: CaBench, chan
 
 
 def test_altered_request_is_refused(ca: CaBench) -> None:
-    from inborn_ca.services.enrolment import RENEW_METHOD
+    from inborn_ca.signer.commands.enrollment import RENEW_METHOD
     from inborn_proto import signer_pb2
 
     agent = ca.enroll()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from inborn import errors
+from inborn._internal.spiffe.spiffe_id import InvalidSpiffeId
 from inborn.errors import (
     AlreadyExistsError,
     DeniedError,
@@ -23,7 +24,6 @@ from inborn.errors import (
     duration,
     error_from_wire,
 )
-from inborn.spiffeid import InvalidSpiffeId
 
 SOURCES = [path for name in ("client", "ca") for path in (Path(__file__).parents[2] / name).rglob("*.py")]
 

@@ -6,12 +6,12 @@ import datetime as dt
 
 import pytest
 
+from inborn._internal.feed.feed_answers import FeedAnswers
+from inborn._internal.feed.feed_content import Authority, AuthorityState, Heartbeat, NodeUpdate
+from inborn._internal.feed.feed_verifier import FeedUpdate
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import UnavailableError
-from inborn.feed import FeedUpdate
-from inborn.feed_answer import FeedAnswers
-from inborn.feed_content import Authority, AuthorityState, Heartbeat, NodeUpdate
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import X509Svid
 from inborn.testing import MemoryAuthority
 
 NOW = dt.datetime.now(dt.UTC)

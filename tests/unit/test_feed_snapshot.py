@@ -8,14 +8,14 @@ from contextlib import suppress
 
 import pytest
 
+from inborn._internal.feed.feed_content import DomainUpdate, SnapshotPart
+from inborn._internal.feed.feed_reading import InvalidFeed
+from inborn._internal.feed.feed_verifier import FeedGap, FeedRollback, FeedUpdate, FeedVerifier
+from inborn._internal.revocation.revocation_set import RevocationGap, RevocationRule, RevocationSet, RuleKind
 from inborn.errors import InbornError, PreconditionError
-from inborn.feed import FeedGap, FeedRollback, FeedUpdate, FeedVerifier
-from inborn.feed_content import DomainUpdate, SnapshotPart
-from inborn.feed_wire import InvalidFeed
-from inborn.revocation import RevocationGap, RevocationRule, RevocationSet, RuleKind
 from inborn.testing import MemoryAuthority
-from inborn_ca.feeds import Feeds
-from inborn_ca.known_domain import KnownDomain
+from inborn_ca.front.known_domain import KnownDomain
+from inborn_ca.signer.feeds import Feeds
 from inborn_proto import feed_pb2, signer_pb2
 from tests.fixtures_ca import CaBench, revoke_many
 from tests.fixtures_lib_ca import FeedMaker
@@ -162,8 +162,8 @@ def test_update_has_no_packed_rules(subscriber: Subscriber, maker: FeedMaker) ->
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand serials a part instead of 25,000, and a hundred of other rules."""
-    monkeypatch.setattr("inborn.rule_log._RECORDS_OF_A_PART", 1_000)
-    monkeypatch.setattr("inborn.rule_log._RULES_OF_A_PART", 100)
+    monkeypatch.setattr("inborn._internal.revocation.revocation_log._RECORDS_OF_A_PART", 1_000)
+    monkeypatch.setattr("inborn._internal.revocation.revocation_log._RULES_OF_A_PART", 100)
 
 
 # -- the signer's ------------------------------------------------------------------------------------------------------

@@ -13,15 +13,15 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from google.protobuf.message import Message
 
-from inborn.access import CallerClass
-from inborn.bundle import X509Bundle
-from inborn.revocation import CertificateRevoked
-from inborn.spiffeid import TrustDomain, parse_spiffe_id
-from inborn.svid import CertificateFacts
-from inborn_ca.known_domain import KnownDomain, MissedMessage
-from inborn_ca.link import Link
-from inborn_ca.rpc.caller import Caller, CallerReader
-from inborn_ca.rpc.feeds import MAX_QUEUED, FeedHub, Stream
+from inborn._internal.revocation.revocation_set import CertificateRevoked
+from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.spiffe.x509_svid import CertificateFacts
+from inborn._internal.wire.access import CallerClass
+from inborn_ca.front.caller import Caller, CallerReader
+from inborn_ca.front.feed_streams import MAX_QUEUED, FeedHub, Stream
+from inborn_ca.front.known_domain import KnownDomain, MissedMessage
+from inborn_ca.link.link import Link
 from inborn_proto import ca_pb2, feed_pb2, signer_pb2
 from tests.certificates import NOW, make_root
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from inborn.bundle import X509Bundle
-from inborn_ca.known_domain import KnownDomain
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn_ca.front.known_domain import KnownDomain
 from inborn_proto import feed_pb2
 from tests.fixtures_ca import CaBench
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from inborn._internal.wire.frames import MAX_FRAME_SIZE, FrameReader, FrameTooLarge, encode_frame
 from inborn.errors import RequestError
-from inborn.frames import MAX_FRAME_SIZE, FrameReader, FrameTooLarge, encode_frame
 
 
 def test_frame_is_length_and_payload() -> None:

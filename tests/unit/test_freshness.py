@@ -11,16 +11,22 @@ from collections.abc import Callable
 
 import pytest
 
-from inborn.connections import Connection, Connections, Direction, live_peers
+from inborn._internal.source.snapshot import StaticSource
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn._internal.tls.connections import Connection, Connections, Direction, live_peers
+from inborn._internal.tls.context import InbornContext, client_context, server_context
+from inborn._internal.tls.verified_socket import PeerRefused
+from inborn._internal.verification.freshness import (
+    Freshness,
+    FreshnessPolicy,
+    InvalidPolicy,
+    KnowledgeExpired,
+    WhenExpired,
+)
+from inborn._internal.verification.verify import authorize_any
 from inborn.errors import InbornError, UnavailableError
-from inborn.freshness import Freshness, FreshnessPolicy, InvalidPolicy, KnowledgeExpired, WhenExpired
-from inborn.identity import StaticSource
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import X509Svid
 from inborn.testing import MemoryAuthority
-from inborn.tls import InbornContext, client_context, server_context
-from inborn.tls_peer import PeerRefused
-from inborn.verify import authorize_any
 
 SERVER = "spiffe://example.org/server"
 CLIENT = "spiffe://example.org/client"
@@ -135,7 +141,7 @@ def test_open_goes_on_with_what_it_knows_and_says_so_once(
     connections = enforcer(source, clock, "open")
     peer = Peer(connections, authority.svid(CLIENT))
     clock.now += EXPIRED
-    with caplog.at_level(logging.WARNING, "inborn.connections"):
+    with caplog.at_level(logging.WARNING, "inborn._internal.tls.connections"):
         for _ in range(3):
             connections.sweep()
             Peer(connections, authority.svid(OTHER))
@@ -149,7 +155,7 @@ def test_silence_that_ends_and_comes_back_is_told_again(
     authority: MemoryAuthority, source: StaticSource, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     connections = enforcer(source, clock, "open")
-    with caplog.at_level(logging.WARNING, "inborn.connections"):
+    with caplog.at_level(logging.WARNING, "inborn._internal.tls.connections"):
         for _ in range(2):
             clock.now += EXPIRED
             connections.verify(authority.svid(CLIENT).chain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inborn_agent.http2_proof import MAX_BYTES_BEFORE_PROOF, PREFACE, Http2Proof, NotHttp2
+from inborn_agent.relay.http2_proof import MAX_BYTES_BEFORE_PROOF, PREFACE, Http2Proof, NotHttp2
 
 NONCE = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 

@@ -8,14 +8,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import read_certificate
 from inborn.errors import DeniedError, InbornError, RequestError
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import read_certificate
-from inborn_ca.core import Blocked
-from inborn_ca.entry import EntryDenied
-from inborn_ca.issuance import BadCsr
-from inborn_ca.ports import CertificateFilter
-from inborn_ca.services.issuing import MAX_ITEMS
+from inborn_ca.certificates.issuance import BadCsr
+from inborn_ca.model.registration_entry import EntryDenied
+from inborn_ca.signer.commands.issuing import MAX_ITEMS
+from inborn_ca.signer.state import Blocked
+from inborn_ca.store.interface import CertificateFilter
 from inborn_proto import admin_pb2, ca_pb2
 from tests.fixtures_ca import ADMIN, CaBench, make_csr
 
@@ -104,7 +104,7 @@ def test_extra_names_and_ca_true_in_a_csr_are_ignored(ca: CaBench) -> None:
         ),
     )
     request = ca_pb2.IssueRequest(items=[ca_pb2.IssueItem(entry_id=entry.id, csr=csr, selectors=UID)])
-    from inborn_ca.services.issuing import ISSUE_METHOD
+    from inborn_ca.signer.commands.issuing import ISSUE_METHOD
     from inborn_proto import signer_pb2
 
     signed = agent.sign(ISSUE_METHOD, request.SerializeToString())
@@ -125,7 +125,7 @@ def test_rsa_key_is_refused(ca: CaBench) -> None:
 def test_too_many_items_are_refused(ca: CaBench) -> None:
     agent, entry, key = ca.enroll(), ca.create_entry(), new_key()
     csr = make_csr(key)
-    from inborn_ca.services.issuing import ISSUE_METHOD
+    from inborn_ca.signer.commands.issuing import ISSUE_METHOD
     from inborn_proto import signer_pb2
 
     items = [ca_pb2.IssueItem(entry_id=entry.id, csr=csr, selectors=UID)] * (MAX_ITEMS + 1)
@@ -167,7 +167,7 @@ def test_reissue_kills_what_exists_and_blocks_nothing(ca: CaBench) -> None:
 
 
 def test_reissue_prints_a_token_for_what_was_enrolled_by_token(ca: CaBench) -> None:
-    from inborn.join_token import parse_join_token
+    from inborn._internal.enrollment.join_token import parse_join_token
 
     daemon = ca.enroll(spiffe_id="spiffe://example.org/db")
     response = ca.revoke(spiffe_id="spiffe://example.org/db", reissue=True)
@@ -249,7 +249,7 @@ def test_bad_revocations_change_nothing(ca: CaBench, request_fields: dict) -> No
 
 
 def test_rules_and_blocks_are_there_after_a_restart(ca: CaBench) -> None:
-    from inborn_ca.signer import open_core
+    from inborn_ca.signer.main import open_core
     from tests.fixtures_ca import CaBench as Bench
 
     agent, entry = ca.enroll(), ca.create_entry()

@@ -7,10 +7,10 @@ import traceback
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from inborn import join_token
+from inborn._internal.enrollment import join_token
+from inborn._internal.enrollment.join_token import InvalidToken, JoinToken, parse_join_token, token_id
+from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn.errors import RequestError
-from inborn.join_token import InvalidToken, JoinToken, parse_join_token, token_id
-from inborn.spiffeid import TrustDomain
 
 TOKEN = JoinToken(trust_domain=TrustDomain("example.org"), bundle_digest=b"\x0b" * 32, seed=b"\x5e" * 32)
 TEXT = TOKEN.encode()

@@ -8,18 +8,18 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from inborn.demand import parse_demand
+from inborn._internal.feed.feed_content import DomainUpdate, NodeUpdate
+from inborn._internal.feed.feed_reading import InvalidFeed
+from inborn._internal.feed.feed_verifier import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed, is_log_id
+from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.selectors.demand import parse_demand
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id, parse_trust_domain
+from inborn._internal.spiffe.x509_svid import InvalidSvid
+from inborn._internal.verification.verify import CertificateExpired, NotAuthorized, UntrustedCertificate
+from inborn._internal.wire.messages import InvalidMessage
+from inborn._internal.wire.signed_request import BadSignature
 from inborn.errors import InbornError
-from inborn.feed import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed, is_log_id
-from inborn.feed_content import DomainUpdate, NodeUpdate
-from inborn.feed_wire import InvalidFeed
-from inborn.revocation import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
-from inborn.signed_request import BadSignature
-from inborn.spiffeid import parse_spiffe_id, parse_trust_domain
-from inborn.svid import InvalidSvid
 from inborn.testing import MemoryAuthority
-from inborn.verify import CertificateExpired, NotAuthorized, UntrustedCertificate
-from inborn.wire import InvalidMessage
 from inborn_proto import feed_pb2
 from tests.fixtures_lib_ca import FeedMaker
 

@@ -11,10 +11,10 @@ import grpc
 import grpc.aio
 import pytest
 
+from inborn._internal.enrollment.join_token import InvalidToken
+from inborn._internal.rpc.services import AioStub, Stub, service_handler
+from inborn._internal.wire.messages import UnimplementedError
 from inborn.errors import InbornError, InternalError, UnavailableError
-from inborn.join_token import InvalidToken
-from inborn.rpc import AioStub, Stub, service_handler
-from inborn.wire import UnimplementedError
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2
 
 SERVICES = ca_pb2.DESCRIPTOR.services_by_name

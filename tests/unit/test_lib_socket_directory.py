@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from inborn.socket_directory import SocketDirectory, _sweep
+from inborn._internal.host.socket_directory import SocketDirectory, _sweep
 
 MAKE = """
 import sys, signal
-from inborn.socket_directory import SocketDirectory
+from inborn._internal.host.socket_directory import SocketDirectory
 d = SocketDirectory()
 print(d.path, flush=True)
 signal.pause()
@@ -61,7 +61,7 @@ def test_directory_is_ours_alone_and_removed() -> None:
 def test_child_that_was_forked_off_leaves_the_directory(environment: dict[str, str]) -> None:
     code = """
 import os, sys
-from inborn.socket_directory import SocketDirectory
+from inborn._internal.host.socket_directory import SocketDirectory
 d = SocketDirectory()
 if os.fork() == 0:
     sys.exit(0)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.tls.context import _as_file, client_context, server_context, unsafe_unverified_context
+from inborn._internal.tls.tunnel import split_target
+from inborn._internal.verification.verify import authorize_any
 from inborn.errors import RequestError
 from inborn.testing import MemoryAuthority
-from inborn.tls import _as_file, client_context, server_context, unsafe_unverified_context
-from inborn.tunnel import split_target
-from inborn.verify import authorize_any
 
 
 def test_inner_context_is_built_once_for_a_certificate(authority: MemoryAuthority) -> None:

@@ -13,17 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import inborn
-from inborn.errors import (
-    DeniedError,
-    InternalError,
-    NotFoundError,
-    RequestError,
-    UnauthenticatedError,
-    UnavailableError,
-)
-from inborn.join_token import InvalidToken
-from inborn.revocation import RevocationRule, RuleKind
-from inborn.wire import (
+from inborn._internal.enrollment.join_token import InvalidToken
+from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.wire.messages import (
     ERROR_METADATA_KEY,
     InvalidMessage,
     UnimplementedError,
@@ -32,6 +24,14 @@ from inborn.wire import (
     error_to_metadata,
     rule_from_wire,
     rule_to_wire,
+)
+from inborn.errors import (
+    DeniedError,
+    InternalError,
+    NotFoundError,
+    RequestError,
+    UnauthenticatedError,
+    UnavailableError,
 )
 from inborn_proto import feed_pb2
 
@@ -127,7 +127,8 @@ def test_the_package_offers_what_it_says_and_imports_it_late() -> None:
 
 def test_submodules_do_not_hide_what_the_package_offers() -> None:
     code = (
-        "import inborn.enrollment, inborn.daemon, inborn.grpc_client, inborn.grpc_server, inborn.tls, inborn\n"
+        "import inborn_member.enrolled_source, inborn._internal.grpc_adapter.channel, inborn._internal.tls.context\n"
+        "import inborn._internal.grpc_adapter.interceptor, inborn.errors, inborn.testing, inborn\n"
         "assert all(callable(getattr(inborn, n)) for n in inborn.__all__ if n != 'errors')"
     )
     assert succeeds(code)

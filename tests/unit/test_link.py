@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from google.protobuf.message import Message
 
+from inborn._internal.wire.frames import encode_frame
+from inborn._internal.wire.methods import UnknownMethod
 from inborn.errors import DeniedError, ExhaustedError, InternalError, RequestError
-from inborn.frames import encode_frame
-from inborn.rpc_methods import UnknownMethod
-from inborn_ca.link import Handler, Incoming, Link, LinkClosed, LinkTimeout
+from inborn_ca.link.link import Handler, Incoming, Link, LinkClosed, LinkTimeout
 from inborn_proto import ca_pb2, signer_pb2
 
 CERTIFY = "/inborn.signer.v1.Signing/CertifyFront"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inborn_agent.workload_attestors.mounts import Location, is_visible, locate, parse_mounts, shows_engine_socket
+from inborn_agent.attest.mounts import Location, is_visible, locate, parse_mounts, shows_engine_socket
 
 HOST = b"""22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw

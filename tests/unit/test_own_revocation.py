@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 
+from inborn._internal.spiffe.x509_svid import read_certificate
 from inborn.errors import DeniedError, ExhaustedError, RequestError
-from inborn.svid import read_certificate
-from inborn_ca.askers import ReplayedRequest
-from inborn_ca.services.own_revocation import QUOTA, REVOKE_METHOD, NotYours, OwnRevocation
+from inborn_ca.signer.commands.own_revocation import QUOTA, REVOKE_METHOD, NotYours, OwnRevocation
+from inborn_ca.signer.requesters.signed import ReplayedRequest
 from inborn_proto import ca_pb2, signer_pb2
 from tests.fixtures_ca import CaBench, Holder
 

@@ -15,12 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from inborn.packed_serials import RECORD_SIZE, PackedSerials
-from inborn.revocation import InvalidRule, RevocationGap, RevocationRule, RevocationSet, RuleKind
-from inborn.rule_log import RuleLog, RulesPart
-from inborn.rule_parts import LogReader, log_to_wire
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import CertificateFacts
+from inborn._internal.feed.log_parts import LogReader, log_to_wire
+from inborn._internal.revocation.packed_serials import RECORD_SIZE, PackedSerials
+from inborn._internal.revocation.revocation_log import RuleLog, RulesPart
+from inborn._internal.revocation.revocation_set import (
+    InvalidRule,
+    RevocationGap,
+    RevocationRule,
+    RevocationSet,
+    RuleKind,
+)
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import CertificateFacts
 from inborn_proto import agent_pb2
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from inborn.posture import CAPABILITIES, LISTED, is_known, listed
-from inborn.selector import parse_selector
+from inborn._internal.selectors.posture import CAPABILITIES, LISTED, is_known, listed
+from inborn._internal.selectors.selector import parse_selector
 
 
 @pytest.mark.parametrize(

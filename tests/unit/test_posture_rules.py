@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from inborn.demand import WORDS, DemandNotMet, parse_demand, unmet_demands
+from inborn._internal.selectors.demand import WORDS, DemandNotMet, parse_demand, unmet_demands
+from inborn._internal.selectors.selector import parse_selector
 from inborn.errors import InbornError, NotFoundError, RequestError
-from inborn.selector import parse_selector
-from inborn_ca.services.posture_rules import PostureRules
+from inborn_ca.signer.commands.posture_policies import PostureRules
 from inborn_proto import admin_pb2, feed_pb2
 from tests.fixtures_ca import ADMIN, CaBench
 

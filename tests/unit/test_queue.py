@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from inborn.errors import DeniedError, ExhaustedError, InbornError, InternalError, UnavailableError
-from inborn_ca import queue as queue_module
-from inborn_ca.changes import Changes
-from inborn_ca.queue import GroupHooks, Job, Queue
+from inborn_ca.signer import queue as queue_module
+from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.queue import GroupHooks, Job, Queue
 
 
 class Tx:

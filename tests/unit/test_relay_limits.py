@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn_agent.denials import WINDOW, Denial, DenialLog
-from inborn_agent.relay_limits import Admission, RelayLimits, TooManyConnections
+from inborn_agent.relay.denials import WINDOW, Denial, DenialLog
+from inborn_agent.relay.relay_limits import Admission, RelayLimits, TooManyConnections
 
 LIMITS = RelayLimits(connections=10, connections_of_one_uid=5, unproven_of_one_uid=3)
 NOW = datetime(2026, 11, 24, 6, 0, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inborn_ca.restarts import LONGEST_PAUSE, MAX_FAILED_STARTS, STABLE_AFTER, WINDOW, Restarts
+from inborn_ca.supervisor.restarts import LONGEST_PAUSE, MAX_FAILED_STARTS, STABLE_AFTER, WINDOW, Restarts
 
 
 def test_first_death_of_a_server_is_followed_by_a_start_at_once() -> None:

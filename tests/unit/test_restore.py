@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from inborn.errors import AlreadyExistsError, InbornError, NotFoundError, PreconditionError
-from inborn_ca.askers import LogChanged
-from inborn_ca.records import AuthorityState
-from inborn_ca.restore import restore
-from inborn_ca.services.enrolment import TokenWithdrawn
+from inborn_ca.model.records import AuthorityState
+from inborn_ca.signer.commands.enrollment import TokenWithdrawn
+from inborn_ca.signer.requesters.signed import LogChanged
+from inborn_ca.signer.restore import restore
 from tests.fixtures_ca import CaBench, Holder, open_bench
 
 

@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from inborn.errors import UnauthenticatedError
-from inborn.revocation import (
+from inborn._internal.revocation.revocation_set import (
     CertificateRevoked,
     InvalidRule,
     RevocationGap,
@@ -16,8 +15,9 @@ from inborn.revocation import (
     RevocationSet,
     RuleKind,
 )
-from inborn.spiffeid import parse_spiffe_id
-from inborn.svid import CertificateFacts
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.spiffe.x509_svid import CertificateFacts
+from inborn.errors import UnauthenticatedError
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
 ISSUING, NEXT = b"\x01" * 20, b"\x02" * 20  # key identifiers of two authorities

@@ -8,9 +8,9 @@ import datetime as dt
 import pytest
 
 from inborn.errors import RequestError
-from inborn_ca.propagation import Propagation
-from inborn_ca.services import revocation
-from inborn_ca.services.ledger import MAX_SEQ, Ledger
+from inborn_ca.signer.commands import revocations
+from inborn_ca.signer.commands.queries import MAX_SEQ, Ledger
+from inborn_ca.signer.propagation import Propagation
 from inborn_proto import admin_pb2, ca_pb2
 from tests.fixtures_ca import CaBench
 
@@ -41,7 +41,7 @@ def test_dry_run_says_that_the_number_has_to_be_named(ca_bench: CaBench, monkeyp
     agent, entry = ca_bench.enroll(), ca_bench.create_entry()
     ca_bench.issue(agent, entry.id)
     assert not ca_bench.revoke(entry=entry.id, dry_run=True).needs_count
-    monkeypatch.setattr(revocation, "BULK_GUARD", 0)
+    monkeypatch.setattr(revocations, "BULK_GUARD", 0)
     assert ca_bench.revoke(entry=entry.id, dry_run=True).needs_count
 
 

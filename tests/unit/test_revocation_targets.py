@@ -9,14 +9,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn._internal.revocation.revocation_set import CertificateRevoked
+from inborn._internal.spiffe.x509_svid import read_certificate
 from inborn.errors import PreconditionError, RequestError
-from inborn.revocation import CertificateRevoked
-from inborn.svid import read_certificate
-from inborn_ca.core import Blocked
-from inborn_ca.queue import Queue
-from inborn_ca.services import revocation
-from inborn_ca.services.expansion import CHUNK, Expander
-from inborn_ca.services.revocation import BulkGuard
+from inborn_ca.signer.commands import revocations
+from inborn_ca.signer.commands.expansion import CHUNK, Expander
+from inborn_ca.signer.commands.revocations import BulkGuard
+from inborn_ca.signer.queue import Queue
+from inborn_ca.signer.state import Blocked
 from inborn_proto import admin_pb2
 from tests.fixtures_ca import ADMIN, CaBench, Holder
 
@@ -187,7 +187,7 @@ def test_dry_run_counts_and_changes_nothing(ca: CaBench) -> None:
 
 def test_bulk_guard_wants_to_be_told_the_number(ca: CaBench, monkeypatch: pytest.MonkeyPatch) -> None:
     agent, entry = ca.enroll(), ca.create_entry()
-    count = revocation.BULK_GUARD + 1
+    count = revocations.BULK_GUARD + 1
     svids = many(ca, agent, entry.id, count)
     with pytest.raises(BulkGuard, match=f"{count} certificates"):
         ca.revoke(spiffe_id="spiffe://example.org/web")

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from inborn.rotation import RETRY_FIRST, RETRY_LONGEST, Schedule, renewal_time, retry_delay
+from inborn._internal.spiffe.rotation import RETRY_FIRST, RETRY_LONGEST, Schedule, renewal_time, retry_delay
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)

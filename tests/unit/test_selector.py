@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from inborn.selector import Selector, SelectorError, TrustClass, has_party_boundary, parse_selector, trust_class
+from inborn._internal.selectors.selector import (
+    Selector,
+    SelectorError,
+    TrustClass,
+    has_party_boundary,
+    parse_selector,
+    trust_class,
+)
 
 
 def test_value_begins_after_the_first_colon_and_may_contain_more() -> None:

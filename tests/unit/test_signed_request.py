@@ -7,8 +7,7 @@ import itertools
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from inborn.errors import UnauthenticatedError
-from inborn.signed_request import (
+from inborn._internal.wire.signed_request import (
     ENROLL_CONTEXT,
     FEED_CONTEXT,
     REQUEST_CONTEXT,
@@ -16,6 +15,7 @@ from inborn.signed_request import (
     sign_octets,
     verify_octets,
 )
+from inborn.errors import UnauthenticatedError
 
 CONTEXTS = [REQUEST_CONTEXT, ENROLL_CONTEXT, FEED_CONTEXT]
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey

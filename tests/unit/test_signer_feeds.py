@@ -10,18 +10,18 @@ from types import SimpleNamespace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn._internal.feed.feed_content import DomainUpdate, Heartbeat, NodeUpdate
+from inborn._internal.feed.feed_verifier import FeedGap, FeedUpdate, FeedVerifier
+from inborn._internal.revocation.revocation_set import RevocationSet
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.wire.signed_request import FEED_CONTEXT, BadSignature, sign_octets
 from inborn.errors import DeniedError, ExhaustedError, UnauthenticatedError
-from inborn.feed import FeedGap, FeedUpdate, FeedVerifier
-from inborn.feed_content import DomainUpdate, Heartbeat, NodeUpdate
-from inborn.revocation import RevocationSet
-from inborn.signed_request import FEED_CONTEXT, BadSignature, sign_octets
-from inborn.spiffeid import parse_spiffe_id
-from inborn_ca.ports import CertificateFilter
-from inborn_ca.propagation import Propagation
-from inborn_ca.records import CertificateKind
-from inborn_ca.rpc import front_calls
-from inborn_ca.rpc.calls import Queued
-from inborn_ca.rpc.front_calls import FrontCalls
+from inborn_ca.model.records import CertificateKind
+from inborn_ca.signer.api import front_calls
+from inborn_ca.signer.api.calls import Queued
+from inborn_ca.signer.api.front_calls import FrontCalls
+from inborn_ca.signer.propagation import Propagation
+from inborn_ca.store.interface import CertificateFilter
 from inborn_proto import admin_pb2, feed_pb2, signer_pb2
 from tests.fixtures_ca import ADMIN, CaBench, FakeClock, Holder, make_csr, open_bench
 
@@ -105,7 +105,7 @@ def test_revocation_is_told_with_its_cut_off(ca: CaBench, reader: Reader) -> Non
     assert updates[0].revocation_seq == 1
     rules = RevocationSet()
     rules.apply_snapshot(ca.core.log_id, 1, updates[0].revocations)
-    from inborn.svid import read_certificate
+    from inborn._internal.spiffe.x509_svid import read_certificate
 
     assert rules.find(read_certificate(svid)) is not None
     ca.unblock("spiffe://example.org/web")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn.errors import RequestError
-from inborn.spiffeid import (
+from inborn._internal.spiffe.spiffe_id import (
     ALIAS_SUFFIX,
     MAX_ID_LENGTH,
     InvalidSpiffeId,
@@ -18,6 +17,7 @@ from inborn.spiffeid import (
     parse_spiffe_id,
     parse_trust_domain,
 )
+from inborn.errors import RequestError
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "spiffe_id.json").read_text())
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from inborn.selector import parse_selector
-from inborn.spiffeid import parse_spiffe_id
-from inborn_ca.ports import CertificateFilter
-from inborn_ca.records import AskerKey, AuditRow, CertificateKind, Enrollee, EnrolleeKind, Issued, Token
-from inborn_ca.serial import SerialSource
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn_ca.certificates.serial import SerialSource
+from inborn_ca.model.records import AskerKey, AuditRow, CertificateKind, Enrollee, EnrolleeKind, Issued, Token
 from inborn_ca.store import SqliteStore, open_store
+from inborn_ca.store.interface import CertificateFilter
 
 NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -124,7 +124,7 @@ def test_a_listing_of_what_is_alive_reads_only_the_serials_that_can_be(
 def test_everything_alive_comes_page_by_page(
     store: SqliteStore, serials: SerialSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inborn_ca.store.reader.ALIVE_PAGE", 3)
+    monkeypatch.setattr("inborn_ca.store.sqlite.reader.ALIVE_PAGE", 3)
     rows = [a_row(serials, NOW + n * HOUR / 4) for n in range(12)]
     add(store, *rows)
     assert list(store.iter_alive(at=NOW + 2 * HOUR)) == rows[4:]

@@ -21,7 +21,7 @@ from inborn_ca.store import (
     open_store,
     read_backup_keys,
 )
-from inborn_ca.store.schema import VERSION
+from inborn_ca.store.sqlite.schema import VERSION
 
 NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 
@@ -162,7 +162,7 @@ def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_migration_that_was_cut_short_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from inborn_ca.store import schema
+    from inborn_ca.store.sqlite import schema
 
     path = tmp_path / "inborn.db"
 

@@ -17,13 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn.errors import AlreadyExistsError, InbornError, InternalError, NotFoundError, UnavailableError
-from inborn.revocation import RuleKind
-from inborn.selector import parse_selector
-from inborn.spiffeid import parse_spiffe_id
-from inborn_ca.entry import Entry, NodeKind, NodeMatch
-from inborn_ca.ports import CertificateFilter
-from inborn_ca.records import (
+from inborn_ca.certificates.serial import SerialSource
+from inborn_ca.model.records import (
     AskerKey,
     AuditRow,
     Block,
@@ -34,8 +33,9 @@ from inborn_ca.records import (
     RevocationRecord,
     Token,
 )
-from inborn_ca.serial import SerialSource
+from inborn_ca.model.registration_entry import Entry, NodeKind, NodeMatch
 from inborn_ca.store import ConstraintBroken, DatabaseUnavailable, SqliteStore, open_store
+from inborn_ca.store.interface import CertificateFilter
 
 NOW = dt.datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)

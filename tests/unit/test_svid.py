@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from inborn.errors import RequestError
-from inborn.svid import (
+from inborn._internal.spiffe.x509_svid import (
     MAX_CERTIFICATE_SIZE,
     MAX_CHAIN_LENGTH,
     InvalidSvid,
@@ -23,6 +22,7 @@ from inborn.svid import (
     serial_octets,
     split_der,
 )
+from inborn.errors import RequestError
 from tests import certificates
 from tests.certificates import NOW, Credential, Shape, make_issuing, make_leaf, make_root
 

@@ -9,12 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
-from inborn.bundle import X509Bundle
-from inborn.errors import DeniedError, UnauthenticatedError
-from inborn.revocation import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
-from inborn.spiffeid import SpiffeId, TrustDomain, parse_spiffe_id
-from inborn.svid import MAX_CHAIN_LENGTH, CertificateFacts, InvalidSvid, read_certificate
-from inborn.verify import (
+from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain, parse_spiffe_id
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.spiffe.x509_svid import MAX_CHAIN_LENGTH, CertificateFacts, InvalidSvid, read_certificate
+from inborn._internal.verification.verify import (
     CLOCK_SKEW,
     Authorizer,
     CertificateExpired,
@@ -27,6 +26,7 @@ from inborn.verify import (
     verify_chain,
     verify_current,
 )
+from inborn.errors import DeniedError, UnauthenticatedError
 from tests import certificates
 from tests.certificates import NOW, Credential, make_bundle, make_issuing, make_leaf, make_root
 

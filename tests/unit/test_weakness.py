@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from inborn.selector import parse_selector
-from inborn.weakness import weaknesses
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.selectors.weakness import weaknesses
 
 
 def found(*selectors: str, is_any_node: bool = False) -> str:

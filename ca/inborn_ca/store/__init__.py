@@ -1,6 +1,5 @@
-"""The store of a CA on one machine: SQLite behind the ports."""
+"""The store of a CA on one machine: SQLite behind the interface."""
 
-from inborn_ca.store.backup import read_backup_keys
 from inborn_ca.store.errors import (
     BackupNotRestored,
     ConstraintBroken,
@@ -9,7 +8,8 @@ from inborn_ca.store.errors import (
     ForeignDatabase,
     StoreVersionError,
 )
-from inborn_ca.store.sqlite_store import SqliteStore, open_store
+from inborn_ca.store.sqlite.backup import read_backup_keys
+from inborn_ca.store.sqlite.sqlite_store import SqliteStore, open_store
 
 __all__ = [
     "BackupNotRestored",

@@ -1,0 +1,1 @@
+"""Roots and issuing authorities: their lives, their keys, their CRLs."""

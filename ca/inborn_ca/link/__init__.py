@@ -1,0 +1,1 @@
+"""Frames between signer and front, and between signer and local admins."""

@@ -1,0 +1,1 @@
+"""What the CA speaks of, as values: rows, entries, posture policies, names. Pure."""

@@ -1,0 +1,53 @@
+"""Rules of the trust domain: what every workload under an ID prefix must be able to show (pure)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from inborn._internal.selectors.demand import Demand
+from inborn._internal.selectors.posture import is_known
+from inborn._internal.selectors.weakness import ATTESTED_TYPES
+from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain
+from inborn.errors import RequestError
+
+__all__ = ["MAX_DEMANDS", "PostureRule", "check_rule", "demands_on"]
+
+MAX_DEMANDS = 32  # of one rule: there are some forty facts
+MAX_NOTE = 1024  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostureRule:
+    """All of these demands hold for `prefix` and all below it, by whole segments."""
+
+    id: str
+    prefix: SpiffeId
+    demands: tuple[Demand, ...]
+    note: str
+    created_at: dt.datetime
+    created_by: str
+
+
+def check_rule(rule: PostureRule, *, trust_domain: TrustDomain) -> None:
+    """Refuse a rule that may not exist. Raises `RequestError`."""
+    if rule.prefix.trust_domain != trust_domain:
+        raise RequestError(f"{rule.prefix} is not of trust domain {trust_domain}")
+    if rule.prefix.is_reserved:
+        raise RequestError(f"{rule.prefix} lies under the reserved path /inborn/")
+    if not 1 <= len(rule.demands) <= MAX_DEMANDS:
+        raise RequestError(f"rule has {len(rule.demands)} demands, must have 1 to {MAX_DEMANDS}")
+    for demand in rule.demands:
+        if not any(selector.type in ATTESTED_TYPES and is_known(selector) for selector in demand.any_of):
+            raise RequestError(
+                f"no process ever meets {demand}: nothing under {rule.prefix} would have an identity",
+                hint="words and capabilities that there are: inborn rule create --help",
+            )
+    if len(rule.note) > MAX_NOTE or not rule.note.isprintable():
+        raise RequestError(f"note is longer than {MAX_NOTE} characters or not one printable line")
+
+
+def demands_on(spiffe_id: SpiffeId, rules: Iterable[PostureRule]) -> tuple[Demand, ...]:
+    """All that is demanded of this ID, each once, in order."""
+    return tuple(sorted({d for rule in rules if spiffe_id.is_at_or_below(rule.prefix) for d in rule.demands}))

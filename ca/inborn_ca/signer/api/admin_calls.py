@@ -1,0 +1,155 @@
+"""What an admin may ask of the signer, on its UNIX socket."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from inborn_ca.signer.api.calls import Call, Direct, Later, Queued
+from inborn_ca.signer.api.front_calls import FrontCalls
+from inborn_ca.signer.commands.authority_revocation import AuthorityRevoker
+from inborn_ca.signer.commands.backups import Backups
+from inborn_ca.signer.commands.entries import Entries
+from inborn_ca.signer.commands.expansion import Expander
+from inborn_ca.signer.commands.findings import Findings
+from inborn_ca.signer.commands.health import Health
+from inborn_ca.signer.commands.posture_policies import PostureRules
+from inborn_ca.signer.commands.queries import Ledger
+from inborn_ca.signer.commands.revocations import Revocations
+from inborn_ca.signer.commands.status import Status
+from inborn_ca.signer.commands.tokens import Tokens
+from inborn_ca.signer.propagation import Propagation
+from inborn_ca.signer.queue import Command, Queue
+from inborn_ca.signer.state import Core
+from inborn_ca.store.interface import Reader
+from inborn_proto import admin_pb2
+
+__all__ = ["AdminCalls"]
+
+M = TypeVar("M", bound=Message)
+
+_SERVICE = "/inborn.admin.v1.Admin/"
+
+
+class AdminCalls:
+    """The admin's table of calls. Long reads have a thread and a handle of their own, one at a time."""
+
+    def __init__(
+        self,
+        core: Core,
+        queue: Queue,
+        *,
+        reader: Reader,
+        front: FrontCalls,
+        entries: Entries,
+        health: Health,
+        status: Status,
+        propagation: Propagation,
+        expander: Expander,
+        revoker: AuthorityRevoker,
+    ) -> None:
+        self._core = core
+        self._queue = queue
+        self._reader = reader
+        self._slow_reader = core.store.reader()
+        self._slow = threading.Lock()
+        self._front = front
+        self._entries = entries
+        self._tokens = Tokens(core)
+        self._rules = PostureRules(core)
+        self._revocations = Revocations(core)
+        self._findings = Findings(core)
+        self._ledger = Ledger(core)
+        self._backups = Backups(core)
+        self._health = health
+        self._status = status
+        self._propagation = propagation
+        self._expander = expander
+        self._revoker = revoker
+        self._audited = asyncio.Event()
+
+    def table(self) -> Mapping[str, Call]:
+        tokens, entries, revocations, ledger, reader = (
+            self._tokens,
+            self._entries,
+            self._revocations,
+            self._ledger,
+            self._reader,
+        )
+        rules = self._rules
+        calls: dict[str, Call] = {
+            "CreateToken": Queued(lambda m, who: tokens.create(m, who, self._front.bootstrap_address)),
+            "ListTokens": Direct(lambda m, _: tokens.list(reader, m)),
+            "RevokeToken": Queued(tokens.revoke),
+            "CreateEntry": Queued(entries.create),
+            "ListEntries": Direct(lambda m, _: entries.list(reader, m)),
+            "GetEntry": Direct(lambda m, _: entries.get(reader, m)),
+            "UpdateEntry": Queued(entries.update),
+            "DeleteEntry": Queued(entries.delete),
+            "CreateRule": Queued(rules.create),
+            "ListRules": Direct(lambda m, _: rules.list()),
+            "DeleteRule": Queued(rules.delete),
+            "ListCertificates": Later(lambda m, _: self._certificates(m)),
+            "GetCertificate": Direct(lambda m, _: ledger.certificate(reader, m, self._core.revocations)),
+            "ListAgents": Later(lambda m, _: self._agents()),
+            "BanAgent": Queued(revocations.ban),
+            "Revoke": Queued(revocations.revoke),
+            "GetExpansion": Later(lambda m, _: self._expander.wait(m)),
+            "GetAuthorityRevocation": Later(lambda m, _: self._revoker.wait(m)),
+            "ListFindings": Direct(lambda m, _: self._findings.list(reader, m)),
+            "AcceptFinding": Queued(self._findings.accept),
+            "Unblock": Queued(revocations.unblock),
+            "ListRevocations": Direct(lambda m, _: ledger.revocations(reader, m)),
+            "GetPropagation": Later(lambda m, _: self._propagation.wait(m.revocation_seq, m.wait_ms)),
+            "GetBundle": Direct(lambda m, _: ledger.bundle()),
+            "CheckHealth": Later(lambda m, _: self._health.check()),
+            "GetStatus": Direct(lambda m, _: self._status.get(reader)),
+            "ListAudit": Later(lambda m, _: self._audit(m)),
+            "ListAlarms": Direct(lambda m, _: ledger.alarms(reader, m)),
+            "AcknowledgeAlarm": Queued(ledger.acknowledge),
+            "Backup": Later(self._backup),
+        }
+        return {_SERVICE + name: call for name, call in calls.items()}
+
+    def audited(self) -> None:
+        """A row was added: whoever follows the trail is told."""
+        self._audited.set()
+
+    async def _in_thread(self, read: Callable[[], M]) -> M:
+        def locked() -> M:
+            with self._slow:
+                return read()
+
+        return await asyncio.to_thread(locked)
+
+    def _certificates(self, m: admin_pb2.ListCertificatesRequest) -> Awaitable[Message]:
+        ledger, reader = self._ledger, self._slow_reader
+        return self._in_thread(lambda: ledger.certificates(reader, m, ledger.all_rules(reader)))
+
+    def _agents(self) -> Awaitable[Message]:
+        return self._in_thread(lambda: self._ledger.agents(self._slow_reader, self._propagation))
+
+    async def _audit(self, m: admin_pb2.ListAuditRequest) -> admin_pb2.ListAuditResponse:
+        deadline = asyncio.get_running_loop().time() + min(max(m.wait_ms, 0) / 1000, 30.0)
+        while True:
+            self._audited.clear()
+            response = self._ledger.audit(self._reader, m)
+            left = deadline - asyncio.get_running_loop().time()
+            if response.rows or left <= 0:
+                return response
+            try:
+                async with asyncio.timeout(left):
+                    await self._audited.wait()
+            except TimeoutError:
+                return response
+
+    async def _backup(self, m: admin_pb2.BackupRequest, actor: str) -> Message:
+        path = self._backups.check(m)
+        response = await asyncio.to_thread(self._backups.write, path, m.passphrase)
+        command: Command = self._backups.record(response, actor)
+        result: admin_pb2.BackupResponse = await self._queue.run(command)
+        return result

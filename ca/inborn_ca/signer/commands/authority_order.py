@@ -1,0 +1,89 @@
+"""The order to revoke an issuing authority, kept in the database from the command that gave it to its end.
+
+There is one at a time: two would wait for each other's renewals.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn.errors import NotFoundError, PreconditionError, RequestError
+from inborn_ca.model.records import AuthorityRecord, AuthorityState
+from inborn_ca.signer.queue import Finish
+from inborn_ca.signer.state import Core
+from inborn_ca.store.interface import Reader, Transaction
+
+__all__ = ["AuthorityOrder", "authority_rule", "close_order", "find_issuing", "give_order", "read_order"]
+
+_META = "revoking_authority"
+_SHORTEST, _LONGEST = 16, 40  # digits: what a person copies from a table, and a whole subject key identifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityOrder:
+    """Who ordered which authority to be revoked, and why."""
+
+    authority: bytes
+    reason: int
+    actor: str
+    note: str
+
+
+def find_issuing(core: Core, text: str) -> AuthorityRecord:
+    """An issuing authority by its key identifier in hex, or by its beginning as `inborn status` prints it.
+
+    Raises `RequestError`, `NotFoundError`.
+    """
+    wanted = text.replace(":", "").lower()
+    if not set(wanted) <= set("0123456789abcdef"):
+        raise RequestError(f"authority is not hexadecimal: {text[:80]!a}")
+    if not _SHORTEST <= len(wanted) <= _LONGEST:
+        raise RequestError(f"authority is {_SHORTEST} to {_LONGEST} hexadecimal digits, not {len(wanted)}")
+    found = [a for a in core.authorities if a.key_id.hex().startswith(wanted)]
+    if len(found) != 1:
+        raise NotFoundError(f"{len(found)} authorities have key {wanted}", hint="inborn status names them")
+    record = found[0]
+    if record.state is AuthorityState.ROOT:
+        raise RequestError(
+            f"{wanted} is the root", hint="a root is not revoked but replaced: it takes a new trust domain"
+        )
+    return record
+
+
+def read_order(reader: Reader) -> AuthorityOrder | None:
+    """The order that is open."""
+    text = reader.meta(_META)
+    if not text:
+        return None
+    kept = json.loads(text)
+    return AuthorityOrder(
+        authority=bytes.fromhex(kept["authority"]), reason=kept["reason"], actor=kept["actor"], note=kept["note"]
+    )
+
+
+def authority_rule(core: Core, key_id: bytes) -> RevocationRule | None:
+    """The rule that revokes this authority."""
+    for log in core.revocations.logs():
+        for rule in log.of_target(RuleKind.AUTHORITY, key_id):
+            return rule
+    return None
+
+
+def give_order(tx: Transaction, order: AuthorityOrder) -> None:
+    """Keep it. The same authority again changes nothing; raises `PreconditionError` while there is another."""
+    known = read_order(tx)
+    if known is not None and known.authority != order.authority:
+        raise PreconditionError(
+            f"authority {known.authority.hex()} is being revoked", hint="one at a time: try again in a minute"
+        )
+    if known is None:
+        kept = {"authority": order.authority.hex(), "reason": order.reason, "actor": order.actor, "note": order.note}
+        tx.set_meta(_META, json.dumps(kept))
+
+
+def close_order(tx: Transaction) -> Finish:
+    """It is carried out."""
+    tx.set_meta(_META, "")
+    return lambda: None

@@ -1,0 +1,128 @@
+"""Certificates for workloads, asked for by their agent: authorise, record, sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from inborn._internal.selectors.demand import check_demands
+from inborn._internal.selectors.selector import Selector, parse_selector
+from inborn._internal.wire.messages import parse_message
+from inborn.errors import DeniedError, InbornError, RequestError
+from inborn_ca.certificates.issuance import read_proven_key
+from inborn_ca.model.records import CertificateKind, EnrolleeKind
+from inborn_ca.model.registration_entry import decide
+from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.commands import audit
+from inborn_ca.signer.queue import Finish
+from inborn_ca.signer.requesters.signed import Asker, believe
+from inborn_ca.signer.state import Core, Pending
+from inborn_ca.store.interface import Transaction
+from inborn_proto import ca_pb2, signed_pb2, signer_pb2
+
+__all__ = ["ISSUE_METHOD", "MAX_ITEMS", "Issuing", "NotAnAgent"]
+
+ISSUE_METHOD = "/inborn.v1.Authority/Issue"
+MAX_ITEMS = 500  # a request: 40 ms of work, so that nobody waits longer for his turn
+MAX_SELECTORS = 256  # an item: a process has a dozen; a container with many labels and variables has a hundred
+
+
+class NotAnAgent(DeniedError):
+    """Only agents ask for workloads' certificates."""
+
+
+class Issuing:
+    """The command behind `Authority.Issue`."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def issue(self, forwarded: signer_pb2.ForwardedRequest) -> Callable[[Transaction, Changes], Finish]:
+        """The command for a signed `IssueRequest`; finishes with an `IssueResponse`, each item with its own outcome."""
+
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            asker = believe(self._core, tx, forwarded.request, method=ISSUE_METHOD)
+            try:
+                request = self._read(asker)
+            except InbornError as e:
+                e.facts.setdefault("actor", asker.actor)
+                raise
+            outcomes: list[Pending | InbornError] = []
+            for item in request.items:
+                try:
+                    outcomes.append(self._item(tx, asker, item))
+                except (RequestError, DeniedError) as e:
+                    outcomes.append(e)
+                    self._keep_denial(tx, asker, item, e, forwarded.origin, changes)
+            return lambda: self._response(outcomes)
+
+        return command
+
+    def _read(self, asker: Asker) -> ca_pb2.IssueRequest:
+        if asker.enrollee.kind is not EnrolleeKind.AGENT:
+            raise NotAnAgent(f"{asker.enrollee.spiffe_id} is not an agent and cannot ask for workloads")
+        request = parse_message(ca_pb2.IssueRequest, asker.payload, "issue request")
+        if not 1 <= len(request.items) <= MAX_ITEMS:
+            raise RequestError(f"issue request has {len(request.items)} items, must have 1 to {MAX_ITEMS}")
+        return request
+
+    def _item(self, tx: Transaction, asker: Asker, item: ca_pb2.IssueItem) -> Pending:
+        """One item. It refuses before it writes anything, so that a refused one needs no savepoint of its own."""
+        proven = read_proven_key(item.csr)
+        selectors = _read_selectors(tuple(item.selectors))
+        grant = decide(self._core.entries.get(item.entry_id), agent=asker.enrollee, selectors=frozenset(selectors))
+        check_demands(self._core.demands_on(grant.spiffe_id), frozenset(selectors), who=grant.spiffe_id)
+        return self._core.certify(
+            tx,
+            kind=CertificateKind.WORKLOAD,
+            spiffe_id=grant.spiffe_id,
+            public_key=proven.key,
+            spki=proven.spki,
+            ttl=grant.ttl,
+            dns_names=grant.dns_names,
+            common_name=grant.common_name,
+            entry_id=grant.entry_id,
+            node=asker.enrollee.spiffe_id,
+            selectors=selectors,
+        )
+
+    def _keep_denial(
+        self,
+        tx: Transaction,
+        asker: Asker,
+        item: ca_pb2.IssueItem,
+        error: InbornError,
+        origin: str,
+        changes: Changes,
+    ) -> None:
+        refusal = audit.denial(
+            self._core.clock(), "svid.issue", origin=origin, actor=asker.actor, subject=f"entry:{item.entry_id[:64]}"
+        )
+        row = refusal.audit(error)
+        if row is not None:
+            tx.add_denial(row)
+            changes.audited = True
+
+    def _response(self, outcomes: list[Pending | InbornError]) -> ca_pb2.IssueResponse:
+        response = ca_pb2.IssueResponse()
+        for outcome in outcomes:
+            if isinstance(outcome, Pending):
+                response.results.add(leaf=outcome.sign())
+                response.issuer = self._core.issuer_der(outcome.issuer)
+                self._core.issued_count += 1
+            else:
+                response.results.add(error=to_wire(outcome))
+        return response
+
+
+@lru_cache(maxsize=4096)
+def _read_selectors(texts: tuple[str, ...]) -> tuple[Selector, ...]:
+    """What an agent saw; the same set comes again with each renewal, and is read once."""
+    if len(texts) > MAX_SELECTORS:
+        raise RequestError(f"item has {len(texts)} selectors, at most {MAX_SELECTORS}")
+    return tuple(sorted({parse_selector(text) for text in texts}))
+
+
+def to_wire(error: InbornError) -> signed_pb2.Error:
+    """An error as it travels."""
+    return signed_pb2.Error(kind=error.kind, message=error.message, hint=error.hint, status=error.status)

@@ -1,0 +1,300 @@
+"""The signer: the process that holds the keys and is the only writer of the database. It has no network.
+
+`python -m inborn_ca.signer.main` is started by the supervisor with one end of a socketpair whose other end the front
+has. Admins on the same host come over a UNIX socket in a directory that only root and the CA's user can enter. When the
+link to the front ends, the signer ends too: the supervisor starts both anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import os
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from inborn._internal.host.log import configure, get_logger
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.wire.access import CallerClass
+from inborn.errors import InbornError, PreconditionError
+from inborn_ca.authorities.key_store import KeyStore
+from inborn_ca.certificates.profile import Lifetimes
+from inborn_ca.link.link import Incoming, Link
+from inborn_ca.signer.api.admin_calls import AdminCalls
+from inborn_ca.signer.api.calls import Calls
+from inborn_ca.signer.api.front_calls import FrontCalls
+from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.commands.authorities import Authorities
+from inborn_ca.signer.commands.authority_revocation import AuthorityRevoker, Patience
+from inborn_ca.signer.commands.entries import Entries
+from inborn_ca.signer.commands.expansion import Expander
+from inborn_ca.signer.commands.health import Health
+from inborn_ca.signer.commands.status import Status
+from inborn_ca.signer.feeds import Feeds
+from inborn_ca.signer.maintenance import Maintenance
+from inborn_ca.signer.propagation import Propagation
+from inborn_ca.signer.queue import Queue
+from inborn_ca.signer.state import Clock, Core
+from inborn_ca.store import open_store
+from inborn_ca.supervisor.child_start import on_termination, report_ready, run_loop, socket_from_fd
+from inborn_proto import feed_pb2, signer_pb2
+
+__all__ = ["Signer", "main", "open_core"]
+
+_log = get_logger("ca.signer")
+
+_PUBLISH = "/inborn.signer.v1.Fronting/Publish"
+_DISCONNECT = "/inborn.signer.v1.Fronting/Disconnect"
+_RENEW = "/inborn.signer.v1.Fronting/Renew"
+_PROBE = "/inborn.signer.v1.Fronting/Probe"
+
+
+def open_core(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, clock: Clock) -> Core:
+    """Open the store and keys of a CA, or lay them out at the first start.
+
+    Raises `PreconditionError` when the directory belongs to another trust domain than the one that is asked for, and
+    when there are keys and an empty database: a CA that has lost its ledger and its revocations must not begin anew.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = open_store(directory / "inborn.db", now=clock())
+    keys = KeyStore(directory / "keys")
+    reader = store.reader()
+    kept = reader.meta("trust_domain")
+    if kept is None:
+        if keys.list():  # the database has its name before the first key is made
+            store.close()
+            raise PreconditionError(
+                f"database {directory / 'inborn.db'} is empty, and {directory / 'keys'} has keys of a CA",
+                hint="put the database back, or restore a backup into another directory: inborn ca restore",
+            )
+        if not trust_domain:
+            raise PreconditionError("a first start needs the name of the trust domain", hint="--trust-domain NAME")
+        kept = TrustDomain(trust_domain).name
+        with store.transaction() as tx:
+            tx.set_meta("trust_domain", kept)
+            tx.set_meta("ca_id", os.urandom(4).hex())
+    elif trust_domain and trust_domain != kept:
+        raise PreconditionError(
+            f"this CA's trust domain is {kept}, not {trust_domain}", hint="leave --trust-domain out"
+        )
+    return Core(
+        store=store,
+        keys=keys,
+        clock=clock,
+        lifetimes=lifetimes,
+        trust_domain=TrustDomain(kept),
+        ca_id=reader.meta("ca_id") or "",
+        log_id=bytes.fromhex(reader.meta("log_id") or ""),
+    )
+
+
+class Signer:
+    """Composition of one signer. `start` makes it ready, `close` ends it in order."""
+
+    def __init__(
+        self, core: Core, *, min_ttl: dt.timedelta, data_dir: str = "", patience: Patience | None = None
+    ) -> None:
+        self.core = core
+        self.queue = Queue(core)
+        reader = core.store.reader()
+        self.propagation = Propagation(core.clock)
+        self.feeds = Feeds(core, self._publish)
+        self.authorities = Authorities(core)
+        self.maintenance = Maintenance(core, self.queue, self.feeds, self.authorities, self.propagation, reader)
+        self.front_calls = FrontCalls(core, reader, self.feeds, self.propagation)
+        self.expander = Expander(core, self.queue, reader)
+        self.revoker = AuthorityRevoker(
+            core,
+            self.queue,
+            reader,
+            self.authorities,
+            self.feeds,
+            self.propagation,
+            front_authority=lambda: self.front_calls.authority,
+            renew_front=self._renew_front,
+            patience=patience,
+        )
+        status = Status(
+            core,
+            self.queue,
+            addresses=lambda: (self.front_calls.bootstrap_address, self.front_calls.api_address),
+            connected=lambda: len(self.feeds.connected),
+        )
+        status.data_dir = data_dir
+        status.crl_address = lambda: self.front_calls.crl_address
+        self.front_calls.measure = lambda: status.measure(reader, self.propagation.slowest(core.revocations.seq))
+        self.admin_calls = AdminCalls(
+            core,
+            self.queue,
+            reader=reader,
+            front=self.front_calls,
+            entries=Entries(core, min_ttl=min_ttl, ca_names=self.front_calls.dns_names),
+            health=Health(core, self.queue, self._probe),
+            status=status,
+            propagation=self.propagation,
+            expander=self.expander,
+            revoker=self.revoker,
+        )
+        self._front_table = Calls(self.queue, self.front_calls.table())
+        self._admin_table = Calls(self.queue, self.admin_calls.table())
+        self._front: Link | None = None
+        self._admins: set[Link] = set()
+        self._server: asyncio.Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        core.on_committed.append(self._committed)
+
+    async def start(self, front: socket.socket, admin_socket: Path) -> Link:
+        """Make what is missing (root, authority, log key), attach the front, and listen for admins."""
+        if not self.core.roots:
+            await self.queue.run(self.authorities.create())
+        for command in self.authorities.due(heard_by_all=lambda revision: True):
+            await self.queue.run(command)
+        await self.queue.run(self.feeds.certify_log_key)
+        self._front = await Link.open(
+            front, on_requests=self._from_front, on_closed=self._front_closed, pauses_reading=True, name="the front"
+        )
+        await self._listen(admin_socket)
+        self.expander.start()
+        self.revoker.start()
+        self._task = asyncio.get_running_loop().create_task(self.maintenance.run())
+        return self._front
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self.expander.close()
+        await self.revoker.close()
+        if self._server is not None:
+            self._server.close()
+        for link in list(self._admins):
+            link.close()
+        if self._front is not None:
+            self._front.close()
+        self.core.store.close()
+
+    # -- the front ---------------------------------------------------------------------------------------------------
+
+    def _from_front(self, requests: Sequence[Incoming]) -> None:
+        self._front_table.take(requests, caller=CallerClass.FRONT, actor="front")
+
+    def _front_closed(self, link: Link) -> None:
+        self.front_calls.front_gone()
+
+    def _publish(self, node: str, message: feed_pb2.FeedMessage) -> None:
+        if self._front is not None:
+            self._front.notify(_PUBLISH, signer_pb2.Publication(node=node, message=message))
+
+    def _renew_front(self) -> None:
+        if self._front is not None:
+            self._front.notify(_RENEW, signer_pb2.RenewFrontRequest())
+
+    async def _probe(self) -> signer_pb2.ProbeResponse:
+        if self._front is None:
+            raise PreconditionError("no front is attached")
+        return await self._front.call(_PROBE, signer_pb2.ProbeRequest(), signer_pb2.ProbeResponse, timeout=5)
+
+    def _committed(self, changes: Changes) -> None:
+        self.feeds.tell(changes, self.front_calls.node_state)
+        for spiffe_id in changes.disconnect:
+            if self._front is not None:
+                self._front.notify(_DISCONNECT, signer_pb2.NodeFeedRequest(spiffe_id=str(spiffe_id)))
+        self.maintenance.changed(changes)
+        if changes.expanding:
+            self.expander.start()
+        if changes.revoking:
+            self.revoker.start()
+        self.admin_calls.audited()
+
+    # -- admins ------------------------------------------------------------------------------------------------------
+
+    async def _listen(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.unlink()  # the data directory is locked: nobody else listens there
+        self._server = await asyncio.get_running_loop().create_unix_server(self._admin_link, path)
+        path.chmod(0o600)
+
+    def _admin_link(self) -> Link:
+        admin = _Admin(self._admin_table, self._admins)
+        return Link(
+            on_requests=admin.requests,
+            on_connected=admin.connected,
+            on_closed=self._admins.discard,
+            pauses_reading=True,
+            max_incoming=64,  # an admin's command asks one thing at a time; a script a few
+            limit=1024 * 1024,
+            name="an admin",
+        )
+
+
+class _Admin:
+    """One connection on the UNIX socket: who is on the other end, by the kernel's word."""
+
+    def __init__(self, calls: Calls, links: set[Link]) -> None:
+        self._calls = calls
+        self._links = links
+        self._caller = CallerClass.LOCAL_OTHER
+        self._actor = ""
+
+    def connected(self, link: Link) -> None:
+        credentials = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _, uid, _ = struct.unpack("3i", credentials)
+        if uid in (0, os.geteuid()):
+            self._caller = CallerClass.LOCAL_ADMIN
+        self._actor = f"uid:{uid}"
+        self._links.add(link)
+
+    def requests(self, requests: Sequence[Incoming]) -> None:
+        self._calls.take(requests, caller=self._caller, actor=self._actor)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the process."""
+    parser = argparse.ArgumentParser(prog="python -m inborn_ca.signer.main", description="The signer of an Inborn CA.")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--front-fd", type=int, required=True)
+    parser.add_argument("--ready-fd", type=int)
+    parser.add_argument("--trust-domain", default="")
+    parser.add_argument("--min-ttl", type=float, default=60.0, help="seconds")
+    arguments = parser.parse_args(argv)
+    configure()
+    try:
+        return run_loop(_run(arguments))
+    except InbornError as e:
+        print(f"error: {e.message}", file=sys.stderr)
+        if e.hint:
+            print(f"hint: {e.hint}", file=sys.stderr)
+        return 1
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    directory: Path = arguments.data_dir / "ca"
+    min_ttl = dt.timedelta(seconds=arguments.min_ttl)
+    lifetimes = Lifetimes(workload_min=min(min_ttl, Lifetimes().workload_min))
+    core = open_core(
+        directory, trust_domain=arguments.trust_domain, lifetimes=lifetimes, clock=lambda: dt.datetime.now(dt.UTC)
+    )
+    signer = Signer(core, min_ttl=min_ttl, data_dir=str(arguments.data_dir))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    on_termination(stop.set)
+    front = await signer.start(socket_from_fd(arguments.front_fd), directory / "admin" / "signer.sock")
+    report_ready(arguments.ready_fd, {"trust_domain": core.trust_domain.name})
+    _log.event("signer.ready", trust_domain=core.trust_domain, pid=os.getpid())
+    ended = loop.create_task(front.wait_closed())
+    stopped = loop.create_task(stop.wait())
+    await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    _log.event("signer.stopping", reason="told to" if stop.is_set() else "the front has gone")
+    await signer.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

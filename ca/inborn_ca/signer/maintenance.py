@@ -1,0 +1,160 @@
+"""What the signer does by itself: heartbeats, the log key, authorities, CRLs, expired rules, pruning.
+
+One loop, woken once a second and whenever a revocation asks for new CRLs. Each step is a command of the queue like
+any other, so that it is one transaction and nothing is half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from inborn._internal.host.log import get_logger
+from inborn._internal.revocation.revocation_set import RevocationSet
+from inborn.errors import InbornError
+from inborn_ca.model.records import AuthorityState
+from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.commands.authorities import Authorities, RevokedEntry
+from inborn_ca.signer.feeds import HEARTBEAT, Feeds
+from inborn_ca.signer.propagation import Propagation
+from inborn_ca.signer.queue import Command, Finish, Queue
+from inborn_ca.signer.state import Core, to_rule
+from inborn_ca.store.interface import Reader, Transaction
+
+__all__ = ["Maintenance"]
+
+_log = get_logger("ca.maintenance")
+
+TICK = 1.0  # seconds: the finest step of a CRL's thisUpdate, and of an authority's life in a test
+PRUNE_EVERY = 60.0  # seconds between looks for what can be deleted
+PRUNE_ROWS = 10_000  # a transaction: 11 to 19 ms
+_MAX_CLOCK_DRIFT = 60.0  # seconds between wall clock and running time, beyond which nothing is dropped
+
+
+class Maintenance:
+    """Runs until it is cancelled."""
+
+    def __init__(
+        self,
+        core: Core,
+        queue: Queue,
+        feeds: Feeds,
+        authorities: Authorities,
+        propagation: Propagation,
+        reader: Reader,
+    ) -> None:
+        self._core = core
+        self._queue = queue
+        self._feeds = feeds
+        self._authorities = authorities
+        self._propagation = propagation
+        self._reader = reader
+        self._wake = asyncio.Event()
+        self._dirty = False
+        self._next_heartbeat = 0.0
+        self._next_prune = time.monotonic() + PRUNE_EVERY
+        self._clock_base = core.clock().timestamp() - time.monotonic()
+
+    def changed(self, changes: Changes) -> None:
+        """After each group: new rules ask for new CRLs."""
+        if changes.rules:
+            self._dirty = True
+            self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            for step in (self._heartbeat, self._log_key, self._rotate, self._crls, self._housekeeping):
+                try:
+                    await step()
+                except InbornError as e:
+                    _log.warning("maintenance.failed", step=step.__name__.lstrip("_"), error=e.message)
+                except Exception:
+                    _log.exception("maintenance.broken", step=step.__name__.lstrip("_"))
+            try:
+                async with asyncio.timeout(TICK):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _heartbeat(self) -> None:
+        if time.monotonic() >= self._next_heartbeat:
+            self._next_heartbeat = time.monotonic() + HEARTBEAT.total_seconds()
+            self._feeds.heartbeat()
+
+    async def _log_key(self) -> None:
+        if self._feeds.is_log_key_due(self._core.clock()):
+            await self._queue.run(self._feeds.certify_log_key)
+
+    async def _rotate(self) -> None:
+        for command in self._authorities.due(heard_by_all=self._propagation.has_revision):
+            await self._queue.run(command)
+
+    async def _crls(self) -> None:
+        due = set(self._authorities.crls_due())
+        if self._dirty:
+            due |= {a.key_id for a in self._core.authorities if a.state is not AuthorityState.ROOT}
+        if not due:
+            return
+        self._dirty = False
+        dead = await asyncio.to_thread(self._dead_certificates)
+        early = await self._queue.run(self._authorities.renew_crls(sorted(due), lambda key_id: dead.get(key_id, [])))
+        self._dirty = self._dirty or bool(early)
+
+    def _dead_certificates(self) -> dict[bytes, list[RevokedEntry]]:
+        """Every living certificate that a rule touches, by its authority; reads from a handle of its own."""
+        rules = RevocationSet()
+        reader = self._core.store.reader()
+        rules.apply_snapshot(self._core.log_id, reader.revocation_seq(), [to_rule(r) for r in reader.revocations()])
+        dead: dict[bytes, list[RevokedEntry]] = {}
+        if len(rules):
+            for row in self._core.store.iter_alive(at=self._core.clock()):
+                rule = rules.find(self._core.facts(row))
+                if rule is not None:
+                    at = rule.revoked_at or row.issued_at
+                    dead.setdefault(row.authority, []).append((row.serial, at, rule.reason))
+        return dead
+
+    async def _housekeeping(self) -> None:
+        if time.monotonic() < self._next_prune:
+            return
+        self._next_prune = time.monotonic() + PRUNE_EVERY
+        now = self._core.clock()
+        drift = abs(now.timestamp() - time.monotonic() - self._clock_base)
+        if drift > _MAX_CLOCK_DRIFT:
+            await self._queue.run(self._clock_alarm(drift))
+            return
+        await self._queue.run(self._drop_rules)
+        while await self._queue.run(self._prune) >= PRUNE_ROWS:
+            await asyncio.sleep(0)
+
+    def _clock_alarm(self, drift: float) -> Command:
+        def command(tx: Transaction, changes: Changes) -> Finish:
+            tx.raise_alarm(
+                kind="clock.jumped",
+                subject="wall clock",
+                message=f"wall clock and running time disagree by {drift:.0f} s: nothing is dropped or pruned",
+                at=self._core.clock(),
+            )
+            changes.audited = True
+            return lambda: None
+
+        return command
+
+    def _drop_rules(self, tx: Transaction, changes: Changes) -> Finish:
+        now = self._core.clock()
+        for row in tx.revocations():
+            if row.alive_until < now:
+                tx.drop_revocation(row.seq, now)
+                changes.dropped.append(row.seq)
+        return lambda: None
+
+    def _prune(self, tx: Transaction, changes: Changes) -> Finish:
+        now = self._core.clock()
+        lifetimes = self._core.lifetimes
+        pruned = tx.prune(
+            issued_expired_before=now - lifetimes.ledger_retention,
+            audit_before=now - lifetimes.audit_retention,
+            limit=PRUNE_ROWS,
+        )
+        return lambda: pruned

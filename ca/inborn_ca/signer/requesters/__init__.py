@@ -1,0 +1,1 @@
+"""Whose proof the signer believes, and how each proof is checked."""

@@ -1,0 +1,97 @@
+"""Backups: a consistent copy in one file, made while the CA runs, with its keys encrypted or without.
+
+A backup is not a database that can be opened: what was issued after it was made is unknown to it, so it must be
+restored first, which gives it another log_id. A table that only backups have tells them apart.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from inborn._internal.host.files import sync_directory
+from inborn.errors import AlreadyExistsError, NotFoundError, UnavailableError
+from inborn_ca.store.errors import DatabaseDamaged, ForeignDatabase, translate
+from inborn_ca.store.sqlite.handle import open_reader
+
+__all__ = ["read_backup_keys", "write_backup"]
+
+_MARK = "CREATE TABLE backup_key (key_id BLOB PRIMARY KEY, pkcs8 BLOB NOT NULL) STRICT, WITHOUT ROWID"
+
+
+def write_backup(source: Path, target: Path, keys: Sequence[tuple[bytes, bytes]]) -> int:
+    """Copy the database at `source`, durably, and return the size. Writers go on meanwhile; what they add is not in it.
+
+    Raises `AlreadyExistsError`, `UnavailableError`; nothing is left behind then.
+    """
+    if os.path.lexists(target):
+        raise AlreadyExistsError(f"{target} is there already")
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    except OSError as e:
+        raise UnavailableError(f"backup {target} cannot be written: {e.strerror}") from e
+    try:
+        try:
+            _copy(source, partial, keys)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        # A link refuses to replace what somebody has put there meanwhile.
+        os.link(partial, target)
+        size = target.stat().st_size
+    except FileExistsError:
+        raise AlreadyExistsError(f"{target} is there already") from None
+    except OSError as e:
+        raise UnavailableError(f"backup {target} cannot be written: {e.strerror}") from e
+    except sqlite3.Error as e:
+        raise translate(e) from e
+    finally:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with suppress(OSError):
+                os.unlink(f"{partial}{suffix}")
+    sync_directory(target.parent)
+    return size
+
+
+def _copy(source: Path, partial: Path, keys: Sequence[tuple[bytes, bytes]]) -> None:
+    reader = open_reader(source)
+    try:
+        with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
+            # In one step: it reads one snapshot, and the log lets writers go on.
+            reader.raw.backup(copy, pages=-1)
+            copy.execute("PRAGMA journal_mode = DELETE")
+            copy.execute("BEGIN")
+            copy.execute(_MARK)
+            copy.executemany("INSERT INTO backup_key VALUES (?, ?)", keys)
+            copy.execute("COMMIT")
+    finally:
+        reader.close()
+
+
+def read_backup_keys(path: Path, *, remove: bool) -> list[tuple[bytes, bytes]]:
+    """The encrypted keys in a backup, as (key_id, PKCS#8). All of its pages are checked.
+
+    With `remove` the file stops being a backup and can be opened: whoever does that to a copy restores it. Raises
+    `NotFoundError`, `ForeignDatabase` if it is no backup, `DatabaseDamaged`.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"there is no backup at {path}")
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            marked = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'backup_key'").fetchone()
+            if marked is None:
+                raise ForeignDatabase(f"{path} is not a backup")
+            (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if result != "ok":
+                raise DatabaseDamaged(f"backup {path} is damaged: {result}")
+            keys = connection.execute("SELECT key_id, pkcs8 FROM backup_key ORDER BY key_id").fetchall()
+            if remove:
+                connection.execute("PRAGMA secure_delete = ON")
+                connection.execute("DROP TABLE backup_key")
+    except sqlite3.Error as e:
+        raise translate(e) from e
+    return [(bytes(key_id), bytes(pkcs8)) for key_id, pkcs8 in keys]

@@ -1,0 +1,1 @@
+"""The processes of one machine, their users and their directory."""

@@ -1,0 +1,1 @@
+"""What both sides of an enrollment agree on. Pure."""

@@ -1,0 +1,1 @@
+"""The CA's feeds as they arrive: verified, ordered, read. Pure."""

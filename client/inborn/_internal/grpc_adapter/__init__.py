@@ -1,0 +1,1 @@
+"""gRPC over the library: channels, server credentials, interceptors."""

@@ -1,0 +1,140 @@
+"""The callers of a gRPC server: each is verified with each call, and the calls that are open are looked after."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+
+from inborn._internal.source.snapshot import IdentitySource, Snapshot
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.spiffe.x509_svid import MAX_CHAIN_LENGTH, CertificateFacts
+from inborn._internal.tls.connections import Connection, Connections, Direction
+from inborn._internal.verification.freshness import FreshnessPolicy
+from inborn._internal.verification.verify import Authorizer, NotAuthorized, verify_current
+from inborn.errors import InbornError, UnauthenticatedError
+
+__all__ = ["Callers"]
+
+_CACHED_PEERS = 4096  # verified chains that are remembered, of about 5 KiB each
+
+
+class Callers:
+    """Verifies the caller of each call, and looks after the calls that are open."""
+
+    def __init__(
+        self,
+        source: IdentitySource,
+        authorize: Authorizer,
+        freshness: FreshnessPolicy,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._source = source
+        self._authorize = authorize
+        self._monotonic = monotonic
+        self._connections = Connections(
+            source, authorize, direction=Direction.INBOUND, freshness=freshness, monotonic=monotonic
+        )
+        self._lock = threading.Lock()
+        self._verified: dict[bytes, _Verified] = {}
+
+    def enter(self, auth_context: Any, close: Callable[[InbornError], None]) -> Connection:
+        """Verify the caller and look after the call from now on. Raises errors of `inborn.errors`."""
+        leaf = _first(auth_context, "x509_pem_cert")
+        known = self._verified.get(leaf)
+        if known is not None and self._authorize(known.facts.spiffe_id):
+            connection = Connection(facts=known.facts, chain=known.chain, bundle=known.bundle, close=close)
+            self._connections.add_judged(connection)
+            if self._is_current(known):
+                return connection
+            self._connections.remove(connection)
+        known = self._verify(auth_context, leaf)
+        connection = Connection(facts=known.facts, chain=known.chain, bundle=known.bundle, close=close)
+        self._connections.add(connection)
+        return connection
+
+    def _is_current(self, known: _Verified) -> bool:
+        """Whether nothing that `_verify` looks at has changed. A sign of life of the CA is a change as well."""
+        snapshot = self._source.snapshot()
+        return (
+            snapshot is known.snapshot
+            and snapshot.revocations.generation == known.generation
+            and known.since <= time.time() < known.until
+            and self._monotonic() < known.fresh_until
+        )
+
+    def leave(self, connection: Connection) -> None:
+        self._connections.remove(connection)
+
+    def _verify(self, auth_context: Any, leaf: bytes) -> _Verified:
+        """Judge a caller, as far as it has to be: a chain is led to a bundle once."""
+        snapshot, now = self._source.snapshot(), dt.datetime.now(dt.UTC)
+        generation = snapshot.revocations.generation
+        own = snapshot.svid(now)  # without an identity of its own a server serves nobody
+        if not leaf:
+            raise UnauthenticatedError("caller presented no certificate")
+        known = self._verified.get(leaf)
+        if known is not None and known.bundle == snapshot.bundles.get(known.facts.spiffe_id.trust_domain):
+            chain, facts, bundle = known.chain, known.facts, known.bundle
+            self._connections.check_freshness(snapshot)
+            verify_current(facts, revocations=snapshot.revocations, now=now)
+            if not self._authorize(facts.spiffe_id):
+                raise NotAuthorized(f"peer {facts.spiffe_id} is not authorized")
+        else:
+            chain = _parse(auth_context)
+            facts, bundle = self._connections.verify(chain)
+        verified = _Verified(
+            chain=chain,
+            facts=facts,
+            bundle=bundle,
+            snapshot=snapshot,
+            generation=generation,
+            since=now.timestamp(),
+            until=min(facts.not_after, own.leaf.not_valid_after_utc).timestamp(),
+            fresh_until=self._connections.fresh_until(snapshot),
+        )
+        with self._lock:
+            self._verified.pop(leaf, None)
+            self._verified[leaf] = verified
+            while len(self._verified) > _CACHED_PEERS:
+                del self._verified[next(iter(self._verified))]
+        return verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """A certificate that has been judged, and what that rested on. No other chain of it has to be looked at."""
+
+    chain: tuple[x509.Certificate, ...]
+    facts: CertificateFacts
+    bundle: X509Bundle
+    snapshot: Snapshot
+    generation: int
+    since: float
+    until: float
+    """Seconds since the epoch: until the caller's certificate or our own ends."""
+    fresh_until: float
+    """On the monotonic clock: until the freshness policy has to be asked again."""
+
+
+def _first(auth_context: Any, key: str) -> bytes:
+    values = auth_context.get(key)
+    return bytes(values[0]) if values else b""
+
+
+def _parse(auth_context: Any) -> tuple[x509.Certificate, ...]:
+    """The caller's chain as gRPC gives it; the leaf comes first, whether or not the chain names it."""
+    try:
+        leaf = x509.load_pem_x509_certificate(_first(auth_context, "x509_pem_cert"))
+        rest = x509.load_pem_x509_certificates(_first(auth_context, "x509_pem_cert_chain"))
+    except ValueError as e:
+        raise UnauthenticatedError("caller's certificate cannot be read") from e
+    chain = (leaf, *(certificate for certificate in rest if certificate != leaf))
+    if len(chain) > MAX_CHAIN_LENGTH:
+        raise UnauthenticatedError(f"caller's chain is longer than {MAX_CHAIN_LENGTH} certificates: {len(chain)}")
+    return chain

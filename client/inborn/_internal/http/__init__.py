@@ -1,0 +1,1 @@
+"""HTTP for small read-only services. Needs an extra."""

@@ -1,0 +1,1 @@
+"""Revocations as peers know them: the rules that travel, the set that is enforced. Pure."""

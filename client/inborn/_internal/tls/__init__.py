@@ -1,0 +1,1 @@
+"""TLS with a live identity: contexts, verified peers, open connections, the tunnel."""

@@ -1,0 +1,184 @@
+"""TLS for gRPC's client, which shows a program nothing of the server's certificate: gRPC dials a UNIX socket of ours,
+and behind it we speak TLS with a context of our own.
+
+The socket lies in a directory that only our user can enter, lets in our own process alone, and carries one connection
+at a time: a further one ends the one before it. Everything runs on the background loop; a target is `host:port`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+import struct
+
+from inborn._internal.host.socket_directory import SocketDirectory
+from inborn._internal.source.background import background_loop, run_in_background
+from inborn._internal.tls.verified_socket import VerifiedObject
+from inborn.errors import InbornError, RequestError, UnavailableError
+
+__all__ = ["BadTarget", "Tunnel", "split_target"]
+
+log = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT = 10.0  # seconds for TCP and TLS together: a lost SYN is sent three times in it
+_CHUNK = 64 * 1024  # octets read at a time; also what each side buffers before it makes the other wait
+
+
+class BadTarget(RequestError):
+    """A target is not `host:port`."""
+
+
+def split_target(target: str) -> tuple[str, int]:
+    """Take `host:port` or `[v6]:port` apart. Raises `BadTarget`."""
+    host, colon, port = target.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadTarget(f"address is not HOST:PORT: {target[:100]!a}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise BadTarget(f"an IPv6 address stands in brackets, as in [::1]:8443: {target[:100]!a}")
+    return host, int(port)
+
+
+class Tunnel:
+    """One inner socket and the TLS connection behind it.
+
+    `failure` is why the last connection came to nothing; `peer` the TLS object of the last one that was made. With
+    `only_one` the tunnel ends with its first connection, so that two calls are known to have met the same server.
+    """
+
+    def __init__(self, target: str, context: ssl.SSLContext, *, only_one: bool = False) -> None:
+        self._host, self._port = split_target(target)
+        self._context = context
+        self._only_one = only_one
+        self._closed = False
+        self._used = False
+        self._current: asyncio.Task[None] | None = None
+        self.failure: Exception | None = None
+        self.peer: ssl.SSLObject | None = None
+        self._directory = SocketDirectory()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._listener.bind(str(self._directory.path / "t"))
+            self._listener.listen(4)
+            self._listener.setblocking(False)
+        except OSError:
+            self._listener.close()
+            self._directory.remove()
+            raise
+        self._task = run_in_background(self._serve())
+
+    @property
+    def address(self) -> str:
+        """Where gRPC dials."""
+        return f"unix:{self._directory.path}/t"
+
+    def close(self) -> None:
+        """End the connection and remove the socket. May be called from any thread, and more than once."""
+        if self._closed:
+            return
+        self._closed = True
+        self._task.cancel()
+        self._directory.remove()
+
+    async def _serve(self) -> None:
+        loop = background_loop()
+        try:
+            while True:
+                inner, _ = await loop.sock_accept(self._listener)
+                if not _is_ours(inner):
+                    log.warning("tunnel refused a stranger on its inner socket")
+                    inner.close()
+                    continue
+                if self._only_one and self._used:
+                    inner.close()
+                    continue
+                self._used = True
+                if self._current is not None:
+                    self._current.cancel()
+                self._current = loop.create_task(self._carry(inner))
+        finally:
+            self._listener.close()
+            if self._current is not None:
+                self._current.cancel()
+
+    async def _carry(self, inner: socket.socket) -> None:
+        """Connect to the target and pass octets both ways until one side ends."""
+        inner.setblocking(False)
+        try:
+            inner_reader, inner_writer = await asyncio.open_unix_connection(sock=inner, limit=_CHUNK)
+        except OSError:
+            inner.close()
+            return
+        outer_writer: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                outer_reader, outer_writer = await asyncio.open_connection(
+                    self._host, self._port, ssl=self._context, server_hostname=self._host, limit=_CHUNK
+                )
+            self._remember(outer_writer, inner_writer)
+            pumps = [_pump(inner_reader, outer_writer), _pump(outer_reader, inner_writer)]
+            _, pending = await asyncio.wait(
+                [asyncio.ensure_future(pump) for pump in pumps], return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        except (OSError, ssl.SSLError, TimeoutError) as e:
+            is_news = str(e) != str(self.failure)
+            self.failure = e
+            if is_news:  # gRPC tries again and again
+                log.warning("tunnel to %s:%d failed reason=%s", self._host, self._port, self.reason())
+        finally:
+            for writer in (outer_writer, inner_writer):
+                if writer is not None:
+                    writer.transport.abort()
+
+    def _remember(self, outer: asyncio.StreamWriter, inner: asyncio.StreamWriter) -> None:
+        ssl_object = outer.get_extra_info("ssl_object")
+        self.failure, self.peer = None, ssl_object
+        loop = background_loop()
+
+        def refuse(reason: InbornError) -> None:
+            self.failure = reason
+            loop.call_soon_threadsafe(outer.transport.abort)
+            loop.call_soon_threadsafe(inner.transport.abort)
+
+        if isinstance(ssl_object, VerifiedObject):
+            ssl_object.close_with(refuse)
+
+    def reason(self) -> InbornError:
+        """Why the last connection came to nothing, as an error of ours."""
+        error = self.failure
+        if isinstance(error, InbornError):
+            return error
+        if error is not None and isinstance(error.__cause__, InbornError):
+            return error.__cause__
+        target = f"{self._host}:{self._port}"
+        if isinstance(error, TimeoutError):
+            return UnavailableError(f"no connection to {target} within {_CONNECT_TIMEOUT:.0f} s")
+        if isinstance(error, OSError):
+            return UnavailableError(f"no connection to {target}: {error.strerror or error}")
+        return UnavailableError(f"connection to {target} was closed")
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass octets on; `drain` makes a fast sender wait for a slow receiver."""
+    with contextlib.suppress(OSError, ssl.SSLError):
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+
+
+def _is_ours(inner: socket.socket) -> bool:
+    """Whether the other end is this very process (the kernel's word)."""
+    peercred: int | None = getattr(socket, "SO_PEERCRED", None)  # Linux
+    if peercred is not None:
+        pid, uid, _ = struct.unpack("3i", inner.getsockopt(socket.SOL_SOCKET, peercred, 12))
+        return bool(pid == os.getpid() and uid == os.geteuid())
+    sol_local, local_peerpid = 0, 2  # <sys/un.h> of macOS
+    return inner.getsockopt(sol_local, local_peerpid) == os.getpid()

@@ -1,0 +1,1 @@
+"""The agent's services: the Workload API, our own beside it, and the admin's."""

@@ -1,0 +1,1 @@
+"""The agent's side of the CA: its own identity, the stream, what it asks for and reports."""

@@ -1,0 +1,135 @@
+"""What an agent remembers on disk of what the CA said: bundle, authorities, revocations, entries.
+
+Two files in the form of the feeds' own snapshots, so that there is one parser for what comes from the CA and from the
+disk, the domain's with the revocations behind it as libraries are given them; and one for the rules of former log_ids,
+which stay in force. A file that cannot be read is set aside: the CA
+sends everything anew, and until then the agent has nothing to serve.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from inborn._internal.feed.log_parts import LogReader, log_to_wire
+from inborn._internal.host.files import CorruptFile, read_sealed, set_aside, write_sealed
+from inborn._internal.host.log import get_logger
+from inborn._internal.revocation.revocation_log import RuleLog
+from inborn._internal.spiffe.spiffe_id import TrustDomain
+from inborn._internal.wire.frames import FrameReader, encode_frame
+from inborn.errors import InbornError
+from inborn_agent.cache.cache import Cache
+from inborn_agent.disk.feed_values import (
+    domain_to_wire,
+    node_to_wire,
+    read_domain,
+    read_node,
+)
+from inborn_proto import agent_pb2, feed_pb2
+
+__all__ = ["State"]
+
+_log = get_logger("agent.state")
+
+_MAX_BODY = 16 * 1024 * 1024  # octets: as large as a message of a feed may be
+
+
+class State:
+    """The files in `directory`. Methods block; those that write may run in a thread, one at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._domain = directory / "domain.cache"
+        self._former = directory / "former.cache"
+        self._node = directory / "node.cache"
+
+    def load(self, cache: Cache, now: dt.datetime) -> None:
+        """Fill an empty cache with what is remembered of its trust domain."""
+        former = self._read(self._former)
+        domain = self._read(self._domain)
+        node = self._read(self._node)
+        try:
+            # Without what was known last, the logs before it are not the whole truth either; but a denial holds.
+            for log in _logs(_frames(former)):
+                cache.revocations.apply_log(log)
+        except InbornError as error:
+            _log.warning("cache.set_aside", file=set_aside(self._former), reason=error.message)
+        try:
+            frames = _frames(domain)
+            for frame in itertools.islice(frames, 1):
+                logs = _logs(frames)
+                if len(logs) != 1:
+                    raise CorruptFile(f"it has {len(logs)} revocation logs")
+                cache.apply_domain(read_domain(_body(frame, cache.trust_domain), cache.trust_domain, logs[0]), now)
+        except InbornError as error:
+            _log.warning("cache.set_aside", file=set_aside(self._domain), reason=error.message)
+            return  # entries without the revocations that belong to them are not to be served
+        try:
+            for frame in _frames(node):
+                cache.apply_node(read_node(_body(frame, cache.trust_domain), cache.trust_domain), now)
+        except InbornError as error:
+            _log.warning("cache.set_aside", file=set_aside(self._node), reason=error.message)
+
+    def domain_bytes(self, cache: Cache) -> tuple[list[bytes], list[bytes]]:
+        """What `save_domain` writes; taken at once, so that the cache may go on changing meanwhile."""
+        *former, current = [
+            [encode_frame(message.SerializeToString()) for message in log_to_wire(log)]
+            for log in cache.revocations.logs()
+        ] or [[]]
+        domain = [encode_frame(domain_to_wire(cache).SerializeToString()), *current]
+        return domain, [frame for frames in former for frame in frames]
+
+    def save_domain(self, octets: tuple[list[bytes], list[bytes]]) -> None:
+        """Raises `UnavailableError`. The rules of former log_ids first: none may be lost in between."""
+        domain, former = octets
+        if former or self._former.exists():
+            write_sealed(self._former, former)
+        write_sealed(self._domain, domain)
+
+    def node_bytes(self, cache: Cache) -> bytes:
+        """What `save_node` writes."""
+        return encode_frame(node_to_wire(cache).SerializeToString())
+
+    def save_node(self, octets: bytes) -> None:
+        """Raises `UnavailableError`."""
+        write_sealed(self._node, octets)
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            return read_sealed(path) or b""
+        except InbornError as error:
+            _log.warning("cache.set_aside", file=set_aside(path), reason=error.message)
+            return b""
+
+
+def _frames(data: bytes) -> Iterator[bytes]:
+    """The messages in a file. Yielding raises `CorruptFile`, `FrameTooLarge`."""
+    reader = FrameReader(limit=_MAX_BODY)
+    yield from reader.feed(data)
+    if not reader.is_empty:
+        raise CorruptFile("it is cut off")
+
+
+def _body(frame: bytes, trust_domain: TrustDomain) -> feed_pb2.FeedBody:
+    try:
+        body = feed_pb2.FeedBody.FromString(frame)
+    except DecodeError as error:
+        raise CorruptFile("it is not a message of a feed") from error
+    if body.trust_domain != str(trust_domain):
+        raise CorruptFile(f"it is of trust domain {body.trust_domain!a}, not {trust_domain}")
+    return body
+
+
+def _logs(frames: Iterator[bytes]) -> list[RuleLog]:
+    """The revocation logs that follow. Raises `CorruptFile`, or what its rules raise."""
+    reader = LogReader()
+    try:
+        read = [reader.read(agent_pb2.Revocations.FromString(frame)) for frame in frames]
+    except DecodeError as error:
+        raise CorruptFile("it is not a part of a revocation log") from error
+    if reader.is_between:
+        raise CorruptFile("a revocation log is cut off")
+    return [log for log in read if log is not None]

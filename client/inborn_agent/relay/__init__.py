@@ -1,0 +1,1 @@
+"""The socket that everybody may connect to, and who each connection is."""

@@ -1,0 +1,1 @@
+"""Verbs of an admin: entries, tokens, certificates, revocations, the state of the CA."""

@@ -1,0 +1,1 @@
+"""`inborn doctor`: whether this host can keep what Inborn promises."""

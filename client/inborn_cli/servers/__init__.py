@@ -1,0 +1,1 @@
+"""Verbs for servers of others, which read files: written, reloaded, checked."""

@@ -1,0 +1,1 @@
+"""Verbs about a process's own identity."""
