@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.fixtures_up import Machine, Only, echo, wait_for_paths
-from tests.kill_rig import Load
-from tests.revoke_race import race
+from tests.rigs.fixtures_up import Machine, Only, echo, wait_for_paths
+from tests.rigs.kill_rig import Load
+from tests.rigs.revoke_race import race
 
 __all__ = ["main"]
 

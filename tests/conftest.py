@@ -1,4 +1,5 @@
-"""What every test shares: when a test may be skipped. Fixtures live in tests/fixtures_*.py, loaded from here.
+"""What every test shares: when a test may be skipped. Fixtures live in files fixtures_*.py beside their
+users, or in tests/rigs where many use them, and are loaded from here.
 
 A skip is silence about a behaviour, so CI (INBORN_CI=1) fails on each one whose reason tests/expected_skips.txt does
 not expect.
@@ -33,7 +34,9 @@ EXPECTED_SKIPS = HERE / "expected_skips.txt"
 # A container engine that is asked for its version answers in well under a second; one that hangs is as good as none.
 ENGINE_TIMEOUT = 10
 
-pytest_plugins = [f"tests.{path.stem}" for path in sorted(HERE.glob("fixtures_*.py"))]
+pytest_plugins = [
+    ".".join(path.relative_to(HERE.parent).with_suffix("").parts) for path in sorted(HERE.rglob("fixtures_*.py"))
+]
 
 skips: list[tuple[str, str]] = []
 

@@ -14,7 +14,7 @@ import pytest
 from inborn._internal.host import paths
 from inborn_agent.settings import private_runtime_directory
 from inborn_proto import agent_pb2, workload
-from tests.fixtures_agent import ENVIRONMENT, Rig
+from tests.inborn_agent.fixtures_agent import ENVIRONMENT, Rig
 
 pytestmark = pytest.mark.root
 

@@ -17,7 +17,7 @@ from inborn._internal.process.pinning import IdentityChanged, PinMode, PinnedPro
 from inborn.errors import DeniedError
 from inborn_agent.attest import Evidence, WorkloadAttestor, attest_unix
 from inborn_agent.relay.relay_limits import RelayLimits
-from tests.fixtures_relay import PATIENCE, RelayRig, caller, line_of, open_descriptors, tell
+from tests.inborn_agent.relay.fixtures_relay import PATIENCE, RelayRig, caller, line_of, open_descriptors, tell
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 NOBODY = 65534

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from inborn._internal.selectors.posture import LISTED
-from tests.fixtures_docker import DockerEngine, facts_of_container
+from tests.rigs.fixtures_docker import DockerEngine, facts_of_container
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 

@@ -8,7 +8,7 @@ import pytest
 
 from inborn._internal.selectors.selector import TrustClass, has_party_boundary, parse_selector, trust_class
 from inborn_agent.attest import EngineClient
-from tests.fixtures_docker import DockerEngine, facts_of_container, import_image
+from tests.rigs.fixtures_docker import DockerEngine, facts_of_container, import_image
 
 pytestmark = pytest.mark.docker
 

@@ -15,7 +15,7 @@ import pytest
 
 from inborn_ca.model.address import Address
 from inborn_proto import ca_pb2
-from tests.front_rig import Rig, running_ca
+from tests.rigs.front_rig import Rig, running_ca
 
 FILES = 1600  # open files that this process may have: a quarter of them is for connections of joiners
 PATIENCE = 4.0  # seconds: well before handshakes that do not begin are given up

@@ -13,8 +13,8 @@ from inborn._internal.process.pinning import pin_pid
 from inborn_agent.attest import EngineClient, attest_docker
 from inborn_agent.attest.cgroup import container_id, parse_cgroups
 from inborn_agent.attest.engine import UntrustedEngine
-from tests.fixtures_docker import DockerEngine
-from tests.fixtures_relay import caller
+from tests.inborn_agent.relay.fixtures_relay import caller
+from tests.rigs.fixtures_docker import DockerEngine
 
 NOBODY = 65534
 

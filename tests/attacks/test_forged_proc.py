@@ -17,8 +17,8 @@ from inborn._internal.process.procfs import NotProcfs
 from inborn.errors import UnavailableError
 from inborn_agent.attest import WorkloadAttestor
 from inborn_agent.relay.relay import Relay
-from tests.fixtures_relay import caller
-from tests.fixtures_sandbox import LockedIn
+from tests.inborn_agent.attest.fixtures_sandbox import LockedIn
+from tests.inborn_agent.relay.fixtures_relay import caller
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534

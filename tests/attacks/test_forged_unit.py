@@ -13,8 +13,8 @@ import pytest
 from inborn._internal.process.pinning import pin_pid
 from inborn_agent.attest import EngineClient, Host, WorkloadAttestor, attest_systemd
 from inborn_agent.attest.container import read_cgroups
-from tests.fixtures_docker import DockerEngine
-from tests.fixtures_relay import caller
+from tests.inborn_agent.relay.fixtures_relay import caller
+from tests.rigs.fixtures_docker import DockerEngine
 
 NOBODY = 65534
 ROOT = Path(__file__).resolve().parents[2]

@@ -39,8 +39,8 @@ from inborn.testing import MemoryAuthority
 from inborn_ca.signer.commands.enrollment import TokenSpent, UnknownToken
 from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownAsker, WrongRecipient
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2
-from tests.captured_front import TRUST_DOMAIN, CapturedFront, all_methods, issue_payload, new_key
-from tests.front_rig import Member, enroll_request, make_csr
+from tests.rigs.captured_front import TRUST_DOMAIN, CapturedFront, all_methods, issue_payload, new_key
+from tests.rigs.front_rig import Member, enroll_request, make_csr
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tests.fixtures_up import Machine, Only, wait_for_paths
-from tests.kill_rig import Load
+from tests.rigs.fixtures_up import Machine, Only, wait_for_paths
+from tests.rigs.kill_rig import Load
 
 PROCESSES = ("signer", "front", "agent", "supervisor")
 

@@ -20,7 +20,7 @@ from inborn_ca.signer.requesters.signed import Banned, UnknownAsker
 from inborn_ca.signer.restore import restore
 from inborn_ca.signer.state import Blocked
 from inborn_proto import admin_pb2, ca_pb2, signer_pb2
-from tests.fixtures_ca import ADMIN, CaBench, Holder, open_bench
+from tests.rigs.fixtures_ca import ADMIN, CaBench, Holder, open_bench
 
 PASSPHRASE = b"correct horse battery"
 WEB = "spiffe://example.org/web"

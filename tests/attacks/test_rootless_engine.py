@@ -13,8 +13,8 @@ import pytest
 from inborn._internal.process.pinning import pin_pid
 from inborn._internal.selectors.selector import TrustClass, has_party_boundary, trust_class
 from inborn_agent.attest import EngineClient, WorkloadAttestor
-from tests.fixtures_docker import DockerEngine
-from tests.fixtures_relay import caller
+from tests.inborn_agent.relay.fixtures_relay import caller
+from tests.rigs.fixtures_docker import DockerEngine
 
 USER, OTHER = 65534, 65533
 ID = "7cd5" * 16

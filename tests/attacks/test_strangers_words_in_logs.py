@@ -9,7 +9,7 @@ from pathlib import Path
 
 from inborn._internal.host.paths import workload_socket
 from inborn_ca.model.address import Address
-from tests.up_rig import Running, started
+from tests.rigs.up_rig import Running, started
 
 FORGED = b"\n2026-01-01 00:00:00,000 INFO inborn.ca.signer forged.line\x1b[31m"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

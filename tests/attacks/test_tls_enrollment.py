@@ -16,7 +16,7 @@ from inborn._internal.verification.verify import NotAuthorized, UntrustedCertifi
 from inborn.errors import InbornError, RequestError, UnavailableError
 from inborn.testing import MemoryAuthority
 from inborn_member.enrollment import BundleMismatch, enroll_with_token
-from tests.fixtures_lib_ca import SpokenAuthority
+from tests.rigs.fixtures_spoken_ca import SpokenAuthority
 
 
 @pytest.fixture

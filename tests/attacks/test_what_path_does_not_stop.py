@@ -20,10 +20,10 @@ import pytest
 from inborn._internal.process.pinning import pin_pid
 from inborn._internal.selectors.selector import has_party_boundary, parse_selector
 from inborn_agent.attest import EngineClient, attest_docker, attest_unix
-from tests.fixtures_docker import DockerEngine
-from tests.fixtures_relay import RelayRig, caller, line_of, tell
-from tests.fixtures_up import Machine, spiffe_id
-from tests.up_rig import environment
+from tests.inborn_agent.relay.fixtures_relay import RelayRig, caller, line_of, tell
+from tests.rigs.fixtures_docker import DockerEngine
+from tests.rigs.fixtures_up import Machine, spiffe_id
+from tests.rigs.up_rig import environment
 
 SLEEP = os.path.realpath(shutil.which("sleep") or "/bin/sleep")
 SH = os.path.realpath(shutil.which("sh") or "/bin/sh")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from inborn_agent.settings import private_runtime_directory
-from tests.fixtures_up import Machine
 from tests.interop.rig import HERE, System
+from tests.rigs.fixtures_up import Machine
 
 BUILDING = 300  # seconds: with nothing in any cache, on a swamped machine
 GO_WANTED = (1, 24)  # what go-spiffe asks for

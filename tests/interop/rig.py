@@ -25,8 +25,8 @@ from inborn._internal.source.x509_source import X509Source
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn_cli.workload.identity_files import BUNDLE_FILE, CRL_FILE, KEY_FILE, SVID_FILE
 from inborn_proto import admin_pb2
-from tests.fixtures_up import Machine, Only, spiffe_id, wait_for_snapshot
-from tests.up_rig import environment
+from tests.rigs.fixtures_up import Machine, Only, spiffe_id, wait_for_snapshot
+from tests.rigs.up_rig import environment
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 30.0  # seconds: for machines that are swamped

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn_proto import admin_pb2
-from tests.fixtures_up import wait_for_snapshot
 from tests.interop.rig import HERE, PATIENCE, System
-from tests.up_rig import wait_until
+from tests.rigs.fixtures_up import wait_for_snapshot
+from tests.rigs.up_rig import wait_until
 
 GO_WANTED = (1, 21)  # earlier ones give no reasons
 

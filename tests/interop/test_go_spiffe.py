@@ -17,8 +17,8 @@ from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import load_certificate
 from inborn._internal.tls.context import client_context
 from inborn._internal.verification.verify import authorize_id
-from tests.fixtures_up import Only, echo, spiffe_id, wait_for_paths
 from tests.interop.rig import System, outlive
+from tests.rigs.fixtures_up import Only, echo, spiffe_id, wait_for_paths
 
 pytestmark = pytest.mark.timeout(300)  # the first of them builds the program
 

@@ -17,8 +17,8 @@ from inborn._internal.tls.context import client_context, server_context
 from inborn._internal.verification.verify import Authorizer, authorize_id
 from inborn.requests_adapter import requests_adapter
 from inborn.uvicorn_adapter import uvicorn_options
-from tests.fixtures_up import Only, spiffe_id, wait_for_paths
 from tests.interop.rig import System, outlive
+from tests.rigs.fixtures_up import Only, spiffe_id, wait_for_paths
 
 aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp")
 httpx = pytest.importorskip("httpx", reason="needs httpx")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures_up import Only, wait_for_paths
 from tests.interop.rig import PATIENCE, Files, System, alias, free_port, inborn_command, outlive, run
-from tests.up_rig import wait_until
+from tests.rigs.fixtures_up import Only, wait_for_paths
+from tests.rigs.up_rig import wait_until
 
 pytestmark = pytest.mark.needs("nginx", "curl")
 

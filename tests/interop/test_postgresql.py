@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures_up import wait_for_paths
 from tests.interop.rig import PATIENCE, Files, System, alias, free_port, run
-from tests.up_rig import wait_until
+from tests.rigs.fixtures_up import wait_for_paths
+from tests.rigs.up_rig import wait_until
 
 SERVER, CLIENT, BYSTANDER = "/pg/server", "/pg/client", "/pg/bystander"
 DEBIAN = "/usr/lib/postgresql"  # Debian keeps the server's programs out of PATH

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.fixtures_up import spiffe_id
 from tests.interop.rig import HERE, Program, System
+from tests.rigs.fixtures_up import spiffe_id
 
 pytest.importorskip("spiffe", reason="needs spiffe (py-spiffe)")
 

@@ -19,8 +19,8 @@ from inborn._internal.source.x509_source import X509Source
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.tls.context import server_context
 from inborn._internal.verification.verify import authorize_id
-from tests.fixtures_up import Only, spiffe_id, wait_for_paths
 from tests.interop.rig import PATIENCE, Files, System, alias, run
+from tests.rigs.fixtures_up import Only, spiffe_id, wait_for_paths
 
 SERVER, CLIENT, OTHER = "/stock/server", "/stock/client", "/stock/other"
 ONLY_CLIENT = authorize_id(parse_spiffe_id(spiffe_id(CLIENT)))

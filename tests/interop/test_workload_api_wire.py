@@ -23,9 +23,9 @@ from google.protobuf.message import Message
 
 from inborn._internal.host.paths import workload_socket
 from inborn_proto import workload
-from tests.fixtures_up import spiffe_id
 from tests.interop.rig import PATIENCE, System
-from tests.up_rig import stopped, wait_until
+from tests.rigs.fixtures_up import spiffe_id
+from tests.rigs.up_rig import stopped, wait_until
 
 HEADER = (("workload.spiffe.io", "true"),)
 STREAMS = ("FetchX509SVID", "FetchX509Bundles")

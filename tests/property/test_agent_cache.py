@@ -19,7 +19,7 @@ from inborn_agent.cache.entry_table import EntryTable
 from inborn_agent.cache.feed_changes import DomainChange, NodeChange
 from inborn_agent.cache.recent_revocations import RevocationLog
 from inborn_agent.cache.slots import Want
-from tests.certificates import NOW, make_bundle, make_issuing, make_leaf, make_root
+from tests.rigs.certificates import NOW, make_bundle, make_issuing, make_leaf, make_root
 
 TD = TrustDomain("example.org")
 NODE = parse_spiffe_id("spiffe://example.org/inborn/agent/1")

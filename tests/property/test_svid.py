@@ -17,7 +17,7 @@ from inborn._internal.spiffe.x509_svid import (
     read_certificate,
     split_der,
 )
-from tests.certificates import Credential, make_issuing, make_leaf, make_root
+from tests.rigs.certificates import Credential, make_issuing, make_leaf, make_root
 
 
 @cache
