@@ -25,8 +25,8 @@ from benchmarks.report import Figure, percentile
 from benchmarks.rig import TRUST_DOMAIN, Rig, running
 from inborn._internal.grpc_adapter.channel import grpc_channel
 from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, grpc_server_interceptor
-from inborn._internal.revocation.revocation_log import RuleLog, RulesPart
-from inborn._internal.revocation.revocation_set import RevocationRule, RevocationSet, RuleKind
+from inborn._internal.revocation.revocation_log import LogPart, RevocationLog
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind, RevocationSet
 from inborn._internal.source.snapshot import IdentitySource, StaticSource
 from inborn._internal.source.x509_source import X509Source
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
@@ -100,11 +100,11 @@ def _resident_mib() -> float:
 def _lookups() -> list[Figure]:
     gc.collect()
     before = _resident_mib()
-    log = RuleLog(_LOG, SERIALS)
+    log = RevocationLog(_LOG, SERIALS)
     begun = time.perf_counter()
     for first in range(0, SERIALS, 25_000):
         records = [_RECORD.pack(n + 1, 0, 0, 0, b"\0" + _serial(n)) for n in range(first, first + 25_000)]
-        log.extend(RulesPart(authorities=(_AUTHORITY,), records=b"".join(records)))
+        log.extend(LogPart(authorities=(_AUTHORITY,), records=b"".join(records)))
     del records
     gc.collect()
     built, room = time.perf_counter() - begun, _resident_mib() - before
@@ -120,9 +120,9 @@ def _lookups() -> list[Figure]:
         best = min(_seconds(lambda: [revocations.find(facts) for facts in wanted]) for _ in range(9))  # noqa: B023
         figures.append(Figure(name=f"look-up among them, {name}", value=best / LOOKUPS * 1e9, unit="ns", bar=bar))
     delta = [
-        RevocationRule(
+        Revocation(
             seq=SERIALS + n,
-            kind=RuleKind.SERIAL,
+            kind=RevocationKind.SERIAL,
             value=_serial(SERIALS + n),
             cut_offs={_AUTHORITY: _serial(SERIALS + n)},
         )

@@ -55,7 +55,7 @@ def run() -> list[Figure]:
     samples: dict[str, list[Sample]] = {}
     with signer(agents=128) as s:
         table = loads(s)
-        for name in (BATCH, SINGLE):  # templates and askers are known from here on
+        for name in (BATCH, SINGLE):  # templates and requesters are known from here on
             table[name]()[0]()
         for _ in range(ROUNDS):
             for name, load in table.items():
@@ -79,7 +79,7 @@ def run() -> list[Figure]:
 
 def _durable_over_not(s: Signer) -> tuple[float, float]:
     """Wall time without a sync over wall time with one. Only this connection can be told not to sync."""
-    connection = s.core.store._writer.raw  # type: ignore[attr-defined]
+    connection = s.state.store._writer.raw  # type: ignore[attr-defined]
     rates: dict[str, float] = {}
     others = 0.0
     for mode in ("FULL", "OFF"):

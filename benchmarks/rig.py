@@ -87,7 +87,7 @@ class Rig:
         return str(self.call("CreateEntry", request).entry.id)
 
     async def agents(self, count: int) -> list[LoadAgent]:
-        """Enrol agents that only make load."""
+        """Enroll agents that only make load."""
         made = self.call("CreateToken", admin_pb2.CreateTokenRequest(uses=count))
         token = parse_join_token(made.token)
         agents = []

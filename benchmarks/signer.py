@@ -19,14 +19,14 @@ from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn.errors import InbornError
 from inborn_ca.certificates.profile import Lifetimes
-from inborn_ca.model.records import AskerKey, Block, BlockKind, CertificateKind, Enrollee, EnrolleeKind, Issued
+from inborn_ca.model.records import Block, BlockKind, CertificateKind, Issued, Member, MemberKind, RequesterKey
 from inborn_ca.model.registration_entry import Entry, NodeKind, NodeMatch
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands.authorities import Authorities
 from inborn_ca.signer.commands.issuing import Issuing
-from inborn_ca.signer.main import open_core
+from inborn_ca.signer.main import open_state
 from inborn_ca.signer.queue import Finish, Job, Queue
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Transaction
 from inborn_proto import ca_pb2, signer_pb2
 
@@ -49,9 +49,9 @@ class NoStore:
 
 @dataclass(slots=True)
 class Signer:
-    """A core with its queue, one entry, and agents that can sign requests."""
+    """A state with its queue, one entry, and agents that can sign requests."""
 
-    core: Core
+    state: SignerState
     queue: Queue
     issuing: Issuing
     agents: list[Holder]
@@ -86,30 +86,30 @@ class Signer:
 
 
 @contextmanager
-def temporary_core() -> Iterator[Core]:
-    """A signer's core with a database in a temporary directory."""
+def temporary_core() -> Iterator[SignerState]:
+    """A signer's state with a database in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="inborn-bench-") as directory:
-        core = open_core(
+        state = open_state(
             Path(directory) / "ca",
             trust_domain=TRUST_DOMAIN,
             lifetimes=Lifetimes(),
             clock=lambda: dt.datetime.now(dt.UTC),
         )
-        yield core
-        core.store.close()
+        yield state
+        state.store.close()
 
 
 @contextmanager
 def signer(agents: int = 1) -> Iterator[Signer]:
     """A signer that can issue."""
-    with temporary_core() as core:
-        queue, authorities = Queue(core), Authorities(core)
+    with temporary_core() as state:
+        queue, authorities = Queue(state), Authorities(state)
         run_now(queue, authorities.create())
         for command in authorities.due(heard_by_all=lambda revision: True):
             run_now(queue, command)
         holders: list[Holder] = []
-        run_now(queue, _register(core, holders, agents))
-        yield Signer(core=core, queue=queue, issuing=Issuing(core), agents=holders)
+        run_now(queue, _register(state, holders, agents))
+        yield Signer(state=state, queue=queue, issuing=Issuing(state), agents=holders)
 
 
 def run_now(queue: Queue, command: Callable[[Transaction, Changes], Finish]) -> None:
@@ -117,14 +117,14 @@ def run_now(queue: Queue, command: Callable[[Transaction, Changes], Finish]) -> 
     queue.process([Job(command=command, answer=lambda result: None, fail=_fail)])
 
 
-def _register(core: Core, holders: list[Holder], count: int) -> Callable[[Transaction, Changes], Finish]:
-    """Rows as enrolment writes them, without its tokens; and one entry."""
+def _register(state: SignerState, holders: list[Holder], count: int) -> Callable[[Transaction, Changes], Finish]:
+    """Rows as enrollment writes them, without its tokens; and one entry."""
 
     def command(tx: Transaction, changes: Changes) -> Finish:
-        now = core.clock()
+        now = state.clock()
         entry = Entry(
             id=ENTRY,
-            spiffe_id=SpiffeId(trust_domain=core.trust_domain, path="/load"),
+            spiffe_id=SpiffeId(trust_domain=state.trust_domain, path="/load"),
             selectors=frozenset({parse_selector(SELECTORS[0])}),
             node=NodeMatch(kind=NodeKind.ANY),
             ttl=dt.timedelta(hours=1),
@@ -135,19 +135,19 @@ def _register(core: Core, holders: list[Holder], count: int) -> Callable[[Transa
         changes.entries.append((None, entry))
         for number in range(count):
             holder = Holder(
-                key=ec.generate_private_key(ec.SECP256R1()), trust_domain=TRUST_DOMAIN, log_id=core.log_id, serial=b""
+                key=ec.generate_private_key(ec.SECP256R1()), trust_domain=TRUST_DOMAIN, log_id=state.log_id, serial=b""
             )
-            spiffe_id = SpiffeId(trust_domain=core.trust_domain, path=f"/inborn/agent/bench-{number}")
-            core.askers.put_enrollee(
-                tx, Enrollee(spiffe_id=spiffe_id, kind=EnrolleeKind.AGENT, enrolled_at=now, token_id=b"bench")
+            spiffe_id = SpiffeId(trust_domain=state.trust_domain, path=f"/inborn/agent/bench-{number}")
+            state.requesters.put_member(
+                tx, Member(spiffe_id=spiffe_id, kind=MemberKind.AGENT, enrolled_at=now, token_id=b"bench")
             )
-            core.askers.put_key(tx, AskerKey(key_hash=holder.key_hash, spki=holder.spki, spiffe_id=spiffe_id))
-            pending = core.certify(
+            state.requesters.put_key(tx, RequesterKey(key_hash=holder.key_hash, spki=holder.spki, spiffe_id=spiffe_id))
+            pending = state.certify(
                 tx,
                 kind=CertificateKind.AGENT,
                 spiffe_id=spiffe_id,
                 public_key=holder.key.public_key(),
-                ttl=core.lifetimes.agent,
+                ttl=state.lifetimes.agent,
                 node=spiffe_id,
             )
             holder.serial = pending.prepared.serial

@@ -63,15 +63,15 @@ def run(*, full: bool = False) -> list[Figure]:
 
 def _fill(s: Signer, rows: int, *, alive: int) -> None:
     """Past retention, then expired, then alive, by rising serial and so by rising time."""
-    core = s.core
-    now = core.clock()
+    state = s.state
+    now = state.clock()
     run_now(s.queue, _rows(s, [_name(s, number) for number in range(IDENTITIES)]))  # so that the names are there
-    connection = core.store._writer.raw  # type: ignore[attr-defined]
+    connection = state.store._writer.raw  # type: ignore[attr-defined]
     (first,) = connection.execute("SELECT id FROM identity WHERE spiffe_id = ?", (str(_name(s, 0)),)).fetchone()
     (authority,) = connection.execute("SELECT max(id) FROM authority_name").fetchone()
     (selectors,) = connection.execute("SELECT max(id) FROM selector_set").fetchone()
     old = min(PRUNED, rows - alive)
-    retention = core.lifetimes.ledger_retention
+    retention = state.lifetimes.ledger_retention
     spans = [
         (old, now - retention - 10 * _HOUR, now - retention - 2 * _HOUR),
         (rows - alive - old, now - retention + 2 * _HOUR, now - 2 * _HOUR),
@@ -98,23 +98,23 @@ def _fill(s: Signer, rows: int, *, alive: int) -> None:
 
 
 def _name(s: Signer, number: int) -> SpiffeId:
-    return SpiffeId(trust_domain=s.core.trust_domain, path=f"/w/{number}")
+    return SpiffeId(trust_domain=s.state.trust_domain, path=f"/w/{number}")
 
 
 def _rows(s: Signer, names: list[SpiffeId]) -> Callable[[Transaction, Changes], Finish]:
     """A command that writes a row for each as an issue does, without signatures."""
-    core = s.core
+    state = s.state
 
     def command(tx: Transaction, changes: Changes) -> Finish:
-        now = core.clock()
+        now = state.clock()
         for spiffe_id in names:
             tx.add_issued(
                 Issued(
-                    serial=core.serials.next(now, os.urandom(RANDOM_OCTETS)),
+                    serial=state.serials.next(now, os.urandom(RANDOM_OCTETS)),
                     spiffe_id=spiffe_id,
                     kind=CertificateKind.WORKLOAD,
                     key_hash=os.urandom(32),
-                    authority=core.active.key_id,
+                    authority=state.active.key_id,
                     issued_at=now,
                     not_after=now + _HOUR,
                     selectors=(Selector("unix", "uid:1000"),),
@@ -138,8 +138,8 @@ def _insert(*signers: Signer) -> list[float]:
 
 
 def _reads(s: Signer, rows: int) -> list[Figure]:
-    reader = s.core.store.reader()
-    now = s.core.clock()
+    reader = s.state.store.reader()
+    now = s.state.clock()
     looked = []
     with measure([]) as spent:
         for _ in range(500):
@@ -175,16 +175,16 @@ def _reads(s: Signer, rows: int) -> list[Figure]:
 
 def _prune(s: Signer) -> Figure:
     """Round by round, as the signer does when it is idle; the longest one is how long somebody may wait."""
-    core = s.core
+    state = s.state
     seconds, deleted = [], PRUNE_ROWS
     total = 0
 
     def command(tx: Transaction, changes: Changes) -> Finish:
         nonlocal deleted
-        now = core.clock()
+        now = state.clock()
         deleted = tx.prune(
-            issued_expired_before=now - core.lifetimes.ledger_retention,
-            audit_before=now - core.lifetimes.audit_retention,
+            issued_expired_before=now - state.lifetimes.ledger_retention,
+            audit_before=now - state.lifetimes.audit_retention,
             limit=PRUNE_ROWS,
         )
         return lambda: None

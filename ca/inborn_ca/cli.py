@@ -44,7 +44,7 @@ _CA_OPTIONS = (
         type=_PORT,
         envvar="INBORN_BOOTSTRAP_PORT",
         default=0,
-        help="Port for enrolment (default: a free one, which is kept).",
+        help="Port for enrollment (default: a free one, which is kept).",
     ),
     click.option(
         "--api-port",
@@ -177,7 +177,7 @@ def _become_supervisor(
     sys.stdout.flush()
     sys.stderr.flush()
     # -P: a module in the current directory must not be taken for one of ours.
-    command = [sys.executable, "-P", "-m", "inborn_ca.supervisor.main", *arguments]
+    command = [sys.executable, "-P", "-m", "inborn_ca.supervisor", *arguments]
     os.execv(sys.executable, command)  # noqa: S606 -- a list of arguments, and no shell
 
 

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from inborn._internal.revocation.revocation_set import RevocationRule, RevocationSet, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind, RevocationSet
 from inborn._internal.source.snapshot import Snapshot, StaticSource
 from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain, parse_spiffe_id, parse_trust_domain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
@@ -146,29 +146,29 @@ class MemoryAuthority:
         source.replace(dataclasses.replace(snapshot, svids=(svid, *snapshot.svids[1:])))
         return svid
 
-    def revoke(self, what: SpiffeId | str | X509Svid) -> RevocationRule:
+    def revoke(self, what: SpiffeId | str | X509Svid) -> Revocation:
         """Revoke all certificates that exist for an ID, or one certificate."""
         if isinstance(what, X509Svid):
-            kind, value = RuleKind.SERIAL, read_certificate(what.leaf).serial
+            kind, value = RevocationKind.SERIAL, read_certificate(what.leaf).serial
         else:
-            kind, value = RuleKind.SPIFFE_ID, str(what).encode()
-        return self.add_rule(kind, value)
+            kind, value = RevocationKind.SPIFFE_ID, str(what).encode()
+        return self.revoke_target(kind, value)
 
-    def add_rule(self, kind: RuleKind, value: bytes) -> RevocationRule:
-        """Append a rule that touches what this authority has issued so far, and tell all sources."""
+    def revoke_target(self, kind: RevocationKind, value: bytes) -> Revocation:
+        """Append a revocation that touches what this authority has issued so far, and tell all sources."""
         last = next(self._serials)
         authority = read_certificate(self.svid(self.trust_domain.id.child("any")).leaf).authority
-        rule = RevocationRule(
+        revocation = Revocation(
             seq=self.revocations.seq + 1,
             kind=kind,
             value=value,
             cut_offs={authority: last.to_bytes((last.bit_length() + 7) // 8, "big")},
             revoked_at=dt.datetime.now(dt.UTC),
         )
-        self.revocations.apply_delta(self.log_id, rule.seq, [rule])
+        self.revocations.apply_delta(self.log_id, revocation.seq, [revocation])
         for source in list(self._sources):
             source.replace(dataclasses.replace(source.snapshot()))
-        return rule
+        return revocation
 
     def _authority(self, key: ec.EllipticCurvePrivateKey, name: str, path_length: int | None) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)

@@ -22,9 +22,9 @@ from inborn._internal.rpc.services import service_handler
 from inborn._internal.spiffe.rotation import RETRY_FIRST
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn.errors import UnavailableError
-from inborn_agent.api.admin_service import AdminApi
-from inborn_agent.api.local_service import LocalApi
-from inborn_agent.api.workload_service import WorkloadApi
+from inborn_agent.api.admin_service import AgentAdminService
+from inborn_agent.api.local_service import LocalService
+from inborn_agent.api.workload_service import WorkloadService
 from inborn_agent.attest import WorkloadAttestor
 from inborn_agent.ca.issuer import Issuer
 from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner, TokenFileJoiner
@@ -33,13 +33,13 @@ from inborn_agent.ca.sync import Saver, Sync
 from inborn_agent.cache.attendance import Attendance
 from inborn_agent.cache.cache import Cache
 from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
-from inborn_agent.disk.kept_state import State
+from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.live.losses import Losses
 from inborn_agent.metrics import Metrics, MetricsServer
 from inborn_agent.relay.relay import Relay
-from inborn_agent.settings import Settings, keys_directory
+from inborn_agent.settings import AgentSettings, keys_directory
 from inborn_proto import agent_pb2, ca_pb2, workload
 
 __all__ = ["Agent", "run"]
@@ -64,7 +64,7 @@ _LONGEST_INNER_PATH = 90  # octets, of the kernel's 107: the relay adds names
 class Agent:
     """Started once. What it raises on the way says why it cannot run."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._stop = asyncio.Event()
         self._metrics = Metrics()
@@ -75,7 +75,7 @@ class Agent:
         self._stop.set()
 
     async def run(self) -> None:
-        """Serve until `stop`. Raises `InbornError` when it cannot start, or when a first enrolment is refused."""
+        """Serve until `stop`. Raises `InbornError` when it cannot start, or when a first enrollment is refused."""
         settings = self._settings
         settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         directory = private_directory(settings.agent_dir)
@@ -97,7 +97,7 @@ class Agent:
             return
         cache = Cache(trust_domain=trust_domain, spread=random.random)
         live = LiveCache(cache, SvidStore(keys_directory(settings.runtime_dir)))
-        state = State(directory)
+        state = KeptState(directory)
         state.load(cache, live.now())
         restored = live.restore()
         own = OwnIdentity(
@@ -152,11 +152,11 @@ class Agent:
         admin = agent_pb2.DESCRIPTOR.services_by_name["AgentAdmin"]
         workload_server.add_generic_rpc_handlers(
             (
-                service_handler(workload.SERVICE, WorkloadApi(live, workload_relay, losses, self._metrics)),
-                service_handler(local, LocalApi(live, workload_relay, losses, attendance, acknowledged)),
+                service_handler(workload.SERVICE, WorkloadService(live, workload_relay, losses, self._metrics)),
+                service_handler(local, LocalService(live, workload_relay, losses, attendance, acknowledged)),
             )
         )
-        admin_api = AdminApi(
+        admin_api = AgentAdminService(
             live,
             own,
             sync,
@@ -318,13 +318,13 @@ def _open_way_to(socket: Path, data_dir: Path) -> None:
         raise UnavailableError(f"cannot make the way to {socket}: {error.strerror}") from error
 
 
-def run(settings: Settings) -> None:
+def run(settings: AgentSettings) -> None:
     """Run an agent in this process until SIGTERM or SIGINT. Raises `InbornError`."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_main(settings))
 
 
-async def _main(settings: Settings) -> None:
+async def _main(settings: AgentSettings) -> None:
     agent = Agent(settings)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -25,7 +25,7 @@ _PATH = click.Path(path_type=Path)
     metavar="FILE",
     envvar="INBORN_JOIN_TOKEN_FILE",
     default="",
-    help="Where the join token is read from, when the agent has to enrol; - is standard input.",
+    help="Where the join token is read from, when the agent has to enroll; - is standard input.",
 )
 @click.option(
     "--join-admin-socket",
@@ -105,11 +105,11 @@ def agent_run(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from inborn._internal.host.log import configure
     from inborn_agent.app import run
-    from inborn_agent.settings import Settings
+    from inborn_agent.settings import AgentSettings
 
     configure(log_level)
     run(
-        Settings.resolve(
+        AgentSettings.resolve(
             ca=ca,
             join_token_file=join_token_file,
             join_admin_socket=join_admin_socket,

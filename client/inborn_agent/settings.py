@@ -16,7 +16,7 @@ from inborn_agent.attest import EngineClient
 from inborn_agent.disk.tmpfs import is_in_memory
 from inborn_agent.metrics import parse_address
 
-__all__ = ["Settings", "keys_directory", "parse_rootless", "private_runtime_directory", "trusted_engine_socket"]
+__all__ = ["AgentSettings", "keys_directory", "parse_rootless", "private_runtime_directory", "trusted_engine_socket"]
 
 _DOCKER = "/var/run/docker.sock"
 _PODMAN = "/run/podman/podman.sock"
@@ -25,7 +25,7 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- a tmpfs; what we make in it i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class AgentSettings:
     """Checked: what can be told from the values alone is right."""
 
     ca: str
@@ -76,7 +76,7 @@ class Settings:
         proc: str = "/proc",
         ready_fd: int | None = None,
         environment: Mapping[str, str] = os.environ,
-    ) -> Settings:
+    ) -> AgentSettings:
         """Fill in what was left out. Raises `RequestError`."""
         if join_token_file and join_admin_socket is not None:
             raise RequestError("a join token comes from a file or from the CA's admin socket, not from both")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["Progress", "clean", "say", "say_error", "say_hint", "say_warning"]
+__all__ = ["ProgressLine", "clean", "say", "say_error", "say_hint", "say_warning"]
 
 
 def clean(text: str) -> str:
@@ -36,7 +36,7 @@ _BAR = 24  # characters
 _NARROW = 80  # columns of a terminal that does not say how many it has
 
 
-class Progress:
+class ProgressLine:
     """One line on a terminal that is written over; nothing at all elsewhere."""
 
     def __init__(self) -> None:

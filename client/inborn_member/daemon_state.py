@@ -188,7 +188,7 @@ class DaemonState:
 
     def _unreadable(self, name: str, error: Exception) -> UnreadableState:
         return UnreadableState(
-            f"{self._directory / name} cannot be read: {error}", hint="remove the directory and enrol anew"
+            f"{self._directory / name} cannot be read: {error}", hint="remove the directory and enroll anew"
         )
 
 

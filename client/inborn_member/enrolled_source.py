@@ -3,7 +3,7 @@
     with inborn.enroll(ca="ca.example.org:8080", join_token_file="token", directory="/var/lib/web/identity") as source:
         context = inborn.server_context(source, inborn.authorize_any())
 
-Theory of operation. The first start enrols with the token; every later one resumes from the directory and needs none.
+Theory of operation. The first start enrolls with the token; every later one resumes from the directory and needs none.
 Two tasks on the background loop keep it alive. *Renewal*: at half of the certificate's life a successor key, written to
 disk before, is asked for with a request signed by the key in use; a lost reply is asked for again with the same
 successor. *Watch*: the CA's feed, verified message by message, brings revocations and new roots; they are kept, so that
@@ -65,10 +65,10 @@ def enroll(
     spiffe_id: SpiffeId | None = None,
     timeout: float = 30.0,
 ) -> EnrolledSource:
-    """A live `IdentitySource` of a daemon that enrols by itself. Use it as a context manager, `with` or `async with`.
+    """A live `IdentitySource` of a daemon that enrolls by itself. Use it as a context manager, `with` or `async with`.
 
     `ca` is `host:port` of the CA's bootstrap port. `token`, or the file that holds it, is needed at the first start and
-    when the certificate has expired; a token other than the one that the directory was enrolled with enrols anew.
+    when the certificate has expired; a token other than the one that the directory was enrolled with enrolls anew.
     `directory` is this daemon's alone; by default `daemon` below the user's data directory. `spiffe_id` refuses any
     other. Entering raises errors of `inborn.errors`; it waits up to `timeout` seconds for a CA that does not answer.
     """
@@ -170,7 +170,7 @@ class _Daemon:
         )
 
     async def start(self) -> None:
-        """Resume or enrol, and begin to renew and to watch."""
+        """Resume or enroll, and begin to renew and to watch."""
         self._state = state = await asyncio.to_thread(DaemonState, self._directory)
         try:
             revocations = await asyncio.to_thread(state.revocations)
@@ -252,8 +252,8 @@ class _Daemon:
         """Publish an identity that is kept on disk already; one that is revoked is used no more."""
         before = self.held.snapshot()
         self._identity = identity
-        rule = revocations.find(identity.svid.facts)
-        svids = () if rule is not None else (identity.svid,)
+        revocation = revocations.find(identity.svid.facts)
+        svids = () if revocation is not None else (identity.svid,)
         bundles = {identity.bundle.trust_domain: identity.bundle}
         self.held.replace(
             dataclasses.replace(
@@ -262,7 +262,9 @@ class _Daemon:
                 svids=before.svids if before.svids == svids else svids,
                 bundles=before.bundles if dict(before.bundles) == bundles else bundles,
                 revocations=revocations,
-                reason="" if rule is None else f"own certificate is revoked by {rule.target} (revocation {rule.seq})",
+                reason=""
+                if revocation is None
+                else f"own certificate is revoked by {revocation.target} (revocation {revocation.seq})",
             )
         )
 

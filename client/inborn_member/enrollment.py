@@ -1,6 +1,6 @@
 """Getting in with a join token (`enroll_with_token`), and talking to the CA afterwards (`AuthorityClient`).
 
-To enrol is to make sure whom one talks to before anything is said: one TLS connection, made without verification,
+To enroll is to make sure whom one talks to before anything is said: one TLS connection, made without verification,
 shows the server's chain and its bundle; the bundle's digest must be the token's, and the chain must lead to it and be
 that of a CA (`/inborn/ca/...`). Only then, and on that same connection, a CSR goes over, signed with the token's key.
 The token's secret never leaves the process.
@@ -23,8 +23,8 @@ from google.protobuf.message import Message
 from inborn._internal.enrollment.join_token import JoinToken
 from inborn._internal.feed.feed_verifier import LOG_ID_SIZE
 from inborn._internal.grpc_adapter.channel import RotatingAioChannel, grpc_channel
-from inborn._internal.revocation.revocation_set import RevocationRule, RevocationSet
-from inborn._internal.rpc.exchange import Exchange
+from inborn._internal.revocation.revocation_set import Revocation, RevocationSet
+from inborn._internal.rpc.request_stream import RequestStream
 from inborn._internal.rpc.services import MESSAGE_LIMITS, AioStream, AioStub
 from inborn._internal.source.snapshot import IdentitySource
 from inborn._internal.spiffe.spiffe_id import RESERVED_PREFIX, SpiffeId, TrustDomain
@@ -34,7 +34,7 @@ from inborn._internal.tls.context import unsafe_unverified_context
 from inborn._internal.tls.tunnel import Tunnel, split_target
 from inborn._internal.tls.verified_socket import peer_chain
 from inborn._internal.verification.verify import Authorizer, verify_chain
-from inborn._internal.wire.messages import rule_to_wire
+from inborn._internal.wire.messages import revocation_to_wire
 from inborn._internal.wire.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
 from inborn.errors import InbornError, InternalError, UnauthenticatedError, UnavailableError
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2
@@ -70,7 +70,7 @@ class BadAnswer(InternalError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """What an enrolment or a renewal brought, verified."""
+    """What an enrollment or a renewal brought, verified."""
 
     svid: X509Svid
     bundle: X509Bundle
@@ -93,7 +93,7 @@ def make_csr(key: PrivateKey) -> bytes:
 
 
 async def enroll_with_token(token: JoinToken, address: str, key: PrivateKey) -> Enrolled:
-    """Enrol at the CA's bootstrap port `address` (`host:port`) under the token, for this key.
+    """Enroll at the CA's bootstrap port `address` (`host:port`) under the token, for this key.
 
     The same key may ask again after a lost reply, so it is kept before this is called. Raises `BundleMismatch` and what
     `verify_chain` raises when the server is not the token's CA (nothing was told to it), `UnavailableError` when there
@@ -251,7 +251,7 @@ class WatchStream:
 class AuthorityClient:
     """The CA's API, as one agent or enrolled daemon: signed requests, one at a time, and the stream.
 
-    `source` is the asker's identity (its first SVID signs); `numbers` gives the numbers of that key, and must be
+    `source` is the requester's identity (its first SVID signs); `numbers` gives the numbers of that key, and must be
     replaced (`use_numbers`) when the key is. `log_id` is what the caller's own knowledge belongs to.
     """
 
@@ -263,7 +263,7 @@ class AuthorityClient:
         self._trust_domain = trust_domain
         self._channel: RotatingAioChannel = grpc_channel(source, address, authorize_ca(self._trust_domain), aio=True)
         self._stub = AioStub(self._channel, _AUTHORITY)
-        self._issuing: Exchange[ca_pb2.IssueResponse] = Exchange(
+        self._issuing: RequestStream[ca_pb2.IssueResponse] = RequestStream(
             lambda: self._stub.stream("IssueStream", ca_pb2.IssueResponse)
         )
         self._numbers = numbers
@@ -289,7 +289,7 @@ class AuthorityClient:
     async def revoke(
         self, serials: Sequence[bytes], reason: int, note: str, *, timeout: float = _TIMEOUT
     ) -> ca_pb2.RevokeOwnResponse:
-        """Revoke what was issued to the asker, or fetched by it: all of these serials, or none.
+        """Revoke what was issued to the requester, or fetched by it: all of these serials, or none.
 
         `reason` is a CRLReason (RFC 5280 5.3.1). Raises the CA's errors.
         """
@@ -297,16 +297,18 @@ class AuthorityClient:
         return await self._ask("Revoke", request.SerializeToString(), ca_pb2.RevokeOwnResponse, timeout)
 
     async def report(
-        self, former_log_id: bytes, rules: Sequence[RevocationRule], *, timeout: float = _TIMEOUT
+        self, former_log_id: bytes, revocations: Sequence[Revocation], *, timeout: float = _TIMEOUT
     ) -> ca_pb2.ReportResponse:
-        """Tell a restored CA what it does not know: rules of its former log, and our certificate.
+        """Tell a restored CA what it does not know: revocations of its former log, and our certificate.
 
-        At most 500 rules. Raises the CA's errors.
+        At most 500 revocations. Raises the CA's errors.
         """
         svid = self._source.snapshot().svid(dt.datetime.now(dt.UTC))
         chain = [certificate.public_bytes(serialization.Encoding.DER) for certificate in svid.chain]
         request = ca_pb2.ReportRequest(
-            former_log_id=former_log_id, rules=[rule_to_wire(rule) for rule in rules], chain=chain
+            former_log_id=former_log_id,
+            revocations=[revocation_to_wire(revocation) for revocation in revocations],
+            chain=chain,
         )
         return await self._ask("Report", request.SerializeToString(), ca_pb2.ReportResponse, timeout)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from examples.demo.programs import User, import_path
 
-__all__ = ["LABEL", "Container", "Engine", "EngineMissing", "find_engine"]
+__all__ = ["LABEL", "DemoContainer", "Engine", "EngineMissing", "find_engine"]
 
 LABEL = "com.example.daemon"
 
@@ -93,7 +93,7 @@ def _docker(words: Sequence[str], environment: Mapping[str, str], stdin: bytes |
     return done.stdout.decode().strip()
 
 
-class Container:
+class DemoContainer:
     """One container and its image, both of this demo alone."""
 
     def __init__(self, engine: Engine, name: str) -> None:

@@ -16,7 +16,7 @@ from typing import IO, Any, TypeVar
 from examples.demo.narration import CheckFailed
 from examples.demo.programs import User
 
-__all__ = ["PATIENCE", "Process", "Report"]
+__all__ = ["PATIENCE", "Process", "ProcessReport"]
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ _LOG_TAIL = 2000  # characters of a log that are shown with a failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ProcessReport:
     """One JSON line of a program. `at` is by this machine's monotonic clock."""
 
     number: int
@@ -41,7 +41,7 @@ class Report:
 class _Heard:
     """What came from a process until now."""
 
-    reports: list[Report] = field(default_factory=list)
+    reports: list[ProcessReport] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     is_over: bool = False
 
@@ -101,10 +101,10 @@ class Process:
         where: Callable[[Mapping[str, Any]], bool] = lambda facts: True,
         patience: float = PATIENCE,
         expected: str = "",
-    ) -> Report:
+    ) -> ProcessReport:
         """The first report of `event` that is not among the first `after`. Raises `CheckFailed` if none comes."""
 
-        def found(heard: _Heard) -> Report | None:
+        def found(heard: _Heard) -> ProcessReport | None:
             return next((r for r in heard.reports[after:] if r.event == event and where(r.facts)), None)
 
         return self._wait(found, patience, f"{self.name} reports {event!r}", expected)
@@ -118,12 +118,12 @@ class Process:
             "",
         )
 
-    def reports(self, event: str) -> list[Report]:
+    def reports(self, event: str) -> list[ProcessReport]:
         """Those of this event until now."""
         with self._changed:
             return [report for report in self._heard.reports if report.event == event]
 
-    def ask(self, word: str, event: str) -> Report:
+    def ask(self, word: str, event: str) -> ProcessReport:
         """Say a word and give the report that answers it."""
         position = self.position
         self.say(word)
@@ -181,7 +181,7 @@ class Process:
                 else:
                     event, at, facts = report
                     number = len(self._heard.reports)
-                    self._heard.reports.append(Report(number=number, event=event, at=at, facts=facts))
+                    self._heard.reports.append(ProcessReport(number=number, event=event, at=at, facts=facts))
                 self._changed.notify_all()
         with self._changed:
             self._heard.is_over = True

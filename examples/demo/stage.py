@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from examples.demo.container import Container
+from examples.demo.container import DemoContainer
 from examples.demo.interruption import Interruptions
 from examples.demo.narration import CheckFailed, Narrator
 from examples.demo.processes import PATIENCE, Process
@@ -52,7 +52,7 @@ class Stage:
         self._programs = Programs(self.directory)
         self._up: Process | None = None
         self._daemons: list[Process] = []
-        self._container: Container | None = None
+        self._container: DemoContainer | None = None
 
     def __enter__(self) -> Stage:
         return self
@@ -100,11 +100,11 @@ class Stage:
         command = [str(self.program(name)), "-m", f"{_MODULE}.{module}", "--socket", str(self.socket), *words]
         return self._start(name, command, user)
 
-    def adopt(self, container: Container) -> None:
+    def adopt(self, container: DemoContainer) -> None:
         """Take it away at the end, however far it has come."""
         self._container = container
 
-    def daemon_in(self, container: Container, name: str, module: str, user: User | None, *words: str) -> Process:
+    def daemon_in(self, container: DemoContainer, name: str, module: str, user: User | None, *words: str) -> Process:
         """Start one of our programs in a container that was adopted and whose image has been made."""
         program = self.program(name)
         mounts = [program, self.directory / "pyvenv.cfg", self.socket.parent, self.directory / "pay"]
@@ -157,7 +157,7 @@ class Stage:
         return forced
 
     def _start(
-        self, name: str, command: Sequence[str], user: User | None, container: Container | None = None
+        self, name: str, command: Sequence[str], user: User | None, container: DemoContainer | None = None
     ) -> Process:
         environment = self.environment if container is None else dict(container.environment)
         with self._interruptions.held():

@@ -9,7 +9,7 @@ import threading
 import time
 
 from examples.demo.cast import DOMAIN, PAY, SHOP, STOCK, Cast
-from examples.demo.container import LABEL, Container, Engine, EngineMissing, find_engine
+from examples.demo.container import LABEL, DemoContainer, Engine, EngineMissing, find_engine
 from examples.demo.interruption import Interruptions
 from examples.demo.narration import CheckFailed, Narrator, after
 from examples.demo.processes import PATIENCE, Process
@@ -166,7 +166,7 @@ def _stranger(narrator: Narrator, stage: Stage) -> None:
 
 def _container(narrator: Narrator, stage: Stage, cast: Cast, engine: Engine) -> None:
     narrator.chapter(f"A container as the third daemon (Docker {engine.version}; nothing is pulled)")
-    container = Container(engine, f"inborn-demo-{secrets.token_hex(4)}")
+    container = DemoContainer(engine, f"inborn-demo-{secrets.token_hex(4)}")
     stage.adopt(container)
     user = stage.user(2)
     uid = os.geteuid() if user is None else user.uid

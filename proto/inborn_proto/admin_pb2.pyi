@@ -176,7 +176,7 @@ class EntryResponse(_message.Message):
     warnings: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, entry: _Optional[_Union[Entry, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class Rule(_message.Message):
+class PosturePolicy(_message.Message):
     __slots__ = ("id", "id_prefix", "demands", "note", "created_at", "created_by", "entries")
     ID_FIELD_NUMBER: _ClassVar[int]
     ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
@@ -194,7 +194,7 @@ class Rule(_message.Message):
     entries: int
     def __init__(self, id: _Optional[str] = ..., id_prefix: _Optional[str] = ..., demands: _Optional[_Iterable[str]] = ..., note: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., entries: _Optional[int] = ...) -> None: ...
 
-class CreateRuleRequest(_message.Message):
+class CreatePosturePolicyRequest(_message.Message):
     __slots__ = ("id_prefix", "demands", "note")
     ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
     DEMANDS_FIELD_NUMBER: _ClassVar[int]
@@ -204,17 +204,17 @@ class CreateRuleRequest(_message.Message):
     note: str
     def __init__(self, id_prefix: _Optional[str] = ..., demands: _Optional[_Iterable[str]] = ..., note: _Optional[str] = ...) -> None: ...
 
-class ListRulesRequest(_message.Message):
+class ListPosturePoliciesRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class ListRulesResponse(_message.Message):
-    __slots__ = ("rules",)
-    RULES_FIELD_NUMBER: _ClassVar[int]
-    rules: _containers.RepeatedCompositeFieldContainer[Rule]
-    def __init__(self, rules: _Optional[_Iterable[_Union[Rule, _Mapping]]] = ...) -> None: ...
+class ListPosturePoliciesResponse(_message.Message):
+    __slots__ = ("policies",)
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    policies: _containers.RepeatedCompositeFieldContainer[PosturePolicy]
+    def __init__(self, policies: _Optional[_Iterable[_Union[PosturePolicy, _Mapping]]] = ...) -> None: ...
 
-class DeleteRuleRequest(_message.Message):
+class DeletePosturePolicyRequest(_message.Message):
     __slots__ = ("id",)
     ID_FIELD_NUMBER: _ClassVar[int]
     id: str
@@ -435,18 +435,18 @@ class ExpansionRequest(_message.Message):
     def __init__(self, id: _Optional[int] = ..., wait_ms: _Optional[int] = ...) -> None: ...
 
 class ExpansionResponse(_message.Message):
-    __slots__ = ("id", "target", "rules", "finished", "revocation_seq")
+    __slots__ = ("id", "target", "revoked", "finished", "revocation_seq")
     ID_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
-    RULES_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     id: int
     target: str
-    rules: int
+    revoked: int
     finished: bool
     revocation_seq: int
-    def __init__(self, id: _Optional[int] = ..., target: _Optional[str] = ..., rules: _Optional[int] = ..., finished: bool = ..., revocation_seq: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., target: _Optional[str] = ..., revoked: _Optional[int] = ..., finished: bool = ..., revocation_seq: _Optional[int] = ...) -> None: ...
 
 class Finding(_message.Message):
     __slots__ = ("id", "kind", "subject", "reporter", "found_at", "revocation_seq", "accepted_at", "accepted_by")

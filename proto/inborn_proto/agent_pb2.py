@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from inborn_proto import feed_pb2 as inborn__proto_dot_feed__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18inborn_proto/agent.proto\x12\x0finborn.agent.v1\x1a\x17inborn_proto/feed.proto\"7\n\rAttendRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x0c\x12\x16\n\x0erevocation_seq\x18\x02 \x01(\x04\"\xb4\x01\n\x0e\x41ttendResponse\x12\x31\n\nidentities\x18\x01 \x01(\x0b\x32\x1b.inborn.agent.v1.IdentitiesH\x00\x12\x33\n\x0brevocations\x18\x02 \x01(\x0b\x32\x1c.inborn.agent.v1.RevocationsH\x00\x12/\n\tfreshness\x18\x03 \x01(\x0b\x32\x1a.inborn.agent.v1.FreshnessH\x00\x42\t\n\x07\x63ontent\"\xeb\x01\n\nIdentities\x12-\n\nidentities\x18\x01 \x03(\x0b\x32\x19.inborn.agent.v1.Identity\x12\x39\n\x07\x62undles\x18\x02 \x03(\x0b\x32(.inborn.agent.v1.Identities.BundlesEntry\x12\x0c\n\x04\x63rls\x18\x03 \x03(\x0c\x12\x14\n\x0ctrust_domain\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07pending\x18\x06 \x01(\x08\x1a.\n\x0c\x42undlesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"G\n\x08Identity\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05\x63hain\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0c\n\x04hint\x18\x04 \x01(\t\"\xbb\x01\n\x0bRevocations\x12\x0e\n\x06log_id\x18\x01 \x01(\x0c\x12\x16\n\x0erevocation_seq\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12(\n\x05rules\x18\x04 \x03(\x0b\x32\x19.inborn.v1.RevocationRule\x12\x0f\n\x07\x64ropped\x18\x05 \x03(\x04\x12)\n\x07serials\x18\x06 \x01(\x0b\x32\x18.inborn.v1.PackedSerials\x12\x0c\n\x04more\x18\x07 \x01(\x08\"\x1b\n\tFreshness\x12\x0e\n\x06\x61ge_ms\x18\x01 \x01(\x04\"\x0c\n\nWhyRequest\" \n\x11WhyProcessRequest\x12\x0b\n\x03pid\x18\x01 \x01(\x05\"\x7f\n\x0bWhyResponse\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x11\n\tselectors\x18\x02 \x03(\t\x12\r\n\x05hints\x18\x03 \x03(\t\x12.\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x1d.inborn.agent.v1.EntryVerdict\x12\x11\n\tpinned_by\x18\x05 \x01(\t\"S\n\x0c\x45ntryVerdict\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x11\n\tspiffe_id\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\x12\r\n\x05unmet\x18\x04 \x03(\t\"\x14\n\x12\x41gentStatusRequest\"\x82\x02\n\x0b\x41gentStatus\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x17\n\x0fsvid_expires_ms\x18\x02 \x01(\x03\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x15\n\rlast_heard_ms\x18\x04 \x01(\x04\x12\x16\n\x0erevocation_seq\x18\x05 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x06 \x01(\r\x12\x14\n\x0c\x63\x61\x63hed_svids\x18\x07 \x01(\r\x12\x13\n\x0b\x63onnections\x18\x08 \x01(\r\x12\x11\n\tpinned_by\x18\t \x01(\t\x12\x12\n\nstarted_ms\x18\n \x01(\x03\x12\x12\n\nca_address\x18\x0b \x01(\t\x12\x0e\n\x06\x61larms\x18\x0c \x03(\t2\x98\x01\n\x05Local\x12M\n\x06\x41ttend\x12\x1e.inborn.agent.v1.AttendRequest\x1a\x1f.inborn.agent.v1.AttendResponse(\x01\x30\x01\x12@\n\x03Why\x12\x1b.inborn.agent.v1.WhyRequest\x1a\x1c.inborn.agent.v1.WhyResponse2\xac\x01\n\nAgentAdmin\x12N\n\nWhyProcess\x12\".inborn.agent.v1.WhyProcessRequest\x1a\x1c.inborn.agent.v1.WhyResponse\x12N\n\tGetStatus\x12#.inborn.agent.v1.AgentStatusRequest\x1a\x1c.inborn.agent.v1.AgentStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18inborn_proto/agent.proto\x12\x0finborn.agent.v1\x1a\x17inborn_proto/feed.proto\"7\n\rAttendRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x0c\x12\x16\n\x0erevocation_seq\x18\x02 \x01(\x04\"\xb4\x01\n\x0e\x41ttendResponse\x12\x31\n\nidentities\x18\x01 \x01(\x0b\x32\x1b.inborn.agent.v1.IdentitiesH\x00\x12\x33\n\x0brevocations\x18\x02 \x01(\x0b\x32\x1c.inborn.agent.v1.RevocationsH\x00\x12/\n\tfreshness\x18\x03 \x01(\x0b\x32\x1a.inborn.agent.v1.FreshnessH\x00\x42\t\n\x07\x63ontent\"\xeb\x01\n\nIdentities\x12-\n\nidentities\x18\x01 \x03(\x0b\x32\x19.inborn.agent.v1.Identity\x12\x39\n\x07\x62undles\x18\x02 \x03(\x0b\x32(.inborn.agent.v1.Identities.BundlesEntry\x12\x0c\n\x04\x63rls\x18\x03 \x03(\x0c\x12\x14\n\x0ctrust_domain\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07pending\x18\x06 \x01(\x08\x1a.\n\x0c\x42undlesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"G\n\x08Identity\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05\x63hain\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0c\n\x04hint\x18\x04 \x01(\t\"\xbd\x01\n\x0bRevocations\x12\x0e\n\x06log_id\x18\x01 \x01(\x0c\x12\x16\n\x0erevocation_seq\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12*\n\x0brevocations\x18\x04 \x03(\x0b\x32\x15.inborn.v1.Revocation\x12\x0f\n\x07\x64ropped\x18\x05 \x03(\x04\x12)\n\x07serials\x18\x06 \x01(\x0b\x32\x18.inborn.v1.PackedSerials\x12\x0c\n\x04more\x18\x07 \x01(\x08\"\x1b\n\tFreshness\x12\x0e\n\x06\x61ge_ms\x18\x01 \x01(\x04\"\x0c\n\nWhyRequest\" \n\x11WhyProcessRequest\x12\x0b\n\x03pid\x18\x01 \x01(\x05\"\x7f\n\x0bWhyResponse\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x11\n\tselectors\x18\x02 \x03(\t\x12\r\n\x05hints\x18\x03 \x03(\t\x12.\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x1d.inborn.agent.v1.EntryVerdict\x12\x11\n\tpinned_by\x18\x05 \x01(\t\"S\n\x0c\x45ntryVerdict\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x11\n\tspiffe_id\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\x12\r\n\x05unmet\x18\x04 \x03(\t\"\x14\n\x12\x41gentStatusRequest\"\x82\x02\n\x0b\x41gentStatus\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x17\n\x0fsvid_expires_ms\x18\x02 \x01(\x03\x12\x11\n\tconnected\x18\x03 \x01(\x08\x12\x15\n\rlast_heard_ms\x18\x04 \x01(\x04\x12\x16\n\x0erevocation_seq\x18\x05 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x06 \x01(\r\x12\x14\n\x0c\x63\x61\x63hed_svids\x18\x07 \x01(\r\x12\x13\n\x0b\x63onnections\x18\x08 \x01(\r\x12\x11\n\tpinned_by\x18\t \x01(\t\x12\x12\n\nstarted_ms\x18\n \x01(\x03\x12\x12\n\nca_address\x18\x0b \x01(\t\x12\x0e\n\x06\x61larms\x18\x0c \x03(\t2\x98\x01\n\x05Local\x12M\n\x06\x41ttend\x12\x1e.inborn.agent.v1.AttendRequest\x1a\x1f.inborn.agent.v1.AttendResponse(\x01\x30\x01\x12@\n\x03Why\x12\x1b.inborn.agent.v1.WhyRequest\x1a\x1c.inborn.agent.v1.WhyResponse2\xac\x01\n\nAgentAdmin\x12N\n\nWhyProcess\x12\".inborn.agent.v1.WhyProcessRequest\x1a\x1c.inborn.agent.v1.WhyResponse\x12N\n\tGetStatus\x12#.inborn.agent.v1.AgentStatusRequest\x1a\x1c.inborn.agent.v1.AgentStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,23 +35,23 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_IDENTITY']._serialized_start=548
   _globals['_IDENTITY']._serialized_end=619
   _globals['_REVOCATIONS']._serialized_start=622
-  _globals['_REVOCATIONS']._serialized_end=809
-  _globals['_FRESHNESS']._serialized_start=811
-  _globals['_FRESHNESS']._serialized_end=838
-  _globals['_WHYREQUEST']._serialized_start=840
-  _globals['_WHYREQUEST']._serialized_end=852
-  _globals['_WHYPROCESSREQUEST']._serialized_start=854
-  _globals['_WHYPROCESSREQUEST']._serialized_end=886
-  _globals['_WHYRESPONSE']._serialized_start=888
-  _globals['_WHYRESPONSE']._serialized_end=1015
-  _globals['_ENTRYVERDICT']._serialized_start=1017
-  _globals['_ENTRYVERDICT']._serialized_end=1100
-  _globals['_AGENTSTATUSREQUEST']._serialized_start=1102
-  _globals['_AGENTSTATUSREQUEST']._serialized_end=1122
-  _globals['_AGENTSTATUS']._serialized_start=1125
-  _globals['_AGENTSTATUS']._serialized_end=1383
-  _globals['_LOCAL']._serialized_start=1386
-  _globals['_LOCAL']._serialized_end=1538
-  _globals['_AGENTADMIN']._serialized_start=1541
-  _globals['_AGENTADMIN']._serialized_end=1713
+  _globals['_REVOCATIONS']._serialized_end=811
+  _globals['_FRESHNESS']._serialized_start=813
+  _globals['_FRESHNESS']._serialized_end=840
+  _globals['_WHYREQUEST']._serialized_start=842
+  _globals['_WHYREQUEST']._serialized_end=854
+  _globals['_WHYPROCESSREQUEST']._serialized_start=856
+  _globals['_WHYPROCESSREQUEST']._serialized_end=888
+  _globals['_WHYRESPONSE']._serialized_start=890
+  _globals['_WHYRESPONSE']._serialized_end=1017
+  _globals['_ENTRYVERDICT']._serialized_start=1019
+  _globals['_ENTRYVERDICT']._serialized_end=1102
+  _globals['_AGENTSTATUSREQUEST']._serialized_start=1104
+  _globals['_AGENTSTATUSREQUEST']._serialized_end=1124
+  _globals['_AGENTSTATUS']._serialized_start=1127
+  _globals['_AGENTSTATUS']._serialized_end=1385
+  _globals['_LOCAL']._serialized_start=1388
+  _globals['_LOCAL']._serialized_end=1540
+  _globals['_AGENTADMIN']._serialized_start=1543
+  _globals['_AGENTADMIN']._serialized_end=1715
 # @@protoc_insertion_point(module_scope)

@@ -60,22 +60,22 @@ class Identity(_message.Message):
     def __init__(self, spiffe_id: _Optional[str] = ..., chain: _Optional[bytes] = ..., key: _Optional[bytes] = ..., hint: _Optional[str] = ...) -> None: ...
 
 class Revocations(_message.Message):
-    __slots__ = ("log_id", "revocation_seq", "snapshot", "rules", "dropped", "serials", "more")
+    __slots__ = ("log_id", "revocation_seq", "snapshot", "revocations", "dropped", "serials", "more")
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
-    RULES_FIELD_NUMBER: _ClassVar[int]
+    REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
     SERIALS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     log_id: bytes
     revocation_seq: int
     snapshot: bool
-    rules: _containers.RepeatedCompositeFieldContainer[_feed_pb2.RevocationRule]
+    revocations: _containers.RepeatedCompositeFieldContainer[_feed_pb2.Revocation]
     dropped: _containers.RepeatedScalarFieldContainer[int]
     serials: _feed_pb2.PackedSerials
     more: bool
-    def __init__(self, log_id: _Optional[bytes] = ..., revocation_seq: _Optional[int] = ..., snapshot: bool = ..., rules: _Optional[_Iterable[_Union[_feed_pb2.RevocationRule, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ..., serials: _Optional[_Union[_feed_pb2.PackedSerials, _Mapping]] = ..., more: bool = ...) -> None: ...
+    def __init__(self, log_id: _Optional[bytes] = ..., revocation_seq: _Optional[int] = ..., snapshot: bool = ..., revocations: _Optional[_Iterable[_Union[_feed_pb2.Revocation, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ..., serials: _Optional[_Union[_feed_pb2.PackedSerials, _Mapping]] = ..., more: bool = ...) -> None: ...
 
 class Freshness(_message.Message):
     __slots__ = ("age_ms",)

@@ -78,26 +78,26 @@ class RevokeOwnResponse(_message.Message):
     def __init__(self, revocation_seq: _Optional[int] = ..., revoked: _Optional[int] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
-    __slots__ = ("former_log_id", "rules", "chain")
+    __slots__ = ("former_log_id", "revocations", "chain")
     FORMER_LOG_ID_FIELD_NUMBER: _ClassVar[int]
-    RULES_FIELD_NUMBER: _ClassVar[int]
+    REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     CHAIN_FIELD_NUMBER: _ClassVar[int]
     former_log_id: bytes
-    rules: _containers.RepeatedCompositeFieldContainer[_feed_pb2.RevocationRule]
+    revocations: _containers.RepeatedCompositeFieldContainer[_feed_pb2.Revocation]
     chain: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, former_log_id: _Optional[bytes] = ..., rules: _Optional[_Iterable[_Union[_feed_pb2.RevocationRule, _Mapping]]] = ..., chain: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, former_log_id: _Optional[bytes] = ..., revocations: _Optional[_Iterable[_Union[_feed_pb2.Revocation, _Mapping]]] = ..., chain: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ("rules", "certificates", "revocation_seq", "unknown")
-    RULES_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("revocations", "certificates", "revocation_seq", "unknown")
+    REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_FIELD_NUMBER: _ClassVar[int]
-    rules: int
+    revocations: int
     certificates: int
     revocation_seq: int
     unknown: bool
-    def __init__(self, rules: _Optional[int] = ..., certificates: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., unknown: bool = ...) -> None: ...
+    def __init__(self, revocations: _Optional[int] = ..., certificates: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., unknown: bool = ...) -> None: ...
 
 class IssueRequest(_message.Message):
     __slots__ = ("items",)

@@ -61,14 +61,14 @@ class DomainUpdate(_message.Message):
     snapshot: bool
     roots: _containers.RepeatedScalarFieldContainer[bytes]
     authorities: _containers.RepeatedCompositeFieldContainer[AuthorityState]
-    revocations: _containers.RepeatedCompositeFieldContainer[RevocationRule]
+    revocations: _containers.RepeatedCompositeFieldContainer[Revocation]
     dropped: _containers.RepeatedScalarFieldContainer[int]
     revocation_seq: int
     serials: PackedSerials
     snapshot_id: bytes
     part: int
     more: bool
-    def __init__(self, snapshot: bool = ..., roots: _Optional[_Iterable[bytes]] = ..., authorities: _Optional[_Iterable[_Union[AuthorityState, _Mapping]]] = ..., revocations: _Optional[_Iterable[_Union[RevocationRule, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ..., revocation_seq: _Optional[int] = ..., serials: _Optional[_Union[PackedSerials, _Mapping]] = ..., snapshot_id: _Optional[bytes] = ..., part: _Optional[int] = ..., more: bool = ...) -> None: ...
+    def __init__(self, snapshot: bool = ..., roots: _Optional[_Iterable[bytes]] = ..., authorities: _Optional[_Iterable[_Union[AuthorityState, _Mapping]]] = ..., revocations: _Optional[_Iterable[_Union[Revocation, _Mapping]]] = ..., dropped: _Optional[_Iterable[int]] = ..., revocation_seq: _Optional[int] = ..., serials: _Optional[_Union[PackedSerials, _Mapping]] = ..., snapshot_id: _Optional[bytes] = ..., part: _Optional[int] = ..., more: bool = ...) -> None: ...
 
 class PackedSerials(_message.Message):
     __slots__ = ("authorities", "records")
@@ -104,22 +104,22 @@ class AuthorityState(_message.Message):
     crl: bytes
     def __init__(self, certificate: _Optional[bytes] = ..., state: _Optional[_Union[AuthorityState.State, str]] = ..., crl: _Optional[bytes] = ...) -> None: ...
 
-class RevocationRule(_message.Message):
+class Revocation(_message.Message):
     __slots__ = ("seq", "kind", "value", "cut_offs", "reason", "blocks", "revoked_at_ms")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
-        KIND_UNSPECIFIED: _ClassVar[RevocationRule.Kind]
-        SERIAL: _ClassVar[RevocationRule.Kind]
-        KEY: _ClassVar[RevocationRule.Kind]
-        SPIFFE_ID: _ClassVar[RevocationRule.Kind]
-        ID_PREFIX: _ClassVar[RevocationRule.Kind]
-        AUTHORITY: _ClassVar[RevocationRule.Kind]
-    KIND_UNSPECIFIED: RevocationRule.Kind
-    SERIAL: RevocationRule.Kind
-    KEY: RevocationRule.Kind
-    SPIFFE_ID: RevocationRule.Kind
-    ID_PREFIX: RevocationRule.Kind
-    AUTHORITY: RevocationRule.Kind
+        KIND_UNSPECIFIED: _ClassVar[Revocation.Kind]
+        SERIAL: _ClassVar[Revocation.Kind]
+        KEY: _ClassVar[Revocation.Kind]
+        SPIFFE_ID: _ClassVar[Revocation.Kind]
+        ID_PREFIX: _ClassVar[Revocation.Kind]
+        AUTHORITY: _ClassVar[Revocation.Kind]
+    KIND_UNSPECIFIED: Revocation.Kind
+    SERIAL: Revocation.Kind
+    KEY: Revocation.Kind
+    SPIFFE_ID: Revocation.Kind
+    ID_PREFIX: Revocation.Kind
+    AUTHORITY: Revocation.Kind
     SEQ_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -128,13 +128,13 @@ class RevocationRule(_message.Message):
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     REVOKED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     seq: int
-    kind: RevocationRule.Kind
+    kind: Revocation.Kind
     value: bytes
     cut_offs: _containers.RepeatedCompositeFieldContainer[CutOff]
     reason: int
     blocks: bool
     revoked_at_ms: int
-    def __init__(self, seq: _Optional[int] = ..., kind: _Optional[_Union[RevocationRule.Kind, str]] = ..., value: _Optional[bytes] = ..., cut_offs: _Optional[_Iterable[_Union[CutOff, _Mapping]]] = ..., reason: _Optional[int] = ..., blocks: bool = ..., revoked_at_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., kind: _Optional[_Union[Revocation.Kind, str]] = ..., value: _Optional[bytes] = ..., cut_offs: _Optional[_Iterable[_Union[CutOff, _Mapping]]] = ..., reason: _Optional[int] = ..., blocks: bool = ..., revoked_at_ms: _Optional[int] = ...) -> None: ...
 
 class CutOff(_message.Message):
     __slots__ = ("authority", "serial")

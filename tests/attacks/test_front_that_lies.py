@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from inborn._internal.enrollment.join_token import JoinToken
 from inborn._internal.feed.feed_content import Heartbeat
 from inborn._internal.feed.feed_verifier import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed
-from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.revocation.revocation_set import CertificateRevoked, Revocation, RevocationKind, RevocationSet
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import load_certificate, read_certificate, serial_octets
 from inborn._internal.verification.verify import NotAuthorized, UntrustedCertificate
@@ -37,10 +37,10 @@ from inborn._internal.wire.signed_request import (
 from inborn.errors import DeniedError, ExhaustedError, InbornError, NotFoundError, UnauthenticatedError
 from inborn.testing import MemoryAuthority
 from inborn_ca.signer.commands.enrollment import TokenSpent, UnknownToken
-from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownAsker, WrongRecipient
+from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownRequester, WrongRecipient
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2
 from tests.rigs.captured_front import TRUST_DOMAIN, CapturedFront, all_methods, issue_payload, new_key
-from tests.rigs.front_rig import Member, enroll_request, make_csr
+from tests.rigs.front_rig import EnrolledAgent, enroll_request, make_csr
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,12 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CapturedFront]:
 
 
 @pytest.fixture(scope="module")
-def agent(front: CapturedFront) -> Member:
+def agent(front: CapturedFront) -> EnrolledAgent:
     return front.enroll()
 
 
 @pytest.fixture
-def entry(front: CapturedFront, agent: Member) -> Iterator[str]:
+def entry(front: CapturedFront, agent: EnrolledAgent) -> Iterator[str]:
     """An entry of the honest agent's."""
     created = front.entry(agent.spiffe_id)
     yield created
@@ -90,7 +90,7 @@ def item_error(response: ca_pb2.IssueResponse) -> InbornError:
 # -- in an agent's name ------------------------------------------------------------------------------------------------
 
 
-def test_request_in_another_agents_name_is_refused(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_request_in_another_agents_name_is_refused(front: CapturedFront, agent: EnrolledAgent, entry: str) -> None:
     """An agent that the front owns too signs, under the serial of the one that it wants to be."""
     accomplice = front.enroll()
     true = accomplice.sign("Issue", issue_payload(entry, make_csr(new_key())))
@@ -103,29 +103,31 @@ def test_request_in_another_agents_name_is_refused(front: CapturedFront, agent: 
     assert front.forward_issue(agent.sign("Issue", issue_payload(entry, make_csr(new_key())))).results[0].leaf
 
 
-def test_request_signed_by_a_key_of_the_fronts_own_is_refused(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_request_signed_by_a_key_of_the_fronts_own_is_refused(
+    front: CapturedFront, agent: EnrolledAgent, entry: str
+) -> None:
     body = body_of(agent.sign("Issue", issue_payload(entry, make_csr(new_key()))))
     with pytest.raises(BadSignature):
         front.forward_issue(forged(new_key(), body))
 
 
-def test_fronts_own_certificate_asks_for_nothing(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_fronts_own_certificate_asks_for_nothing(front: CapturedFront, agent: EnrolledAgent, entry: str) -> None:
     key = new_key()
     leaf = load_certificate(front.certify_front(make_csr(key))[0])
     body = body_of(agent.sign("Issue", issue_payload(entry, make_csr(new_key()))))
     body.serial = serial_octets(leaf.serial_number)
-    with pytest.raises(UnknownAsker):
+    with pytest.raises(UnknownRequester):
         front.forward_issue(forged(key, body))
 
 
-def test_csr_in_a_request_cannot_be_replaced(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_csr_in_a_request_cannot_be_replaced(front: CapturedFront, agent: EnrolledAgent, entry: str) -> None:
     true = agent.sign("Issue", issue_payload(entry, make_csr(new_key())))
     with pytest.raises(BadSignature):
         front.forward_issue(altered(true, payload=issue_payload(entry, make_csr(new_key()))))
     assert front.forward_issue(true).results[0].leaf  # nothing was used up by the lie
 
 
-def test_selectors_in_a_request_cannot_be_added_to(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_selectors_in_a_request_cannot_be_added_to(front: CapturedFront, agent: EnrolledAgent, entry: str) -> None:
     csr = make_csr(new_key())
     true = agent.sign("Issue", issue_payload(entry, csr, "unix:uid:7"))
     with pytest.raises(BadSignature):
@@ -133,7 +135,7 @@ def test_selectors_in_a_request_cannot_be_added_to(front: CapturedFront, agent: 
     assert "unix:uid:1000" in item_error(front.forward_issue(true)).message
 
 
-def test_request_is_good_once(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_request_is_good_once(front: CapturedFront, agent: EnrolledAgent, entry: str) -> None:
     true = agent.sign("Issue", issue_payload(entry, make_csr(new_key())))
     assert front.forward_issue(true).results[0].leaf
     before = front.rows()
@@ -142,7 +144,7 @@ def test_request_is_good_once(front: CapturedFront, agent: Member, entry: str) -
     assert front.rows() == before
 
 
-def test_refused_request_is_used_up_as_well(front: CapturedFront, agent: Member) -> None:
+def test_refused_request_is_used_up_as_well(front: CapturedFront, agent: EnrolledAgent) -> None:
     """Otherwise the front keeps a refused one for the day on which it would be granted."""
     true = agent.sign("Issue", ca_pb2.IssueRequest().SerializeToString())
     with pytest.raises(InbornError, match="0 items"):
@@ -151,7 +153,7 @@ def test_refused_request_is_used_up_as_well(front: CapturedFront, agent: Member)
         front.forward_issue(true)
 
 
-def test_denied_item_cannot_be_replayed_when_it_would_be_granted(front: CapturedFront, agent: Member) -> None:
+def test_denied_item_cannot_be_replayed_when_it_would_be_granted(front: CapturedFront, agent: EnrolledAgent) -> None:
     csr = make_csr(new_key())
     created = front.entry(agent.spiffe_id, "/later")
     true = agent.sign("Issue", issue_payload(created, csr, "unix:uid:8"))
@@ -162,14 +164,14 @@ def test_denied_item_cannot_be_replayed_when_it_would_be_granted(front: Captured
         front.forward_issue(true)
 
 
-def test_number_of_a_request_cannot_be_raised(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_number_of_a_request_cannot_be_raised(front: CapturedFront, agent: EnrolledAgent, entry: str) -> None:
     true = agent.sign("Issue", issue_payload(entry, make_csr(new_key())))
     front.forward_issue(true)
     with pytest.raises(BadSignature):
         front.forward_issue(altered(true, number=agent.number + 1000))
 
 
-def test_request_for_one_method_is_none_for_another(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_request_for_one_method_is_none_for_another(front: CapturedFront, agent: EnrolledAgent, entry: str) -> None:
     issue = agent.sign("Issue", issue_payload(entry, make_csr(new_key())))
     renew = agent.sign("Renew", ca_pb2.RenewRequest(csr=make_csr(new_key())).SerializeToString())
     with pytest.raises(WrongRecipient, match="was signed for"):
@@ -183,7 +185,7 @@ def test_request_for_one_method_is_none_for_another(front: CapturedFront, agent:
     [({"trust_domain": "other.example"}, WrongRecipient), ({"log_id": bytes(16)}, LogChanged)],
 )
 def test_request_that_was_meant_for_another_ca_is_refused(
-    front: CapturedFront, agent: Member, entry: str, changed: dict[str, object], error: type[InbornError]
+    front: CapturedFront, agent: EnrolledAgent, entry: str, changed: dict[str, object], error: type[InbornError]
 ) -> None:
     """Truly signed by the agent, for a trust domain or a log that is not this one."""
     body = body_of(agent.sign("Issue", issue_payload(entry, make_csr(new_key()))))
@@ -193,21 +195,23 @@ def test_request_that_was_meant_for_another_ca_is_refused(
         front.forward_issue(forged(agent.key, body))
 
 
-def test_signature_under_another_context_is_refused(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_signature_under_another_context_is_refused(front: CapturedFront, agent: EnrolledAgent, entry: str) -> None:
     true = agent.sign("Issue", issue_payload(entry, make_csr(new_key())))
     signature = sign_octets(agent.key, FEED_CONTEXT, true.body)
     with pytest.raises(BadSignature):
         front.forward_issue(signed_pb2.SignedRequest(body=true.body, signature=signature))
 
 
-def test_agent_gets_nothing_for_an_entry_of_another_node(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_agent_gets_nothing_for_an_entry_of_another_node(
+    front: CapturedFront, agent: EnrolledAgent, entry: str
+) -> None:
     """Front and one agent together."""
     accomplice = front.enroll()
     answer = front.forward_issue(accomplice.sign("Issue", issue_payload(entry, make_csr(new_key()))))
     assert agent.spiffe_id in item_error(answer).message
 
 
-def test_agent_gets_nothing_for_an_entry_that_does_not_exist(front: CapturedFront, agent: Member) -> None:
+def test_agent_gets_nothing_for_an_entry_that_does_not_exist(front: CapturedFront, agent: EnrolledAgent) -> None:
     payload = issue_payload("00000000-0000-0000-0000-000000000000", make_csr(new_key()))
     assert isinstance(item_error(front.forward_issue(agent.sign("Issue", payload))), DeniedError)
 
@@ -223,12 +227,12 @@ def test_banned_agent_gets_nothing_however_the_front_helps(front: CapturedFront)
         front.forward_renew(banned.sign("Renew", payload))
 
 
-def test_workloads_certificate_asks_for_nothing(front: CapturedFront, agent: Member, entry: str) -> None:
+def test_workloads_certificate_asks_for_nothing(front: CapturedFront, agent: EnrolledAgent, entry: str) -> None:
     key = new_key()
     (result,) = front.forward_issue(agent.sign("Issue", issue_payload(entry, make_csr(key)))).results
     body = body_of(agent.sign("Issue", issue_payload(entry, make_csr(new_key()))))
     body.serial = serial_octets(load_certificate(result.leaf).serial_number)
-    with pytest.raises(UnknownAsker):
+    with pytest.raises(UnknownRequester):
         front.forward_issue(forged(key, body))
 
 
@@ -285,7 +289,7 @@ def test_token_of_another_id_is_not_known(front: CapturedFront) -> None:
         front.forward_enroll(ca_pb2.EnrollRequest(body=body.SerializeToString(), signature=true.signature))
 
 
-def test_enrolment_that_is_replayed_gives_the_joiners_key_another_certificate_and_nobody_else_one(
+def test_enrollment_that_is_replayed_gives_the_joiners_key_another_certificate_and_nobody_else_one(
     front: CapturedFront,
 ) -> None:
     """The answer may have been lost; the front has no use for a certificate whose key it does not have."""
@@ -400,7 +404,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(front: CapturedFront, agent: Member) -> Reader:
+def reader(front: CapturedFront, agent: EnrolledAgent) -> Reader:
     return Reader(front, agent.spiffe_id)
 
 
@@ -465,7 +469,7 @@ def test_message_that_the_front_signs_with_its_own_certificate_is_refused(front:
         reader.take(feed_pb2.FeedMessage(body=body, signature=sign_octets(key, FEED_CONTEXT, body), log_chain=chain))
 
 
-def test_message_that_an_agent_signs_is_refused(front: CapturedFront, agent: Member, reader: Reader) -> None:
+def test_message_that_an_agent_signs_is_refused(front: CapturedFront, agent: EnrolledAgent, reader: Reader) -> None:
     body = with_a_root_of_the_fronts(news(front, reader))
     signature = sign_octets(agent.key, FEED_CONTEXT, body)
     with pytest.raises(NotAuthorized):
@@ -509,7 +513,7 @@ def test_message_of_a_signer_that_was_revoked_is_refused(front: CapturedFront, r
     message = news(front, reader)
     facts = read_certificate(load_certificate(message.log_chain[0]))
     revocations = RevocationSet()
-    rule = RevocationRule(seq=1, kind=RuleKind.SERIAL, value=facts.serial, cut_offs={facts.authority: None})
+    rule = Revocation(seq=1, kind=RevocationKind.SERIAL, value=facts.serial, cut_offs={facts.authority: None})
     revocations.apply_snapshot(bytes(16), 1, [rule])
     with pytest.raises(CertificateRevoked):
         reader.take(message, revocations)
@@ -566,7 +570,7 @@ def test_order_of_two_messages_cannot_be_changed(front: CapturedFront, reader: R
     assert reader.take(first).is_new
 
 
-def test_daemon_takes_no_node_feed(front: CapturedFront, agent: Member) -> None:
+def test_daemon_takes_no_node_feed(front: CapturedFront, agent: EnrolledAgent) -> None:
     verifier = FeedVerifier(trust_domain=TRUST_DOMAIN)
     with pytest.raises(WrongFeed, match="not a daemon"):
         verifier.receive(

@@ -1,4 +1,4 @@
-"""Attacks on enrolment: somebody stands between the joiner and the CA. Nothing is told to him."""
+"""Attacks on enrollment: somebody stands between the joiner and the CA. Nothing is told to him."""
 
 from __future__ import annotations
 

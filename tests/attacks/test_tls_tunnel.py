@@ -81,7 +81,7 @@ def test_stranger_cannot_end_a_connection_that_is_open(authority: MemoryAuthorit
         assert line.tunnel.peer is peer  # the same connection as before
 
 
-def test_tunnel_for_enrolment_carries_one_connection_alone(authority: MemoryAuthority, address: str) -> None:
+def test_tunnel_for_enrollment_carries_one_connection_alone(authority: MemoryAuthority, address: str) -> None:
     context = client_context(authority.source(CLIENT), authorize_any())
     tunnel = Tunnel(address, context, only_one=True)
     try:

@@ -82,7 +82,7 @@ class Rig:
     # Processes.
 
     def start_ca(self) -> Process:
-        command = ["-m", "inborn_ca.supervisor.main", "--data-dir", str(self.data_dir), "--trust-domain", "example.org"]
+        command = ["-m", "inborn_ca.supervisor", "--data-dir", str(self.data_dir), "--trust-domain", "example.org"]
         process = self._spawn([*command, "--min-ttl", "1"])
         self._until(lambda: self._admin_answers(), process, "the CA is up")
         return process

@@ -1,4 +1,4 @@
-"""Settings, metrics, and where join tokens come from."""
+"""AgentSettings, metrics, and where join tokens come from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inborn_agent.ca.joining import NoJoiner, NoTokenYet, TokenFileJoiner
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.disk.tmpfs import is_in_memory
 from inborn_agent.metrics import Metrics, MetricsServer, parse_address
-from inborn_agent.settings import Settings, keys_directory, private_runtime_directory, trusted_engine_socket
+from inborn_agent.settings import AgentSettings, keys_directory, private_runtime_directory, trusted_engine_socket
 
 AGENT = parse_spiffe_id("spiffe://example.org/inborn/agent/1")
 
@@ -26,7 +26,7 @@ def token(seed: int = 1) -> JoinToken:
 
 
 def test_everything_lies_below_the_data_directory_that_was_named(tmp_path: Path) -> None:
-    settings = Settings.resolve(ca="ca:1", join_token_file="-", data_dir=tmp_path, environment={})
+    settings = AgentSettings.resolve(ca="ca:1", join_token_file="-", data_dir=tmp_path, environment={})
     for path in (settings.agent_dir, settings.socket, settings.admin_socket, settings.runtime_dir):
         assert tmp_path in path.parents
 
@@ -44,7 +44,9 @@ def test_keys_do_not_lie_below_the_directory_that_containers_are_given(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "x"))
     monkeypatch.delenv("INBORN_DATA_DIR", raising=False)
-    settings = Settings.resolve(ca="ca:1", join_token_file="-", data_dir=tmp_path if named else None, environment={})
+    settings = AgentSettings.resolve(
+        ca="ca:1", join_token_file="-", data_dir=tmp_path if named else None, environment={}
+    )
     assert settings.socket.parent not in (settings.runtime_dir, *settings.runtime_dir.parents)
 
 
@@ -73,14 +75,14 @@ def test_name_in_dev_shm_that_somebody_else_has_taken_does_not_keep_the_agent_fr
 @pytest.mark.parametrize("ca", ["ca", "ca:", ":1", "ca:0", "ca:65536", "ca:1x", "::1:5", "http://ca:1/"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, ca: str) -> None:
     with pytest.raises(BadTarget):
-        Settings.resolve(ca=ca, join_token_file="-", data_dir=tmp_path)
+        AgentSettings.resolve(ca=ca, join_token_file="-", data_dir=tmp_path)
 
 
 def test_contradictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="not from both"):
-        Settings.resolve(ca="ca:1", join_token_file="-", join_admin_socket=tmp_path / "s", data_dir=tmp_path)
+        AgentSettings.resolve(ca="ca:1", join_token_file="-", join_admin_socket=tmp_path / "s", data_dir=tmp_path)
     with pytest.raises(RequestError, match="--ca"):
-        Settings.resolve(join_token_file="-", data_dir=tmp_path)
+        AgentSettings.resolve(join_token_file="-", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "9464", "localhost:1", "0.0.0.0:1", "10.0.0.1:1", "[::]:1", "127.0.0.1:70000"])

@@ -40,7 +40,7 @@ BLOCKED = (
     "selector:docker:label:app:a b",
 )
 AUTHORITY = "aa" * 20
-RULE_ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+POLICY_ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 TOKEN_ID = "5d41402abc4b2a76b9719d911017c592"
 
 
@@ -158,19 +158,19 @@ class FakeCa:
     def DeleteEntry(self, request: pb.EntryRequest) -> pb.EntryResponse:
         return self.GetEntry(request)
 
-    def CreateRule(self, request: pb.CreateRuleRequest) -> pb.Rule:
+    def CreatePosturePolicy(self, request: pb.CreatePosturePolicyRequest) -> pb.PosturePolicy:
         made = rule()
         del made.demands[:]
         made.demands.extend(request.demands)
         made.id_prefix, made.note = request.id_prefix, request.note
         return made
 
-    def ListRules(self, request: pb.ListRulesRequest) -> pb.ListRulesResponse:
-        return pb.ListRulesResponse(rules=[rule()])
+    def ListPosturePolicies(self, request: pb.ListPosturePoliciesRequest) -> pb.ListPosturePoliciesResponse:
+        return pb.ListPosturePoliciesResponse(policies=[rule()])
 
-    def DeleteRule(self, request: pb.DeleteRuleRequest) -> pb.Rule:
-        if request.id != RULE_ID:
-            raise NotFoundError(f"no rule has id {request.id!a}", hint="inborn rule list shows them")
+    def DeletePosturePolicy(self, request: pb.DeletePosturePolicyRequest) -> pb.PosturePolicy:
+        if request.id != POLICY_ID:
+            raise NotFoundError(f"no policy has id {request.id!a}", hint="inborn posture list shows them")
         return rule()
 
     def ListCertificates(self, request: pb.ListCertificatesRequest) -> pb.ListCertificatesResponse:
@@ -233,7 +233,7 @@ class FakeCa:
     def GetExpansion(self, request: pb.ExpansionRequest) -> pb.ExpansionResponse:
         asked = [r for _, r in self.requests if isinstance(r, pb.RevokeRequest) and not r.dry_run]
         target = f"node:{AGENT}" if not asked or asked[-1].agent else f"selector:{asked[-1].selector}"
-        return pb.ExpansionResponse(id=request.id, target=target, rules=599, finished=True, revocation_seq=617)
+        return pb.ExpansionResponse(id=request.id, target=target, revoked=599, finished=True, revocation_seq=617)
 
     def GetAuthorityRevocation(self, request: pb.AuthorityRevocationRequest) -> pb.AuthorityRevocationResponse:
         steps = ("preparing", "pushing", "activating", "renewing", "settling", "revoking")
@@ -247,7 +247,7 @@ class FakeCa:
 
     def ListFindings(self, request: pb.ListFindingsRequest) -> pb.ListFindingsResponse:
         rule = pb.Finding(
-            id=1, kind="rule", subject=f"id:{WEB}", reporter=AGENT, found_at=stamp(),
+            id=1, kind="revocation", subject=f"id:{WEB}", reporter=AGENT, found_at=stamp(),
             revocation_seq=18, accepted_at=stamp(), accepted_by="ca",
         )  # fmt: skip
         waiting = pb.Finding(id=2, kind="certificate", subject="0199", reporter=AGENT, found_at=stamp())
@@ -366,9 +366,9 @@ def web_entry() -> pb.Entry:
     )
 
 
-def rule() -> pb.Rule:
-    return pb.Rule(
-        id=RULE_ID,
+def rule() -> pb.PosturePolicy:
+    return pb.PosturePolicy(
+        id=POLICY_ID,
         id_prefix="spiffe://example.org/web",
         demands=["posture:cap_eff_lacks:CAP_SYS_ADMIN", "posture:seccomp:filter|posture:seccomp:strict", "unix:gid:7"],
         note="locked in\x1b[2J",

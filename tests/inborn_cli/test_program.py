@@ -191,8 +191,8 @@ def test_ca_of_somebody_else_is_said(inborn: Command, fake_ca: FakeCa) -> None:
 
 def test_progress_is_shown_on_a_terminal_and_taken_away() -> None:
     code = (
-        "from inborn_cli.talk import Progress\n"
-        "progress = Progress(); progress.show('1 of 2 peers'); progress.show('2\\x1b'); progress.end()"
+        "from inborn_cli.talk import ProgressLine\n"
+        "progress = ProgressLine(); progress.show('1 of 2 peers'); progress.show('2\\x1b'); progress.end()"
     )
     master, slave = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "client")}

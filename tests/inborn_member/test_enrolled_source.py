@@ -1,4 +1,4 @@
-"""A daemon that enrols without an agent: in, renewed, restarted, told of revocations."""
+"""A daemon that enrolls without an agent: in, renewed, restarted, told of revocations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 
 import inborn
-from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.source.snapshot import IdentitySource, NoIdentity, Snapshot
 from inborn._internal.spiffe.x509_svid import key_sha256
 from inborn.errors import RequestError, UnavailableError
@@ -44,7 +44,7 @@ def enrolled(ca: SpokenAuthority, directory: Path, *, token: bool = True, timeou
     return inborn.enroll(ca.token if token else None, ca=ca.address, directory=directory, timeout=timeout)
 
 
-def test_daemon_enrols_and_is_known(ca: SpokenAuthority, tmp_path: Path) -> None:
+def test_daemon_enrolls_and_is_known(ca: SpokenAuthority, tmp_path: Path) -> None:
     with enrolled(ca, tmp_path / "d") as source:
         assert str(source.svid.spiffe_id) == DAEMON
         assert source.snapshot().bundles == {ca.authority.trust_domain: ca.authority.bundle}
@@ -52,7 +52,7 @@ def test_daemon_enrols_and_is_known(ca: SpokenAuthority, tmp_path: Path) -> None
     assert (tmp_path / "d" / "identity.json").stat().st_mode & 0o777 == 0o600
 
 
-async def test_daemon_enrols_without_blocking_the_loop(ca: SpokenAuthority, tmp_path: Path) -> None:
+async def test_daemon_enrolls_without_blocking_the_loop(ca: SpokenAuthority, tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     token_file.write_text(ca.token.encode() + "\n")
     async with inborn.enroll(ca=ca.address, join_token_file=token_file, directory=tmp_path / "d") as source:
@@ -68,7 +68,7 @@ def test_restart_resumes_without_a_token_and_without_the_ca(ca: SpokenAuthority,
     assert len(ca.enrolled) == 1
 
 
-def test_another_token_enrols_anew(ca: SpokenAuthority, tmp_path: Path) -> None:
+def test_another_token_enrolls_anew(ca: SpokenAuthority, tmp_path: Path) -> None:
     with enrolled(ca, tmp_path) as source:
         first = source.svid
     other = SpokenAuthority(ca.authority)
@@ -97,7 +97,7 @@ def test_lost_reply_is_asked_for_again_with_the_same_successor(ca: SpokenAuthori
     ca.life = SHORT
     ca.lose_replies = 1
     with enrolled(ca, tmp_path) as source:
-        assert _keys(ca.enrolled) == [_keys(ca.enrolled)[0]] * 2  # the enrolment's reply was lost once
+        assert _keys(ca.enrolled) == [_keys(ca.enrolled)[0]] * 2  # the enrollment's reply was lost once
         first = source.svid
         ca.lose_replies = 1
         until(source, lambda s: s.svids[0].leaf != first.leaf)
@@ -126,7 +126,7 @@ def test_revocations_arrive_are_acknowledged_and_survive_a_restart(ca: SpokenAut
     bad = ca.authority.svid("spiffe://example.org/bad")
     with enrolled(ca, tmp_path) as source:
         ca.acks.get(timeout=WAIT)
-        rule = ca.authority.add_rule(RuleKind.SPIFFE_ID, b"spiffe://example.org/bad")
+        rule = ca.authority.revoke_target(RevocationKind.SPIFFE_ID, b"spiffe://example.org/bad")
         ca.push(ca.feed.update(rule))
         assert ca.acks.get(timeout=WAIT).revocation_seq == 1
         assert source.snapshot().revocations.find(bad.facts) is not None
@@ -139,8 +139,8 @@ def test_own_revocation_ends_the_identity(ca: SpokenAuthority, tmp_path: Path) -
     with enrolled(ca, tmp_path) as source:
         ca.acks.get(timeout=WAIT)
         # As it is in the feed alone: this CA's own port does not cut the daemon off before it has heard.
-        rule = RevocationRule(
-            seq=1, kind=RuleKind.SPIFFE_ID, value=DAEMON.encode(), cut_offs={source.svid.facts.authority: None}
+        rule = Revocation(
+            seq=1, kind=RevocationKind.SPIFFE_ID, value=DAEMON.encode(), cut_offs={source.svid.facts.authority: None}
         )
         ca.push(ca.feed.update(rule))
         assert "revoked" in until(source, lambda s: not s.svids).reason

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from inborn._internal.feed.feed_content import FeedEntry
-from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn_agent.cache.cache import Cache
 from inborn_agent.cache.entry_table import EntryTable
 from inborn_agent.cache.feed_changes import DomainChange, NodeChange
-from inborn_agent.cache.recent_revocations import RevocationLog
+from inborn_agent.cache.recent_revocations import RecentRevocations
 from inborn_agent.cache.slots import Want
 from tests.rigs.certificates import NOW, make_bundle, make_issuing, make_leaf, make_root
 
@@ -57,7 +57,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache.apply_domain(self._domain((), snapshot=True), self.now)
         self.cache.apply_node(self._node(), self.now)
 
-    def _domain(self, rules: tuple[RevocationRule, ...], *, snapshot: bool = False) -> DomainChange:
+    def _domain(self, rules: tuple[Revocation, ...], *, snapshot: bool = False) -> DomainChange:
         self.revision += 1
         return DomainChange(
             log_id=LOG,
@@ -65,7 +65,7 @@ class CacheMachine(RuleBasedStateMachine):
             is_snapshot=snapshot,
             bundle=make_bundle(ROOT) if snapshot else None,
             authorities=None,
-            rules=rules,
+            revocations=rules,
             dropped=(),
             revocation_seq=self.seq,
         )
@@ -111,9 +111,9 @@ class CacheMachine(RuleBasedStateMachine):
     def revoke(self, path: str) -> None:
         last = make_leaf(ISSUING, key=KEY).certificate.serial_number
         self.seq += 1
-        revocation = RevocationRule(
+        revocation = Revocation(
             seq=self.seq,
-            kind=RuleKind.SPIFFE_ID,
+            kind=RevocationKind.SPIFFE_ID,
             value=f"spiffe://example.org{path}".encode(),
             cut_offs={ISSUING.key_id: last.to_bytes(19, "big")},
         )
@@ -211,7 +211,7 @@ def test_a_match_is_what_looking_at_every_entry_gives(
 
 @given(st.lists(st.one_of(st.just(None), st.integers(0, 3)), max_size=30), st.integers(1, 8))
 def test_whoever_follows_the_log_gets_everything_or_a_snapshot(changes: list[int | None], limit: int) -> None:
-    log = RevocationLog(limit=limit)
+    log = RecentRevocations(limit=limit)
     history: list[int] = []
     marks: list[tuple[int, int]] = [(log.position, 0)]
     seq = 0
@@ -220,7 +220,8 @@ def test_whoever_follows_the_log_gets_everything_or_a_snapshot(changes: list[int
             log.reset()
         else:
             rules = tuple(
-                RevocationRule(seq=seq + i + 1, kind=RuleKind.SERIAL, value=b"\x01", cut_offs={}) for i in range(change)
+                Revocation(seq=seq + i + 1, kind=RevocationKind.SERIAL, value=b"\x01", cut_offs={})
+                for i in range(change)
             )
             seq += change
             history += [r.seq for r in rules]
@@ -229,6 +230,6 @@ def test_whoever_follows_the_log_gets_everything_or_a_snapshot(changes: list[int
     for position, length in marks:
         difference = log.since(position)
         if difference is not None:
-            assert [r.seq for r in difference.rules] == history[length:]
+            assert [r.seq for r in difference.revocations] == history[length:]
     assert log.since(log.position) is not None
     assert log.since(log.position + 1) is None

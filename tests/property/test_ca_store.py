@@ -13,22 +13,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.selectors.selector import Selector
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn_ca.authorities.authority_life import key_id, make_root
 from inborn_ca.certificates.serial import SerialSource
 from inborn_ca.model.records import (
-    AskerKey,
     AuditRow,
     AuthorityRecord,
-    AuthorityState,
     Block,
     BlockKind,
     CertificateKind,
-    Enrollee,
-    EnrolleeKind,
     Issued,
+    Member,
+    MemberKind,
+    RequesterKey,
     RevocationRecord,
     Token,
 )
@@ -83,7 +83,7 @@ tokens = st.builds(
     Token,
     id=octets,
     public_key=octets,
-    kind=st.sampled_from(EnrolleeKind),
+    kind=st.sampled_from(MemberKind),
     uses=st.integers(1, 1000),
     created_at=times,
     expires_at=times,
@@ -93,10 +93,10 @@ tokens = st.builds(
     groups=st.lists(texts, max_size=3).map(tuple),
     withdrawn_at=maybe_time,
 )
-enrollees = st.builds(
-    Enrollee,
+members = st.builds(
+    Member,
     spiffe_id=ids,
-    kind=st.sampled_from(EnrolleeKind),
+    kind=st.sampled_from(MemberKind),
     enrolled_at=times,
     token_id=octets,
     name=texts,
@@ -104,13 +104,13 @@ enrollees = st.builds(
     banned_at=maybe_time,
     stopped_at=maybe_time,
 )
-askers = st.builds(
-    AskerKey, key_hash=hashes, spki=octets, spiffe_id=ids, last_number=counts, successor=st.none() | hashes
+requesters = st.builds(
+    RequesterKey, key_hash=hashes, spki=octets, spiffe_id=ids, last_number=counts, successor=st.none() | hashes
 )
 revocations = st.builds(
     RevocationRecord,
     seq=st.just(1),
-    kind=st.sampled_from(RuleKind),
+    kind=st.sampled_from(RevocationKind),
     value=octets,
     cut_offs=st.dictionaries(octets, st.none() | octets, max_size=3),
     reason=st.integers(0, 10),
@@ -177,22 +177,22 @@ few = settings(max_examples=40, deadline=None)  # each example is a database wit
 
 
 @few
-@given(entries, tokens, enrollees, askers, authorities)
+@given(entries, tokens, members, requesters, authorities)
 def test_what_is_kept_comes_back_as_it_was(
-    entry: Entry, token: Token, enrollee: Enrollee, asker: AskerKey, authority: AuthorityRecord
+    entry: Entry, token: Token, member: Member, requester: RequesterKey, authority: AuthorityRecord
 ) -> None:
     with a_store() as store:
         with store.transaction() as tx:
             tx.add_entry(entry)
             tx.add_token(token)
-            tx.put_enrollee(enrollee)
-            tx.put_asker(asker)
+            tx.put_member(member)
+            tx.put_requester(requester)
             tx.add_authority(authority)
         reader = store.reader()
         assert (reader.entry(entry.id), reader.entries()) == (entry, [entry])
         assert (reader.token(token.id), reader.tokens()) == (token, [token])
-        assert (reader.enrollee(enrollee.spiffe_id), reader.enrollees()) == (enrollee, [enrollee])
-        assert reader.asker(asker.key_hash) == asker
+        assert (reader.member(member.spiffe_id), reader.members()) == (member, [member])
+        assert reader.requester(requester.key_hash) == requester
         assert reader.authorities() == [authority]
 
 

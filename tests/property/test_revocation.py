@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inborn._internal.feed.log_parts import LogReader, log_to_wire
-from inborn._internal.revocation.revocation_log import RuleLog
-from inborn._internal.revocation.revocation_set import RevocationGap, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.revocation.revocation_log import RevocationLog
+from inborn._internal.revocation.revocation_set import Revocation, RevocationGap, RevocationKind, RevocationSet
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import CertificateFacts
-from inborn._internal.wire.messages import rule_from_wire, rule_to_wire
+from inborn._internal.wire.messages import revocation_from_wire, revocation_to_wire
 from inborn_proto import agent_pb2
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
@@ -44,22 +44,22 @@ POPULATION = [
 ]
 
 targets = st.one_of(
-    st.tuples(st.just(RuleKind.SERIAL), st.sampled_from(SERIALS)),
-    st.tuples(st.just(RuleKind.KEY), st.sampled_from(KEYS)),
-    st.tuples(st.just(RuleKind.SPIFFE_ID), st.sampled_from(IDS).map(str.encode)),
-    st.tuples(st.just(RuleKind.ID_PREFIX), st.sampled_from(IDS).map(str.encode)),
-    st.tuples(st.just(RuleKind.AUTHORITY), st.sampled_from(AUTHORITIES)),
+    st.tuples(st.just(RevocationKind.SERIAL), st.sampled_from(SERIALS)),
+    st.tuples(st.just(RevocationKind.KEY), st.sampled_from(KEYS)),
+    st.tuples(st.just(RevocationKind.SPIFFE_ID), st.sampled_from(IDS).map(str.encode)),
+    st.tuples(st.just(RevocationKind.ID_PREFIX), st.sampled_from(IDS).map(str.encode)),
+    st.tuples(st.just(RevocationKind.AUTHORITY), st.sampled_from(AUTHORITIES)),
 )
 cut_offs = st.dictionaries(st.sampled_from(AUTHORITIES), st.none() | st.sampled_from(SERIALS), min_size=1)
 
 
 @st.composite
-def rules(draw: st.DrawFn, seq: int) -> RevocationRule:
+def rules(draw: st.DrawFn, seq: int) -> Revocation:
     kind, value = draw(targets)
     reach = draw(cut_offs)
-    if kind is RuleKind.SERIAL and draw(st.booleans()):
+    if kind is RevocationKind.SERIAL and draw(st.booleans()):
         reach = {draw(st.sampled_from(AUTHORITIES)): value}  # what an expansion makes
-    return RevocationRule(
+    return Revocation(
         seq=seq,
         kind=kind,
         value=value,
@@ -78,7 +78,7 @@ def is_at_or_below(text: str, prefix: str) -> bool:
     return text == prefix or text.startswith(prefix + "/")
 
 
-def is_touched(rule: RevocationRule, facts: CertificateFacts) -> bool:
+def is_touched(rule: Revocation, facts: CertificateFacts) -> bool:
     """What the design says, written down a second time."""
     if facts.authority not in rule.cut_offs:
         return False
@@ -88,15 +88,15 @@ def is_touched(rule: RevocationRule, facts: CertificateFacts) -> bool:
     text = str(facts.spiffe_id)
     is_ours = is_at_or_below(text, f"spiffe://{facts.spiffe_id.trust_domain}/inborn")
     return {
-        RuleKind.SERIAL: facts.serial == rule.value,
-        RuleKind.KEY: facts.key_hash == rule.value,
-        RuleKind.SPIFFE_ID: text.encode() == rule.value and not is_ours,
-        RuleKind.ID_PREFIX: is_at_or_below(text, rule.value.decode("latin-1")) and not is_ours,
-        RuleKind.AUTHORITY: facts.authority == rule.value,
+        RevocationKind.SERIAL: facts.serial == rule.value,
+        RevocationKind.KEY: facts.key_hash == rule.value,
+        RevocationKind.SPIFFE_ID: text.encode() == rule.value and not is_ours,
+        RevocationKind.ID_PREFIX: is_at_or_below(text, rule.value.decode("latin-1")) and not is_ours,
+        RevocationKind.AUTHORITY: facts.authority == rule.value,
     }[rule.kind]
 
 
-def says_no_less(rule: RevocationRule, than: RevocationRule) -> bool:
+def says_no_less(rule: Revocation, than: Revocation) -> bool:
     if (rule.kind, rule.value) != (than.kind, than.value) or (than.blocks and not rule.blocks):
         return False
     for authority, limit in than.cut_offs.items():
@@ -112,21 +112,21 @@ def says_no_less(rule: RevocationRule, than: RevocationRule) -> bool:
 class Model:
     """Every log with its rules in one dictionary; looks at all of them each time."""
 
-    logs: dict[bytes, dict[int, RevocationRule]] = field(default_factory=dict)
+    logs: dict[bytes, dict[int, Revocation]] = field(default_factory=dict)
     lengths: dict[bytes, int] = field(default_factory=dict)
     current: bytes = b""
 
-    def rules(self) -> list[RevocationRule]:
+    def everything(self) -> list[Revocation]:
         return [rule for log in self.logs.values() for rule in log.values()]
 
-    def snapshot(self, log_id: bytes, seq: int, new: list[RevocationRule]) -> None:
+    def snapshot(self, log_id: bytes, seq: int, new: list[Revocation]) -> None:
         kept = {} if log_id == self.current else self.logs.get(log_id, {})
         self.logs[log_id] = {**kept, **{rule.seq: rule for rule in new}}
         self.lengths[log_id] = seq
         self.current = log_id
         self.forget()
 
-    def delta(self, log_id: bytes, seq: int, new: list[RevocationRule], dropped: list[int]) -> None:
+    def delta(self, log_id: bytes, seq: int, new: list[Revocation], dropped: list[int]) -> None:
         log = self.logs[log_id]
         for rule in new:
             if rule.seq > self.lengths[log_id]:
@@ -149,9 +149,9 @@ class Model:
 
 
 def assert_same(revocations: RevocationSet, model: Model) -> None:
-    everything = model.rules()
+    everything = model.everything()
     assert len(revocations) == len(everything)
-    assert sorted(map(repr, revocations.rules())) == sorted(map(repr, everything))
+    assert sorted(map(repr, revocations)) == sorted(map(repr, everything))
     for facts in POPULATION:
         found = revocations.find(facts)
         assert (found is not None) == any(is_touched(rule, facts) for rule in everything)
@@ -187,14 +187,14 @@ def test_set_equals_the_model(data: st.DataObject) -> None:
         assert_same(revocations, model)
 
 
-def as_sent(log: RuleLog) -> list[RevocationRule]:
+def as_sent(log: RevocationLog) -> list[Revocation]:
     """As the rules come over the wire: packed ones with their microseconds, the others (also the second one of a
     serial) without."""
-    loose = {rule.seq for part in log.parts() for rule in part.rules}
-    return [rule_from_wire(rule_to_wire(rule)) if rule.seq in loose else rule for rule in log]
+    loose = {rule.seq for part in log.parts() for rule in part.revocations}
+    return [revocation_from_wire(revocation_to_wire(rule)) if rule.seq in loose else rule for rule in log]
 
 
-def written_out(revocations: RevocationSet) -> list[tuple[bytes, int, list[RevocationRule]]]:
+def written_out(revocations: RevocationSet) -> list[tuple[bytes, int, list[Revocation]]]:
     return [(log.log_id, log.seq, list(log)) for log in revocations.logs()]
 
 
@@ -239,13 +239,13 @@ def test_deltas_one_by_one_give_what_a_snapshot_gives(data: st.DataObject) -> No
         step_by_step.apply_delta(b"A", rule.seq, [rule])
     step_by_step.apply_delta(b"A", len(every), [], dropped)
     at_once.apply_snapshot(b"A", len(every), [rule for rule in every if rule.seq not in dropped])
-    assert list(step_by_step.rules()) == list(at_once.rules())
+    assert list(step_by_step) == list(at_once)
     for facts in POPULATION:
         assert (step_by_step.find(facts) is None) == (at_once.find(facts) is None)
 
 
 @given(rules(1), rules(2))
-def test_rule_that_covers_another_matches_all_that_it_matches(one: RevocationRule, other: RevocationRule) -> None:
+def test_rule_that_covers_another_matches_all_that_it_matches(one: Revocation, other: Revocation) -> None:
     if one.covers(other):
         for facts in POPULATION:
             assert one.matches(facts) or not other.matches(facts)

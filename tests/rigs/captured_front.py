@@ -24,7 +24,7 @@ from inborn._internal.wire.frames import FrameReader, encode_frame
 from inborn._internal.wire.messages import error_from_message
 from inborn._internal.wire.methods import find_method
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
-from tests.rigs.front_rig import Member, enroll_request, make_csr
+from tests.rigs.front_rig import EnrolledAgent, enroll_request, make_csr
 from tests.rigs.up_rig import environment
 
 TRUST_DOMAIN = TrustDomain("example.org")
@@ -47,7 +47,7 @@ class CapturedFront:
         ours, theirs = socket.socketpair()
         ready, ready_write = os.pipe()
         with theirs:
-            command = [sys.executable, "-m", "inborn_ca.signer.main", "--data-dir", str(self.data_dir)]
+            command = [sys.executable, "-m", "inborn_ca.signer", "--data-dir", str(self.data_dir)]
             command += ["--front-fd", str(theirs.fileno()), "--ready-fd", str(ready_write)]
             command += ["--trust-domain", self.trust_domain, "--min-ttl", "1"]
             self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), ready_write], env=environment())
@@ -134,10 +134,10 @@ class CapturedFront:
     def forward_renew(self, request: signed_pb2.SignedRequest) -> ca_pb2.EnrollResponse:
         return self.call("Renew", signer_pb2.ForwardedRequest(request=request, origin="x"), ca_pb2.EnrollResponse)
 
-    def enroll(self, **fields: Any) -> Member:
-        """An honest agent (or daemon), whose enrolment the front passes on."""
+    def enroll(self, **fields: Any) -> EnrolledAgent:
+        """An honest agent (or daemon), whose enrollment the front passes on."""
         key = new_key()
-        return Member(key=key, response=self.forward_enroll(enroll_request(self.token(**fields), make_csr(key))))
+        return EnrolledAgent(key=key, response=self.forward_enroll(enroll_request(self.token(**fields), make_csr(key))))
 
     def certify_front(self, csr: bytes) -> list[bytes]:
         answer = self.call("CertifyFront", signer_pb2.CertifyFrontRequest(csr=csr), signer_pb2.CertifyFrontResponse)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.spiffe.x509_svid import CertificateFacts, load_certificate, read_certificate, serial_octets
 from inborn._internal.wire.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
 from inborn.errors import InbornError
@@ -23,16 +23,16 @@ from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.authorities import Authorities
-from inborn_ca.signer.commands.enrollment import RENEW_METHOD, Enrolment
+from inborn_ca.signer.commands.enrollment import RENEW_METHOD, Enrollment
 from inborn_ca.signer.commands.entries import Entries
 from inborn_ca.signer.commands.issuing import ISSUE_METHOD, Issuing
-from inborn_ca.signer.commands.revocation_log import add_rule
+from inborn_ca.signer.commands.revocation_log import append_revocation
 from inborn_ca.signer.commands.revocations import Revocations
 from inborn_ca.signer.commands.tokens import Tokens
 from inborn_ca.signer.feeds import Feeds
-from inborn_ca.signer.main import open_core
+from inborn_ca.signer.main import open_state
 from inborn_ca.signer.queue import Command, Finish, Job, Queue, Refusal
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Transaction
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
 
@@ -97,23 +97,23 @@ class Holder:
 class CaBench:
     """The signer's parts and short ways to use them."""
 
-    core: Core
+    state: SignerState
     clock: FakeClock
     directory: Path
     published: list[tuple[str, feed_pb2.FeedMessage]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.queue = Queue(self.core)
-        self.authorities = Authorities(self.core)
-        self.feeds = Feeds(self.core, lambda node, message: self.published.append((node, message)))
-        self.enrolment = Enrolment(self.core)
-        self.issuing = Issuing(self.core)
-        self.revocations = Revocations(self.core)
-        self.tokens = Tokens(self.core)
-        self.entries = Entries(self.core, min_ttl=self.core.lifetimes.workload_min)
-        self.reader = self.core.store.reader()
-        self.core.on_committed.append(lambda changes: self.feeds.tell(changes, self._node_state))
-        if not self.core.roots:
+        self.queue = Queue(self.state)
+        self.authorities = Authorities(self.state)
+        self.feeds = Feeds(self.state, lambda node, message: self.published.append((node, message)))
+        self.enrollment = Enrollment(self.state)
+        self.issuing = Issuing(self.state)
+        self.revocations = Revocations(self.state)
+        self.tokens = Tokens(self.state)
+        self.entries = Entries(self.state, min_ttl=self.state.lifetimes.workload_min)
+        self.reader = self.state.store.reader()
+        self.state.on_committed.append(lambda changes: self.feeds.tell(changes, self._node_state))
+        if not self.state.roots:
             self.run(self.authorities.create())
         self.run_due()
         self.run(self.feeds.certify_log_key)
@@ -121,7 +121,7 @@ class CaBench:
     def _node_state(self, node: str) -> Any:
         from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 
-        return self.reader.enrollee(parse_spiffe_id(node)), self.reader.entries()
+        return self.reader.member(parse_spiffe_id(node)), self.reader.entries()
 
     def run_due(self) -> None:
         for command in self.authorities.due(heard_by_all=lambda revision: True):
@@ -165,18 +165,18 @@ class CaBench:
     def enroll(self, token: JoinToken | None = None, **fields: Any) -> Holder:
         token = token or self.create_token(**fields)
         key = ec.generate_private_key(ec.SECP256R1())
-        return Holder(key=key, response=self.run(self.enrolment.enroll(self.enroll_request(token, key))))
+        return Holder(key=key, response=self.run(self.enrollment.enroll(self.enroll_request(token, key))))
 
     def renew(self, holder: Holder, key: Any = None, **changed: Any) -> Holder:
         key = key or ec.generate_private_key(ec.SECP256R1())
         payload = ca_pb2.RenewRequest(csr=make_csr(key)).SerializeToString()
         signed = holder.sign(RENEW_METHOD, payload, **changed)
-        response = self.run(self.enrolment.renew(signer_pb2.ForwardedRequest(request=signed, origin="192.0.2.1:1")))
+        response = self.run(self.enrollment.renew(signer_pb2.ForwardedRequest(request=signed, origin="192.0.2.1:1")))
         return Holder(key=key, response=response)
 
     def create_entry(self, path: str = "/web", **fields: Any) -> admin_pb2.Entry:
         fields = {"selectors": ["unix:uid:1000"], "node": "any", "ttl_seconds": 300} | fields
-        fields.setdefault("spiffe_id", f"{self.core.trust_domain.id}{path}")
+        fields.setdefault("spiffe_id", f"{self.state.trust_domain.id}{path}")
         response = self.run(self.entries.create(admin_pb2.CreateEntryRequest(**fields), ADMIN))
         entry: admin_pb2.Entry = response.entry
         return entry
@@ -212,24 +212,24 @@ class CaBench:
         return response
 
     def is_revoked(self, certificate: x509.Certificate) -> bool:
-        return self.core.revocations.find(read_certificate(certificate)) is not None
+        return self.state.revocations.find(read_certificate(certificate)) is not None
 
 
 def open_bench(directory: Path, clock: FakeClock, **lifetimes: dt.timedelta) -> CaBench:
-    core = open_core(directory, trust_domain="example.org", lifetimes=Lifetimes(**lifetimes), clock=clock)
-    return CaBench(core=core, clock=clock, directory=directory)
+    state = open_state(directory, trust_domain="example.org", lifetimes=Lifetimes(**lifetimes), clock=clock)
+    return CaBench(state=state, clock=clock, directory=directory)
 
 
-def revoke_many(ca: CaBench, kind: RuleKind, count: int) -> None:
+def revoke_many(ca: CaBench, kind: RevocationKind, count: int) -> None:
     """So many rules for serials or keys that nobody has, in one transaction."""
-    authority = ca.core.active.key_id
+    authority = ca.state.active.key_id
     how: dict[str, Any] = {"reason": 0, "blocks": False, "actor": "test", "audited": False}
 
     def command(tx: Transaction, changes: Changes) -> Finish:
         for _ in range(count):
-            value = b"\x01" + os.urandom(18) if kind is RuleKind.SERIAL else os.urandom(32)
-            cut_offs = {authority: value} if kind is RuleKind.SERIAL else None
-            add_rule(ca.core, tx, changes, kind, value, cut_offs=cut_offs, **how)
+            value = b"\x01" + os.urandom(18) if kind is RevocationKind.SERIAL else os.urandom(32)
+            cut_offs = {authority: value} if kind is RevocationKind.SERIAL else None
+            append_revocation(ca.state, tx, changes, kind, value, cut_offs=cut_offs, **how)
         return lambda: None
 
     ca.run(command)
@@ -239,4 +239,4 @@ def revoke_many(ca: CaBench, kind: RuleKind, count: int) -> None:
 def ca_bench(tmp_path: Path) -> Iterator[CaBench]:
     bench = open_bench(tmp_path / "ca", FakeClock())
     yield bench
-    bench.core.store.close()
+    bench.state.store.close()

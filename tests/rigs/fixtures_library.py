@@ -12,12 +12,12 @@ from typing import Any
 import grpc
 import pytest
 
-from inborn._internal.revocation.revocation_set import RevocationRule
+from inborn._internal.revocation.revocation_set import Revocation
 from inborn._internal.rpc.services import service_handler
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import X509Svid
-from inborn._internal.wire.messages import rule_to_wire
+from inborn._internal.wire.messages import revocation_to_wire
 from inborn.errors import DeniedError, InbornError, UnavailableError
 from inborn.testing import MemoryAuthority
 from inborn_proto import agent_pb2, workload
@@ -78,12 +78,12 @@ class SpokenAgent:
         message = agent_pb2.Identities(trust_domain=str(self.authority.trust_domain), reason=reason)
         self.say("identities", agent_pb2.AttendResponse(identities=message))
 
-    def revocations(self, seq: int, rules: list[RevocationRule], *, snapshot: bool, log_id: bytes = b"") -> None:
+    def revocations(self, seq: int, rules: list[Revocation], *, snapshot: bool, log_id: bytes = b"") -> None:
         message = agent_pb2.Revocations(
             log_id=log_id or self.authority.log_id,
             revocation_seq=seq,
             snapshot=snapshot,
-            rules=[rule_to_wire(rule) for rule in rules],
+            revocations=[revocation_to_wire(rule) for rule in rules],
         )
         self.say("revocations", agent_pb2.AttendResponse(revocations=message), is_kept=snapshot)
 

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from inborn._internal.enrollment.join_token import JoinToken
 from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, grpc_server_interceptor, peer_identity
-from inborn._internal.revocation.revocation_set import RevocationRule
+from inborn._internal.revocation.revocation_set import Revocation
 from inborn._internal.rpc.services import service_handler
 from inborn._internal.spiffe.x509_bundle import bundle_digest
 from inborn._internal.spiffe.x509_svid import X509Svid
-from inborn._internal.wire.messages import ms_from_datetime, rule_to_wire
+from inborn._internal.wire.messages import ms_from_datetime, revocation_to_wire
 from inborn._internal.wire.signed_request import ENROLL_CONTEXT, FEED_CONTEXT, REQUEST_CONTEXT, verify_octets
 from inborn.errors import DeniedError, UnavailableError
 from inborn.testing import MemoryAuthority
@@ -63,17 +63,17 @@ class FeedMaker:
         }
         return feed_pb2.FeedBody(**{**given, **fields})
 
-    def snapshot(self, rules: tuple[RevocationRule, ...] = (), **fields: Any) -> feed_pb2.FeedMessage:
+    def snapshot(self, rules: tuple[Revocation, ...] = (), **fields: Any) -> feed_pb2.FeedMessage:
         self.revision += 1
         update = feed_pb2.DomainUpdate(
             snapshot=True,
             roots=self.authority.bundle.ders(),
-            revocations=[rule_to_wire(rule) for rule in rules],
+            revocations=[revocation_to_wire(rule) for rule in rules],
             revocation_seq=max((rule.seq for rule in rules), default=0),
         )
         return self.message(self.body(domain=update, **fields))
 
-    def parts(self, *cuts: tuple[RevocationRule, ...], snapshot_id: bytes = b"s" * 16) -> list[feed_pb2.FeedMessage]:
+    def parts(self, *cuts: tuple[Revocation, ...], snapshot_id: bytes = b"s" * 16) -> list[feed_pb2.FeedMessage]:
         """A snapshot in several messages, each with so many rules."""
         self.revision += 1
         length = max((rule.seq for rules in cuts for rule in rules), default=0)
@@ -83,7 +83,7 @@ class FeedMaker:
                     domain=feed_pb2.DomainUpdate(
                         snapshot=True,
                         roots=self.authority.bundle.ders() if number == 0 else [],
-                        revocations=[rule_to_wire(rule) for rule in rules],
+                        revocations=[revocation_to_wire(rule) for rule in rules],
                         revocation_seq=length,
                         snapshot_id=snapshot_id,
                         part=number,
@@ -94,11 +94,11 @@ class FeedMaker:
             for number, rules in enumerate(cuts)
         ]
 
-    def update(self, *rules: RevocationRule, roots: tuple[bytes, ...] = (), **fields: Any) -> feed_pb2.FeedMessage:
+    def update(self, *rules: Revocation, roots: tuple[bytes, ...] = (), **fields: Any) -> feed_pb2.FeedMessage:
         previous, self.revision = self.revision, self.revision + 1
         update = feed_pb2.DomainUpdate(
             roots=roots,
-            revocations=[rule_to_wire(rule) for rule in rules],
+            revocations=[revocation_to_wire(rule) for rule in rules],
             revocation_seq=rules[-1].seq if rules else 0,
         )
         return self.message(self.body(domain=update, previous=previous, **fields))
@@ -206,7 +206,7 @@ class SpokenAuthority:
 
         threading.Thread(target=read, daemon=True).start()
         with self._lock:
-            mine.put(self.feed.snapshot(tuple(self.authority.revocations.rules())))
+            mine.put(self.feed.snapshot(tuple(self.authority.revocations)))
             self._streams.add(mine)
         context.add_callback(lambda: mine.put(None))
         try:

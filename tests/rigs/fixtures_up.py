@@ -285,14 +285,14 @@ def wait_for_paths(source: X509Source, *paths: str) -> None:
 
 
 @dataclass
-class Asker:
+class Requester:
     """An enrolled agent or daemon that says to the API port whatever a test wants."""
 
     enrolled: Enrolled
     client: AuthorityClient
 
     @classmethod
-    async def enroll(cls, token: str, address: str) -> Asker:
+    async def enroll(cls, token: str, address: str) -> Requester:
         key = ec.generate_private_key(ec.SECP256R1())
         enrolled = await enroll_with_token(parse_join_token(token), address, key)
         source = StaticSource(

@@ -28,7 +28,7 @@ from inborn_ca.front.server import Front, FrontSettings
 from inborn_ca.link.link import Link
 from inborn_ca.model.address import Address
 from inborn_ca.signer.commands.authority_revocation import Patience
-from inborn_ca.signer.main import Signer, open_core
+from inborn_ca.signer.main import Signer, open_state
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2
 
 BOOTSTRAP = ca_pb2.DESCRIPTOR.services_by_name["Bootstrap"]
@@ -67,7 +67,7 @@ def make_csr(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 @dataclass
-class Member:
+class EnrolledAgent:
     """An agent or a daemon: key, chain, and a number that rises."""
 
     key: ec.EllipticCurvePrivateKey
@@ -114,7 +114,7 @@ class Rig:
 
     @property
     def roots_pem(self) -> bytes:
-        return self.signer.core.bundle.pem()
+        return self.signer.state.bundle.pem()
 
     def channel(self, address: Address, svid: X509Svid | None = None) -> grpc.aio.Channel:
         pair = (svid.key_pem(), svid.chain_pem()) if svid is not None else (None, None)
@@ -122,7 +122,7 @@ class Rig:
             str(address),
             grpc.ssl_channel_credentials(self.roots_pem, *pair),
             options=[
-                ("grpc.ssl_target_name_override", self.signer.core.ca_name("front").alias),
+                ("grpc.ssl_target_name_override", self.signer.state.ca_name("front").alias),
                 ("grpc.use_local_subchannel_pool", 1),
                 *MESSAGE_LIMITS,
             ],
@@ -133,7 +133,7 @@ class Rig:
     def bootstrap(self) -> AioStub:
         return AioStub(self.channel(self.settings.bootstrap), BOOTSTRAP)
 
-    def authority(self, member: Member | None) -> AioStub:
+    def authority(self, member: EnrolledAgent | None) -> AioStub:
         return AioStub(self.channel(self.settings.api, member.svid if member is not None else None), AUTHORITY)
 
     async def admin(self, name: str, request: Any) -> Any:
@@ -151,14 +151,14 @@ class Rig:
     async def token(self, **fields: Any) -> JoinToken:
         return parse_join_token((await self.admin("CreateToken", admin_pb2.CreateTokenRequest(**fields))).token)
 
-    async def enroll(self, **fields: Any) -> Member:
+    async def enroll(self, **fields: Any) -> EnrolledAgent:
         token = await self.token(**fields)
         key = ec.generate_private_key(ec.SECP256R1())
         request = enroll_request(token, make_csr(key))
         response = await self.bootstrap().unary("Enroll", request, ca_pb2.EnrollResponse, timeout=10)
-        return Member(key=key, response=response)
+        return EnrolledAgent(key=key, response=response)
 
-    async def watch(self, member: Member, hello: ca_pb2.WatchHello | None = None) -> AioStream:
+    async def watch(self, member: EnrolledAgent, hello: ca_pb2.WatchHello | None = None) -> AioStream:
         stream = self.authority(member).stream("Watch", feed_pb2.FeedMessage)
         await stream.send(ca_pb2.WatchRequest(hello=hello or ca_pb2.WatchHello()))
         return stream
@@ -183,8 +183,8 @@ async def running_ca(
     **lifetimes: dt.timedelta,
 ) -> AsyncIterator[Rig]:
     """A CA with its ports open; on those of another one, which has ended, with its `settings`."""
-    core = open_core(directory / "ca", trust_domain="example.org", lifetimes=Lifetimes(**lifetimes), clock=now)
-    signer = Signer(core, min_ttl=dt.timedelta(seconds=1), patience=patience)
+    state = open_state(directory / "ca", trust_domain="example.org", lifetimes=Lifetimes(**lifetimes), clock=now)
+    signer = Signer(state, min_ttl=dt.timedelta(seconds=1), patience=patience)
     ours, theirs = socket.socketpair()
     admin_socket = directory / "ca" / "admin" / "signer.sock"
     await signer.start(theirs, admin_socket)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn.errors import InbornError
 from inborn_proto import admin_pb2
-from tests.rigs.fixtures_up import Asker, Machine, admin_call, serial_hex, spiffe_id, wait_for_snapshot
+from tests.rigs.fixtures_up import Machine, Requester, admin_call, serial_hex, spiffe_id, wait_for_snapshot
 
 CLIENTS = 3
 CERTIFICATES_A_REVOCATION = 8
@@ -88,18 +88,18 @@ class Load:
         machine = self.machine
         entry = await asyncio.to_thread(machine.entry, "/load", node="any")
         address = await asyncio.to_thread(lambda: machine.bootstrap_address)
-        askers = []
+        requesters = []
         for _ in range(CLIENTS):
             token = (await admin_call(machine, "CreateToken")).token
-            askers.append(await Asker.enroll(token, address))
-        await asyncio.gather(*(self._ask(asker, entry) for asker in askers), self._revoke())
-        for asker in askers:
-            await asker.client.close()
+            requesters.append(await Requester.enroll(token, address))
+        await asyncio.gather(*(self._ask(requester, entry) for requester in requesters), self._revoke())
+        for requester in requesters:
+            await requester.client.close()
 
-    async def _ask(self, asker: Asker, entry: str) -> None:
+    async def _ask(self, requester: Requester, entry: str) -> None:
         while not self._stop.is_set():
             try:
-                for outcome in await asker.issue(entry, entry):
+                for outcome in await requester.issue(entry, entry):
                     if isinstance(outcome, InbornError):
                         raise outcome
                     self._record(self.received, serial_hex(outcome))
@@ -163,5 +163,5 @@ class Load:
         with self.machine.source(timeout=0) as source:
             wait_for_snapshot(source, lambda s: s.revocations.seq >= last, "the workload knows all revocations")
             known: RevocationSet = source.snapshot().revocations
-            enforced = {rule.value.decode() for rule in known.rules()}
+            enforced = {revocation.value.decode() for revocation in known}
             assert {spiffe_id(target) for target, _ in self.revoked} <= enforced

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inborn._internal.spiffe.x509_svid import CertificateFacts, load_certificate, read_certificate
 from inborn.errors import InbornError
 from inborn_ca.signer.state import Blocked
-from tests.rigs.fixtures_up import Asker, Machine, admin_call, spiffe_id, wait_for_snapshot
+from tests.rigs.fixtures_up import Machine, Requester, admin_call, spiffe_id, wait_for_snapshot
 
 # Then another identity is raced for: who kills more than 500 certificates at once has to say their number.
 ROUNDS_OF_ONE = 50
@@ -30,23 +30,23 @@ async def race(machine: Machine, rounds: int) -> Raced:
     Whatever was issued before the unblocking is dead; whatever was asked for after the revocation returned is refused.
     """
     address = await asyncio.to_thread(lambda: machine.bootstrap_address)
-    askers = [await Asker.enroll((await admin_call(machine, "CreateToken")).token, address) for _ in range(3)]
+    requesters = [await Requester.enroll((await admin_call(machine, "CreateToken")).token, address) for _ in range(3)]
     dead: list[CertificateFacts] = []
     slipped = raced = seq = 0
     path = entry = ""
 
-    async def ask(asker: Asker) -> list[bytes | InbornError]:
-        return await asker.issue(entry, entry)
+    async def ask(requester: Requester) -> list[bytes | InbornError]:
+        return await requester.issue(entry, entry)
 
     for number in range(rounds):
         if number % ROUNDS_OF_ONE == 0:
             path = f"/raced/{number}"
             entry = await asyncio.to_thread(machine.entry, path, node="any")
-        tasks = [asyncio.create_task(ask(asker)) for asker in askers]
+        tasks = [asyncio.create_task(ask(requester)) for requester in requesters]
         revoked = await admin_call(machine, "Revoke", spiffe_id=spiffe_id(path))
         seq = revoked.revocation_seq
         outcomes = [outcome for task in tasks for outcome in await task]
-        after = await askers[0].issue(entry)
+        after = await requesters[0].issue(entry)
         assert isinstance(after[0], Blocked), after
         for outcome in outcomes:
             if isinstance(outcome, bytes):
@@ -56,11 +56,11 @@ async def race(machine: Machine, rounds: int) -> Raced:
                 assert isinstance(outcome, Blocked), outcome
                 raced += 1
         await admin_call(machine, "Unblock", target=f"id:{spiffe_id(path)}")
-    (last,) = await askers[0].issue(entry)
+    (last,) = await requesters[0].issue(entry)
     assert isinstance(last, bytes)
     alive = read_certificate(load_certificate(last))
-    for asker in askers:
-        await asker.client.close()
+    for requester in requesters:
+        await requester.client.close()
 
     def check() -> None:
         with machine.source() as source:

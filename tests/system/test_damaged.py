@@ -97,7 +97,7 @@ def test_damaged_ports_file_is_named_and_can_be_deleted(machine: Machine) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", GARBAGE])
-def test_agent_that_has_lost_all_it_knew_enrols_anew_by_itself(machine: Machine, content: bytes) -> None:
+def test_agent_that_has_lost_all_it_knew_enrolls_anew_by_itself(machine: Machine, content: bytes) -> None:
     for path in (machine.data_dir / "agent").iterdir():
         if path.is_file():
             path.write_bytes(content)

@@ -155,7 +155,7 @@ def test_interrupted_in_the_middle_it_leaves_nothing_behind(place: Path) -> None
 def test_a_check_that_does_not_hold_ends_it_with_what_was_expected_and_seen(place: Path) -> None:
     demo = start(place)
     read_until(demo, TRAFFIC)
-    os.kill(child_that_runs(demo, "inborn_ca.supervisor.main"), signal.SIGKILL)
+    os.kill(child_that_runs(demo, "inborn_ca.supervisor"), signal.SIGKILL)
     began = time.monotonic()
     status, out, err = finish(demo)
     assert status == 1

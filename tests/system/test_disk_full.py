@@ -12,7 +12,7 @@ import pytest
 
 from inborn.errors import InbornError
 from inborn_proto import admin_pb2
-from tests.rigs.fixtures_up import Asker, Machine, admin_call, serial_hex, spiffe_id, wait_for_paths
+from tests.rigs.fixtures_up import Machine, Requester, admin_call, serial_hex, spiffe_id, wait_for_paths
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("mount", "umount")]
 SIZE = 3 * 1024 * 1024  # octets: a new CA's directory has one
@@ -53,8 +53,8 @@ async def test_full_disk_refuses_clearly_and_everything_goes_on_when_there_is_ro
     await asyncio.to_thread(machine.start)
     entry = await asyncio.to_thread(machine.entry, "/any", node="any")
     address = await asyncio.to_thread(lambda: machine.bootstrap_address)
-    asker = await Asker.enroll((await admin_call(machine, "CreateToken")).token, address)
-    received = [serial_hex(der) for der in await asker.issue(entry) if isinstance(der, bytes)]
+    requester = await Requester.enroll((await admin_call(machine, "CreateToken")).token, address)
+    received = [serial_hex(der) for der in await requester.issue(entry) if isinstance(der, bytes)]
     pids = machine.supervisor.children()
 
     ballast = await asyncio.to_thread(fill, small)
@@ -70,14 +70,14 @@ async def test_full_disk_refuses_clearly_and_everything_goes_on_when_there_is_ro
     assert refused, "the disk is not full"
     assert "full" in refused[0].message, refused[0].message
     with pytest.raises(InbornError, match="full"):
-        await asker.issue(entry)
+        await requester.issue(entry)
     with pytest.raises(InbornError, match="full"):
         await admin_call(machine, "CreateToken")
     status = await asyncio.to_thread(machine.status)  # what needs no room works
     assert status.entries == 1
 
     os.unlink(ballast)
-    outcome = await asker.issue(entry)
+    outcome = await requester.issue(entry)
     received += [serial_hex(der) for der in outcome if isinstance(der, bytes)]
     assert len(received) == 2, outcome
     answer = await admin_call(machine, "Revoke", spiffe_id=spiffe_id("/after"))
@@ -87,7 +87,7 @@ async def test_full_disk_refuses_clearly_and_everything_goes_on_when_there_is_ro
     assert machine.supervisor.children() == pids  # nobody died of it
     rows = await asyncio.to_thread(machine.ledger)
     assert set(received) <= set(rows)
-    await asker.client.close()
+    await requester.client.close()
 
     def as_a_workload() -> None:
         machine.entry("/web")

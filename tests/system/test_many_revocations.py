@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn_proto import admin_pb2
 from tests.rigs.fixtures_ca import FakeClock, open_bench, revoke_many
 from tests.rigs.fixtures_up import SELECTOR, Machine, spiffe_id, wait_for_snapshot
@@ -23,10 +23,10 @@ async def test_more_revocations_than_a_message_holds_are_known_everywhere(
     tmp_path: Path, machines: Callable[..., Machine]
 ) -> None:
     ca = open_bench(tmp_path / "ca", FakeClock(now()))
-    for kind, count in ((RuleKind.SERIAL, SERIALS), (RuleKind.KEY, KEYS)):
+    for kind, count in ((RevocationKind.SERIAL, SERIALS), (RevocationKind.KEY, KEYS)):
         for _ in range(count // STEP):
             revoke_many(ca, kind, STEP)
-    ca.core.store.close()
+    ca.state.store.close()
     node = machines("node")
     async with running_ca(tmp_path) as rig:
         token = (await rig.admin("CreateToken", admin_pb2.CreateTokenRequest(name="node"))).token

@@ -1,4 +1,5 @@
-"""Rules on posture and what becomes of workloads that no longer qualify: against `inborn up`, with real processes."""
+"""Policies on posture and what becomes of workloads that no longer qualify: against `inborn up`, with real
+processes."""
 
 from __future__ import annotations
 
@@ -102,8 +103,8 @@ def workloads(machine: Machine) -> Iterator[Any]:
         one.end()
     for entry in machine.ask("ListEntries", admin_pb2.ListEntriesRequest()).entries:
         machine.ask("DeleteEntry", admin_pb2.EntryRequest(id=entry.id))
-    for rule in machine.ask("ListRules", admin_pb2.ListRulesRequest()).rules:
-        machine.ask("DeleteRule", admin_pb2.DeleteRuleRequest(id=rule.id))
+    for policy in machine.ask("ListPosturePolicies", admin_pb2.ListPosturePoliciesRequest()).policies:
+        machine.ask("DeletePosturePolicy", admin_pb2.DeletePosturePolicyRequest(id=policy.id))
 
 
 def wait_revoked(source: X509Source, *serials: str) -> None:
@@ -111,7 +112,7 @@ def wait_revoked(source: X509Source, *serials: str) -> None:
     wanted = {bytes.fromhex(serial) for serial in serials}
 
     def all_dead(snapshot: Any) -> bool:
-        return wanted <= {rule.value for rule in snapshot.revocations.rules()}
+        return wanted <= {revocation.value for revocation in snapshot.revocations}
 
     wait_for_snapshot(source, all_dead, f"revocation of {serials}", PATIENCE)
 
@@ -125,18 +126,18 @@ def test_a_rule_refuses_by_the_missing_fact_and_takes_whoever_is_locked_in(
     for one in (loose, waiting):
         one.serial("/prod/db")
 
-    # A new rule is a reason to read the facts again: who does not meet it has nothing any more, at once.
-    ran = inborn(f"rule create --id-prefix {spiffe_id('/prod')} --demand seccomp --note because {where}")
+    # A new policy is a reason to read the facts again: who does not meet it has nothing any more, at once.
+    ran = inborn(f"posture create --id-prefix {spiffe_id('/prod')} --demand seccomp --note because {where}")
     assert ran.status == 0, ran.err
-    rule_id = ran.out.strip()
+    policy_id = ran.out.strip()
     assert loose.hear(end=...) == {"end": "PERMISSION_DENIED", "details": "no identity issued"}
     assert SECCOMP in waiting.hear(svids={})["reason"]
     assert f"{SECCOMP} or posture:seccomp:strict" in inborn(f"entry show {entry} {where}").out
 
-    # Root is told which rule it was.
+    # Root is told which policy it was.
     ran = inborn(f"why --pid {loose.process.pid} {where}")
-    assert f"entry {entry} is refused by a rule that demands {SECCOMP}|" in ran.out, ran.out + ran.err
-    assert f"refused by rule {rule_id} for {spiffe_id('/prod')}: because" in ran.out
+    assert f"entry {entry} is refused by a policy that demands {SECCOMP}|" in ran.out, ran.out + ran.err
+    assert f"refused by policy {policy_id} for {spiffe_id('/prod')}: because" in ran.out
     assert "has posture:seccomp:off  (kernel)" in ran.out
 
     # Who is locked in has it, also who locked itself in after it was refused.
@@ -147,14 +148,16 @@ def test_a_rule_refuses_by_the_missing_fact_and_takes_whoever_is_locked_in(
     waiting.tell("seccomp")
     waiting.serial("/prod/db")
 
-    # Without the rule the entry alone counts.
-    assert inborn(f"rule delete {rule_id} {where}").status == 0
+    # Without the policy the entry alone counts.
+    assert inborn(f"posture delete {policy_id} {where}").status == 0
     loose.tell("fetch")
     loose.serial("/prod/db")
 
 
 def test_the_ledger_says_what_was_seen_when_it_was_issued(machine: Machine, workloads: Any) -> None:
-    machine.ask("CreateRule", admin_pb2.CreateRuleRequest(id_prefix=spiffe_id("/seen"), demands=["seccomp"]))
+    machine.ask(
+        "CreatePosturePolicy", admin_pb2.CreatePosturePolicyRequest(id_prefix=spiffe_id("/seen"), demands=["seccomp"])
+    )
     machine.entry("/seen", ttl_seconds=600)
     serial = workloads("seccomp", "fetch").serial("/seen")
     row = machine.ask("GetCertificate", admin_pb2.GetCertificateRequest(serial=serial))
@@ -177,7 +180,7 @@ def test_what_a_process_had_is_revoked_when_the_last_one_that_had_it_ends(machin
         second.hear(done="hang-up")
         second.end()
         wait_revoked(source, had["/lost"])
-        dead = {rule.value.hex() for rule in source.snapshot().revocations.rules()}
+        dead = {revocation.value.hex() for revocation in source.snapshot().revocations}
         assert not dead & {had["/watch"], had["/kept"]}, "only where the entry says so"
         # Who comes next gets another one, for another key.
         third = workloads("seccomp", "fetch")
@@ -200,7 +203,7 @@ def test_while_another_process_has_it_nothing_is_revoked(machine: Machine, workl
         after = third.serial("/after")
         third.end()
         wait_revoked(source, after)
-        assert bytes.fromhex(serial) not in {rule.value for rule in source.snapshot().revocations.rules()}
+        assert bytes.fromhex(serial) not in {revocation.value for revocation in source.snapshot().revocations}
         second.end()
         wait_revoked(source, serial)
 
@@ -255,7 +258,9 @@ def test_a_process_may_ask_for_whatever_a_rule_refuses_it_and_is_not_given_it_by
     machine: Machine, workloads: Any
 ) -> None:
     """The agent's cache holds the SVID for another process of the same user all the while."""
-    machine.ask("CreateRule", admin_pb2.CreateRuleRequest(id_prefix=spiffe_id("/prod"), demands=["seccomp"]))
+    machine.ask(
+        "CreatePosturePolicy", admin_pb2.CreatePosturePolicyRequest(id_prefix=spiffe_id("/prod"), demands=["seccomp"])
+    )
     machine.entry("/prod/db", ttl_seconds=600)
     locked = workloads("seccomp", "fetch")
     locked.serial("/prod/db")

@@ -25,7 +25,7 @@ LIFE = dt.timedelta(seconds=16)  # renewed after about eight
 async def until(rig: Rig, condition: Callable[[], Any], what: str) -> Any:
     """Looked at with every change that the CA commits."""
     changed = asyncio.Event()
-    rig.signer.core.on_committed.append(lambda changes: changed.set())
+    rig.signer.state.on_committed.append(lambda changes: changed.set())
     async with asyncio.timeout(30):
         while not (found := condition()):
             changed.clear()
@@ -48,16 +48,16 @@ async def test_denials_and_the_agent_itself_come_back_after_a_restore(
         seq = (await rig.admin("Revoke", admin_pb2.RevokeRequest(spiffe_id=WEB))).revocation_seq
         waited = await rig.admin("GetPropagation", admin_pb2.PropagationRequest(revocation_seq=seq, wait_ms=10_000))
         assert waited.applied == 1
-        reader, settings = rig.signer.core.store.reader(), rig.settings
+        reader, settings = rig.signer.state.store.reader(), rig.settings
         await until(rig, lambda: len(reader.certificates(of_agent)) == 2, "the agent has renewed")
         renewed = reader.certificates(of_agent)[-1]
     restore(backup, tmp_path / "two" / "ca", passphrase=PASSPHRASE, clock=now)
     async with running_ca(tmp_path / "two", settings=settings, agent=LIFE, agent_renewal=LIFE / 2) as rig:
-        reader = rig.signer.core.store.reader()
+        reader = rig.signer.state.store.reader()
         await until(rig, lambda: len(reader.findings(accepted=True)) == 2, "the agent has reported")
         found = (await rig.admin("ListFindings", admin_pb2.ListFindingsRequest(all=True))).findings
         assert {(f.kind, f.subject) for f in found} == {
-            ("rule", f"id:{WEB}"),
+            ("revocation", f"id:{WEB}"),
             ("certificate", renewed.serial.hex()),
         }
         assert [block.target for block in reader.blocks()] == [f"id:{WEB}"]

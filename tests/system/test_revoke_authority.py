@@ -11,24 +11,24 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 import inborn
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.rpc.services import AioStream
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.x509_svid import read_certificate
 from inborn._internal.verification.verify import verify_chain
 from inborn.errors import InbornError, NotFoundError, PreconditionError, RequestError, UnauthenticatedError
-from inborn_ca.model.records import AuthorityState
 from inborn_ca.signer.commands.authority_revocation import Patience
 from inborn_proto import admin_pb2, ca_pb2
 from tests.inborn_cli.fixtures_cli import Command
 from tests.rigs.fixtures_up import Machine, Only, echo, wait_for_paths
-from tests.rigs.front_rig import Member, Rig, make_csr, running_ca
+from tests.rigs.front_rig import EnrolledAgent, Rig, make_csr, running_ca
 
 BATCH = Patience(push=5, front=5, renew=15, say_again=0.2, settle=0.1)
 HASTY = Patience(push=0.2, front=5, renew=0.5, say_again=0.1, settle=0)
 
 
 def active(rig: Rig) -> str:
-    return rig.signer.core.active.key_id.hex()
+    return rig.signer.state.active.key_id.hex()
 
 
 async def revoke(rig: Rig, authority: str) -> admin_pb2.RevokeResponse:
@@ -62,7 +62,7 @@ async def read_to_the_end(stream: AioStream) -> None:
             await anext(stream)
 
 
-async def renew(rig: Rig, member: Member) -> ca_pb2.EnrollResponse:
+async def renew(rig: Rig, member: EnrolledAgent) -> ca_pb2.EnrollResponse:
     payload = ca_pb2.RenewRequest(csr=make_csr(ec.generate_private_key(ec.SECP256R1()))).SerializeToString()
     answer: ca_pb2.EnrollResponse = await rig.authority(member).unary(
         "Renew", member.sign("Renew", payload), ca_pb2.EnrollResponse, timeout=10
@@ -93,20 +93,20 @@ async def test_connected_daemon_renews_and_what_the_authority_signed_is_refused(
             with pytest.raises(UnauthenticatedError, match=f"authority:{former}"):
                 source.snapshot().revocations.check(old.facts)
             source.snapshot().revocations.check(new.facts)
-        core = rig.signer.core
+        state = rig.signer.state
         with pytest.raises(InbornError):
             await renew(rig, away)
-        record = next(a for a in core.authorities if a.key_id.hex() == former)
+        record = next(a for a in state.authorities if a.key_id.hex() == former)
         assert record.state is AuthorityState.REVOKED
-        root = x509.load_der_x509_crl(core.roots[0].crl)
+        root = x509.load_der_x509_crl(state.roots[0].crl)
         assert root.get_revoked_certificate_by_serial_number(record.certificate.serial_number) is not None
         fresh = await rig.enroll(agent=away.spiffe_id)
         verify_chain(
             fresh.svid.chain,
-            bundles={core.trust_domain: core.bundle},
-            revocations=core.revocations,
+            bundles={state.trust_domain: state.bundle},
+            revocations=state.revocations,
             authorize=lambda _: True,
-            now=core.clock(),
+            now=state.clock(),
         )
         assert read_certificate(fresh.svid.leaf).authority.hex() == done.successor
 
@@ -144,7 +144,7 @@ async def test_killed_in_the_middle_it_is_finished_by_the_next_start(tmp_path: P
     async with running_ca(tmp_path, patience=HASTY) as rig:
         again = await revoke(rig, former)
         assert (await followed(rig, again.authority)).revocation_seq == done.revocation_seq
-        assert rig.signer.core.revocations.seq == done.revocation_seq
+        assert rig.signer.state.revocations.seq == done.revocation_seq
         assert active(rig) == done.successor
 
 
@@ -155,13 +155,13 @@ async def test_retired_authority_is_revoked_and_the_active_one_stays(tmp_path: P
         signs = active(rig)
         await revoke(rig, former)
         assert (await followed(rig, former)).successor == signs
-        rules = [r for r in rig.signer.core.revocations.rules() if r.kind is RuleKind.AUTHORITY]
+        rules = [r for r in rig.signer.state.revocations if r.kind is RevocationKind.AUTHORITY]
         assert [dict(rule.cut_offs) for rule in rules] == [{bytes.fromhex(former): None}]
 
 
 async def test_authority_revocation_refuses_what_it_must(tmp_path: Path) -> None:
     async with running_ca(tmp_path) as rig:
-        former, root = active(rig), rig.signer.core.roots[0].key_id.hex()
+        former, root = active(rig), rig.signer.state.roots[0].key_id.hex()
         for text, error in (("zz", RequestError), (former[:14], RequestError), ("0" * 40, NotFoundError)):
             with pytest.raises(error):
                 await revoke(rig, text)
@@ -171,7 +171,7 @@ async def test_authority_revocation_refuses_what_it_must(tmp_path: Path) -> None
             await rig.admin("GetAuthorityRevocation", admin_pb2.AuthorityRevocationRequest(authority=former))
         dry = await rig.admin("Revoke", admin_pb2.RevokeRequest(authority=former[:16], dry_run=True))
         assert dry.certificates == 2  # the front's and the log's
-        assert rig.signer.core.active.key_id.hex() == former
+        assert rig.signer.state.active.key_id.hex() == former
         stream = await rig.watch(await rig.enroll())
         await anext(stream)
         await revoke(rig, former)

@@ -17,8 +17,8 @@ from tests.inborn_cli.fixtures_cli import Command
 from tests.rigs.fixtures_up import (
     SELECTOR,
     TRUST_DOMAIN,
-    Asker,
     Machine,
+    Requester,
     serving,
     spiffe_id,
     wait_for_paths,
@@ -193,14 +193,14 @@ async def test_bulk_guard_wants_the_number_and_the_expansion_is_waited_for(
     up: Machine, on: Callable[[Machine], Command]
 ) -> None:
     command = on(up)
-    asker = await Asker.enroll(up.token(name="bulk"), up.bootstrap_address)
+    requester = await Requester.enroll(up.token(name="bulk"), up.bootstrap_address)
     entry = up.entry("/bulk", node="name:bulk", ttl_seconds=3600)
     try:
         while (left := BULK - len(json.loads(command(f"certs list --json --entry {entry}").out))) > 0:
-            issued = await asker.issue(*[entry] * min(100, left), timeout=60)
+            issued = await requester.issue(*[entry] * min(100, left), timeout=60)
             assert all(isinstance(der, bytes) for der in issued)
     finally:
-        await asker.client.close()
+        await requester.client.close()
     before = up.status().revocation_seq
     ran = command(f"revoke --entry {entry}")
     assert (ran.status, ran.out) == (1, "")
@@ -227,7 +227,7 @@ async def test_bulk_guard_wants_the_number_and_the_expansion_is_waited_for(
     assert command(f"entry delete {entry}").status == 0
 
 
-def test_evicted_agent_of_this_machine_enrols_again_and_its_workloads_have_new_certificates(
+def test_evicted_agent_of_this_machine_enrolls_again_and_its_workloads_have_new_certificates(
     machine: Machine, on: Callable[[Machine], Command]
 ) -> None:
     command = on(machine)
@@ -285,7 +285,7 @@ def test_evicted_agent_of_another_machine_comes_back_with_a_new_token_and_a_bann
         assert ca.ledger()[new.facts.serial.hex()].revoked_by
         assert [row["state"] for row in json.loads(command("agent list --json").out)] == ["banned"]
         token.write_text(command("token create --agent edge").out, encoding="ascii")
-        agent.wait_for("agent.enrolment_refused", 30)
+        agent.wait_for("agent.enrollment_refused", 30)
 
 
 def test_id_of_the_ca_and_of_another_domain_are_refused(up: Machine, on: Callable[[Machine], Command]) -> None:

@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn.errors import InternalError, moment
 from inborn_ca.certificates.lint import lint_authority
 from inborn_ca.certificates.profile import AUTHORITY_KEY_USAGE, Lifetimes
-from inborn_ca.model.records import AuthorityRecord, AuthorityState
+from inborn_ca.model.records import AuthorityRecord
 
 __all__ = [
     "Step",

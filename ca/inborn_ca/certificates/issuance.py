@@ -74,7 +74,7 @@ class IssuerNotYetValid(UnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class ProvenKey:
-    """A public key whose private half the asker holds, and its encoding if it was at hand."""
+    """A public key whose private half the requester holds, and its encoding if it was at hand."""
 
     key: ec.EllipticCurvePublicKey
     spki: bytes
@@ -86,7 +86,7 @@ def read_csr(der: bytes) -> ec.EllipticCurvePublicKey:
 
 
 def read_proven_key(der: bytes) -> ProvenKey:
-    """Take the public key out of a PKCS#10 request, and make sure that the asker holds its private half.
+    """Take the public key out of a PKCS#10 request, and make sure that the requester holds its private half.
 
     Enforced: size, DER, P-256 on the curve, a signature with SHA-2 by that very key (RFC 2986 4.2). Everything else
     that the request says (subject, names, extensions, CA:TRUE) is not looked at. Raises `BadCsr`.

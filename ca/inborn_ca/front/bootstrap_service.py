@@ -1,4 +1,4 @@
-"""The bootstrap port's service: the bundle, and enrolment. Anybody may call it."""
+"""The bootstrap port's service: the bundle, and enrollment. Anybody may call it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "inborn.v1.Bootstrap"
 
 
 class BootstrapService:
-    """Answers from what the front knows, and hands enrolments to the signer as they came."""
+    """Answers from what the front knows, and hands enrollments to the signer as they came."""
 
     def __init__(self, link: Link, domain: KnownDomain, api_address: str) -> None:
         self._link = link

@@ -183,7 +183,7 @@ class FeedHub:
                     self._offer(stream, octets)
             return
         try:
-            rules = self._domain.apply(publication.message, octets)
+            revocations = self._domain.apply(publication.message, octets)
         except MissedMessage as e:
             log.warning("domain.missed", error=e.message)
             if self._refresh is None or self._refresh.done():
@@ -191,7 +191,7 @@ class FeedHub:
             return
         for stream in self.streams():
             self._offer(stream, octets)
-        if rules:
+        if revocations:
             self.sweep()
 
     async def refresh(self) -> None:

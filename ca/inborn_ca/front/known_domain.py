@@ -16,10 +16,10 @@ from google.protobuf.message import DecodeError
 from inborn._internal.feed.feed_content import DomainUpdate, SnapshotPart
 from inborn._internal.feed.feed_reading import read_content
 from inborn._internal.feed.snapshot_reader import SnapshotReader
-from inborn._internal.revocation.revocation_set import RevocationRule, RevocationSet
+from inborn._internal.revocation.revocation_set import Revocation, RevocationSet
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
-from inborn._internal.wire.messages import rule_from_wire
+from inborn._internal.wire.messages import revocation_from_wire
 from inborn.errors import InternalError, PreconditionError
 from inborn_proto import feed_pb2
 
@@ -79,8 +79,8 @@ class KnownDomain:
         self.log_id, self.revision = bodies[0].log_id, bodies[0].revision
         self._forget_recent(messages[0])
 
-    def apply(self, message: feed_pb2.FeedMessage, octets: bytes) -> list[RevocationRule]:
-        """Take the next message, serialized as `octets`; returns the rules that are new.
+    def apply(self, message: feed_pb2.FeedMessage, octets: bytes) -> list[Revocation]:
+        """Take the next message, serialized as `octets`; returns the revocations that are new.
 
         An old message changes nothing. Raises `MissedMessage`, and changes nothing, when one is missing.
         """
@@ -101,7 +101,10 @@ class KnownDomain:
         update = body.domain
         self._take_authorities(update)
         added = self.revocations.apply_delta(
-            body.log_id, update.revocation_seq, [rule_from_wire(rule) for rule in update.revocations], update.dropped
+            body.log_id,
+            update.revocation_seq,
+            [revocation_from_wire(revocation) for revocation in update.revocations],
+            update.dropped,
         )
         self.revision = body.revision
         self._recent.append(_Recent(body.previous, octets))

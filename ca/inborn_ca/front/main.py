@@ -1,4 +1,4 @@
-"""The front as a process: `python -m inborn_ca.front.main --signer-fd N --bootstrap HOST:PORT --api HOST:PORT`.
+"""The front as a process: `python -m inborn_ca.front --signer-fd N --bootstrap HOST:PORT --api HOST:PORT`.
 
 It is started by the supervisor, holds no file and no key of the CA, and ends when the signer does.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 from collections.abc import Sequence
 
 from inborn.errors import InbornError
@@ -90,7 +89,7 @@ async def _run(signer_fd: int, ready_fd: int | None, settings: object) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m inborn_ca.front.main", description="The CA's network side.")
+    parser = argparse.ArgumentParser(prog="python -m inborn_ca.front", description="The CA's network side.")
     parser.add_argument("--signer-fd", type=int, required=True, help="descriptor of the socket to the signer")
     parser.add_argument("--ready-fd", type=int, help="descriptor of a pipe that is told when the ports answer")
     parser.add_argument("--bootstrap", required=True, metavar="HOST:PORT")
@@ -99,7 +98,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--advertise", default="", metavar="HOST", help="how others reach this machine")
     parser.add_argument("--metrics", default="", metavar="HOST:PORT", help="Prometheus metrics, on loopback")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -213,11 +213,11 @@ class Front(Observer):
             authenticate=certified, admission=self._admission, observer=self, check_again=callers.check_again
         )
         self._ports = [bootstrap_port, api_port]
-        enrolment = BootstrapService(self._link, domain, api_address)
+        enrollment = BootstrapService(self._link, domain, api_address)
         service = AuthorityService(self._link, hub, self._metrics)
         await self._serve(
             self._settings.bootstrap,
-            bootstrap_port.handler(bootstrap_service.NAME, enrolment.unary),
+            bootstrap_port.handler(bootstrap_service.NAME, enrollment.unary),
             partial(identity.credentials, is_mutual=False),
             (*_BOOTSTRAP_OPTIONS, _connections(4, _MAX_JOINERS)),
             "--bootstrap-port",

@@ -83,7 +83,7 @@ class Incoming:
         return message
 
     def reply(self, message: Message) -> None:
-        """Answer. An answer that is too large for a frame becomes an error to the asker."""
+        """Answer. An answer that is too large for a frame becomes an error to the requester."""
         self._finish(signer_pb2.Frame(id=self.id, body=message.SerializeToString()))
 
     def fail(self, error: InbornError) -> None:

@@ -9,25 +9,25 @@ from enum import StrEnum
 
 from cryptography import x509
 
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.selectors.selector import Selector
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 
 __all__ = [
     "Alarm",
-    "AskerKey",
     "AuditRow",
     "AuthorityRecord",
-    "AuthorityState",
     "Block",
     "BlockKind",
     "CertificateKind",
-    "Enrollee",
-    "EnrolleeKind",
     "Expansion",
     "Finding",
     "FindingKind",
     "Issued",
+    "Member",
+    "MemberKind",
+    "RequesterKey",
     "RevocationRecord",
     "Token",
 ]
@@ -44,18 +44,9 @@ class CertificateKind(StrEnum):
     HEALTH = "health"
 
 
-class EnrolleeKind(StrEnum):
+class MemberKind(StrEnum):
     AGENT = "agent"
     DAEMON = "daemon"
-
-
-class AuthorityState(StrEnum):
-    ROOT = "root"
-    PREPARED = "prepared"
-    ACTIVE = "active"
-    RETIRED = "retired"
-    TAINTED = "tainted"
-    REVOKED = "revoked"
 
 
 class BlockKind(StrEnum):
@@ -90,24 +81,24 @@ class Token:
 
     id: bytes
     public_key: bytes
-    kind: EnrolleeKind
+    kind: MemberKind
     uses: int
     created_at: dt.datetime
     expires_at: dt.datetime
     created_by: str
     spiffe_id: SpiffeId | None = None
-    """For a daemon: the ID that it enrols under. For an agent: the agent to enrol anew, or None for a new one."""
+    """For a daemon: the ID that it enrolls under. For an agent: the agent to enroll anew, or None for a new one."""
     name: str = ""
     groups: tuple[str, ...] = ()
     withdrawn_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Enrollee:
+class Member:
     """Who holds a certificate that it renews itself: an agent, or a daemon without one."""
 
     spiffe_id: SpiffeId
-    kind: EnrolleeKind
+    kind: MemberKind
     enrolled_at: dt.datetime
     token_id: bytes
     name: str = ""
@@ -118,7 +109,7 @@ class Enrollee:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskerKey:
+class RequesterKey:
     """A key that signs requests: agents' and enrolled daemons'. `successor` is the one key that may follow it."""
 
     key_hash: bytes
@@ -149,7 +140,7 @@ class Issued:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationRecord:
     seq: int
-    kind: RuleKind
+    kind: RevocationKind
     value: bytes
     cut_offs: Mapping[bytes, bytes | None]
     reason: int
@@ -188,9 +179,9 @@ class Expansion:
     note: str
     started_at: dt.datetime
     after_serial: bytes = b""
-    rules: int = 0
+    revoked: int = 0
     revocation_seq: int = 0
-    """Of the last rule that it made."""
+    """Of the last revocation that it made."""
     finished_at: dt.datetime | None = None
 
     @property
@@ -227,7 +218,7 @@ class Alarm:
 
 
 class FindingKind(StrEnum):
-    RULE = "rule"
+    REVOCATION = "revocation"
     """A denial of the former log: in force since it was found."""
     CERTIFICATE = "certificate"
     """An agent's certificate without a row: good for nothing until it is accepted."""
@@ -239,12 +230,12 @@ class Finding:
 
     kind: FindingKind
     subject: str
-    """A rule's target, or the serial in hex."""
+    """A revocation's target, or the serial in hex."""
     reporter: SpiffeId
     found_at: dt.datetime
     id: int = 0
     revocation_seq: int = 0
-    """Of the rule that it became."""
+    """Of the revocation that it became."""
     certificate: bytes = field(default=b"", repr=False)
     """DER of the leaf."""
     number: int = 0

@@ -19,7 +19,7 @@ from inborn._internal.selectors.weakness import weaknesses
 from inborn._internal.spiffe.spiffe_id import ALIAS_SUFFIX, SpiffeId, TrustDomain, from_operator_input
 from inborn.errors import DeniedError, RequestError, duration
 from inborn_ca.model.dns_name import check_dns_name, is_at_or_below
-from inborn_ca.model.records import Enrollee, EnrolleeKind
+from inborn_ca.model.records import Member, MemberKind
 
 __all__ = [
     "AGENT_PREFIX",
@@ -102,17 +102,17 @@ class NodeMatch:
             raise InvalidEntry(f"node {agent} is not the ID of an agent, {trust_domain.id}{AGENT_PREFIX}ID")
         return cls(kind=NodeKind.AGENT, value=str(agent))
 
-    def matches(self, enrollee: Enrollee) -> bool:
-        """Whether `enrollee` is an agent on such a node. A daemon without an agent never is."""
-        if enrollee.kind is not EnrolleeKind.AGENT:
+    def matches(self, member: Member) -> bool:
+        """Whether `member` is an agent on such a node. A daemon without an agent never is."""
+        if member.kind is not MemberKind.AGENT:
             return False
         match self.kind:
             case NodeKind.AGENT:
-                return str(enrollee.spiffe_id) == self.value
+                return str(member.spiffe_id) == self.value
             case NodeKind.NAME:
-                return enrollee.name == self.value
+                return member.name == self.value
             case NodeKind.GROUP:
-                return self.value in enrollee.groups
+                return self.value in member.groups
             case NodeKind.ANY:
                 return True
 
@@ -204,7 +204,7 @@ def _check_spiffe_id(spiffe_id: SpiffeId, trust_domain: TrustDomain) -> None:
 
 def _check_node(entry: Entry, trust_domain: TrustDomain) -> None:
     if entry.node.kind is NodeKind.ANY and entry.admin:
-        raise InvalidEntry("entry says admin and node any, whoever enrols a node would be an admin")
+        raise InvalidEntry("entry says admin and node any, whoever enrolls a node would be an admin")
     if entry.node.kind is NodeKind.AGENT:
         NodeMatch.parse(entry.node.value, trust_domain)
 
@@ -255,7 +255,7 @@ def entry_warnings(entry: Entry) -> list[str]:
     return weaknesses(entry.selectors, is_any_node=entry.node.kind is NodeKind.ANY)
 
 
-def decide(entry: Entry | None, *, agent: Enrollee, selectors: frozenset[Selector]) -> Grant:
+def decide(entry: Entry | None, *, agent: Member, selectors: frozenset[Selector]) -> Grant:
     """Grant what `entry` says to a workload with `selectors` on the node of `agent`, or raise `EntryDenied`.
 
     Not checked: that `agent` asked (its signature), that the selectors are true (the agent's word), blocks.

@@ -1,7 +1,8 @@
 """Numbers of signed requests: each is taken once, and only if it is near the highest.
 
-Requests of one asker may overtake each other on their way, so a number below the highest is still good if it lies in
-the window and has not been used (the method of RFC 4303 3.4.3). `used` is a set of bits: bit i stands for `last` - i.
+Requests of one requester may overtake each other on their way, so a number below the highest is still good if it lies
+in the window and has not been used (the method of RFC 4303 3.4.3). `used` is a set of bits: bit i stands for `last` -
+i.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The signer: the process that holds the keys and is the only writer of the database. It has no network.
 
-`python -m inborn_ca.signer.main` is started by the supervisor with one end of a socketpair whose other end the front
+`python -m inborn_ca.signer` is started by the supervisor with one end of a socketpair whose other end the front
 has. Admins on the same host come over a UNIX socket in a directory that only root and the CA's user can enter. When the
 link to the front ends, the signer ends too: the supervisor starts both anew.
 """
@@ -39,12 +39,12 @@ from inborn_ca.signer.feeds import Feeds
 from inborn_ca.signer.maintenance import Maintenance
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Queue
-from inborn_ca.signer.state import Clock, Core
+from inborn_ca.signer.state import Clock, SignerState
 from inborn_ca.store import open_store
 from inborn_ca.supervisor.child_start import on_termination, report_ready, run_loop, socket_from_fd
 from inborn_proto import feed_pb2, signer_pb2
 
-__all__ = ["Signer", "main", "open_core"]
+__all__ = ["Signer", "main", "open_state"]
 
 _log = get_logger("ca.signer")
 
@@ -54,7 +54,7 @@ _RENEW = "/inborn.signer.v1.Fronting/Renew"
 _PROBE = "/inborn.signer.v1.Fronting/Probe"
 
 
-def open_core(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, clock: Clock) -> Core:
+def open_state(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, clock: Clock) -> SignerState:
     """Open the store and keys of a CA, or lay them out at the first start.
 
     Raises `PreconditionError` when the directory belongs to another trust domain than the one that is asked for, and
@@ -82,7 +82,7 @@ def open_core(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, clock
         raise PreconditionError(
             f"this CA's trust domain is {kept}, not {trust_domain}", hint="leave --trust-domain out"
         )
-    return Core(
+    return SignerState(
         store=store,
         keys=keys,
         clock=clock,
@@ -97,19 +97,19 @@ class Signer:
     """Composition of one signer. `start` makes it ready, `close` ends it in order."""
 
     def __init__(
-        self, core: Core, *, min_ttl: dt.timedelta, data_dir: str = "", patience: Patience | None = None
+        self, state: SignerState, *, min_ttl: dt.timedelta, data_dir: str = "", patience: Patience | None = None
     ) -> None:
-        self.core = core
-        self.queue = Queue(core)
-        reader = core.store.reader()
-        self.propagation = Propagation(core.clock)
-        self.feeds = Feeds(core, self._publish)
-        self.authorities = Authorities(core)
-        self.maintenance = Maintenance(core, self.queue, self.feeds, self.authorities, self.propagation, reader)
-        self.front_calls = FrontCalls(core, reader, self.feeds, self.propagation)
-        self.expander = Expander(core, self.queue, reader)
+        self.state = state
+        self.queue = Queue(state)
+        reader = state.store.reader()
+        self.propagation = Propagation(state.clock)
+        self.feeds = Feeds(state, self._publish)
+        self.authorities = Authorities(state)
+        self.maintenance = Maintenance(state, self.queue, self.feeds, self.authorities, self.propagation, reader)
+        self.front_calls = FrontCalls(state, reader, self.feeds, self.propagation)
+        self.expander = Expander(state, self.queue, reader)
         self.revoker = AuthorityRevoker(
-            core,
+            state,
             self.queue,
             reader,
             self.authorities,
@@ -120,21 +120,21 @@ class Signer:
             patience=patience,
         )
         status = Status(
-            core,
+            state,
             self.queue,
             addresses=lambda: (self.front_calls.bootstrap_address, self.front_calls.api_address),
             connected=lambda: len(self.feeds.connected),
         )
         status.data_dir = data_dir
         status.crl_address = lambda: self.front_calls.crl_address
-        self.front_calls.measure = lambda: status.measure(reader, self.propagation.slowest(core.revocations.seq))
+        self.front_calls.measure = lambda: status.measure(reader, self.propagation.slowest(state.revocations.seq))
         self.admin_calls = AdminCalls(
-            core,
+            state,
             self.queue,
             reader=reader,
             front=self.front_calls,
-            entries=Entries(core, min_ttl=min_ttl, ca_names=self.front_calls.dns_names),
-            health=Health(core, self.queue, self._probe),
+            entries=Entries(state, min_ttl=min_ttl, ca_names=self.front_calls.dns_names),
+            health=Health(state, self.queue, self._probe),
             status=status,
             propagation=self.propagation,
             expander=self.expander,
@@ -146,11 +146,11 @@ class Signer:
         self._admins: set[Link] = set()
         self._server: asyncio.Server | None = None
         self._task: asyncio.Task[None] | None = None
-        core.on_committed.append(self._committed)
+        state.on_committed.append(self._committed)
 
     async def start(self, front: socket.socket, admin_socket: Path) -> Link:
         """Make what is missing (root, authority, log key), attach the front, and listen for admins."""
-        if not self.core.roots:
+        if not self.state.roots:
             await self.queue.run(self.authorities.create())
         for command in self.authorities.due(heard_by_all=lambda revision: True):
             await self.queue.run(command)
@@ -177,7 +177,7 @@ class Signer:
             link.close()
         if self._front is not None:
             self._front.close()
-        self.core.store.close()
+        self.state.store.close()
 
     # -- the front ---------------------------------------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class _Admin:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the process."""
-    parser = argparse.ArgumentParser(prog="python -m inborn_ca.signer.main", description="The signer of an Inborn CA.")
+    parser = argparse.ArgumentParser(prog="python -m inborn_ca.signer", description="The signer of an Inborn CA.")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--front-fd", type=int, required=True)
     parser.add_argument("--ready-fd", type=int)
@@ -278,23 +278,19 @@ async def _run(arguments: argparse.Namespace) -> int:
     directory: Path = arguments.data_dir / "ca"
     min_ttl = dt.timedelta(seconds=arguments.min_ttl)
     lifetimes = Lifetimes(workload_min=min(min_ttl, Lifetimes().workload_min))
-    core = open_core(
+    state = open_state(
         directory, trust_domain=arguments.trust_domain, lifetimes=lifetimes, clock=lambda: dt.datetime.now(dt.UTC)
     )
-    signer = Signer(core, min_ttl=min_ttl, data_dir=str(arguments.data_dir))
+    signer = Signer(state, min_ttl=min_ttl, data_dir=str(arguments.data_dir))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     on_termination(stop.set)
     front = await signer.start(socket_from_fd(arguments.front_fd), directory / "admin" / "signer.sock")
-    report_ready(arguments.ready_fd, {"trust_domain": core.trust_domain.name})
-    _log.event("signer.ready", trust_domain=core.trust_domain, pid=os.getpid())
+    report_ready(arguments.ready_fd, {"trust_domain": state.trust_domain.name})
+    _log.event("signer.ready", trust_domain=state.trust_domain, pid=os.getpid())
     ended = loop.create_task(front.wait_closed())
     stopped = loop.create_task(stop.wait())
     await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
     _log.event("signer.stopping", reason="told to" if stop.is_set() else "the front has gone")
     await signer.close()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What the signer does by itself: heartbeats, the log key, authorities, CRLs, expired rules, pruning.
+"""What the signer does by itself: heartbeats, the log key, authorities, CRLs, expired revocations, pruning.
 
 One loop, woken once a second and whenever a revocation asks for new CRLs. Each step is a command of the queue like
 any other, so that it is one transaction and nothing is half done.
@@ -11,14 +11,14 @@ import time
 
 from inborn._internal.host.log import get_logger
 from inborn._internal.revocation.revocation_set import RevocationSet
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import InbornError
-from inborn_ca.model.records import AuthorityState
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands.authorities import Authorities, RevokedEntry
 from inborn_ca.signer.feeds import HEARTBEAT, Feeds
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Command, Finish, Queue
-from inborn_ca.signer.state import Core, to_rule
+from inborn_ca.signer.state import SignerState, to_revocation
 from inborn_ca.store.interface import Reader, Transaction
 
 __all__ = ["Maintenance"]
@@ -36,14 +36,14 @@ class Maintenance:
 
     def __init__(
         self,
-        core: Core,
+        state: SignerState,
         queue: Queue,
         feeds: Feeds,
         authorities: Authorities,
         propagation: Propagation,
         reader: Reader,
     ) -> None:
-        self._core = core
+        self._state = state
         self._queue = queue
         self._feeds = feeds
         self._authorities = authorities
@@ -53,11 +53,11 @@ class Maintenance:
         self._dirty = False
         self._next_heartbeat = 0.0
         self._next_prune = time.monotonic() + PRUNE_EVERY
-        self._clock_base = core.clock().timestamp() - time.monotonic()
+        self._clock_base = state.clock().timestamp() - time.monotonic()
 
     def changed(self, changes: Changes) -> None:
-        """After each group: new rules ask for new CRLs."""
-        if changes.rules:
+        """After each group: new revocations ask for new CRLs."""
+        if changes.revocations:
             self._dirty = True
             self._wake.set()
 
@@ -83,7 +83,7 @@ class Maintenance:
             self._feeds.heartbeat()
 
     async def _log_key(self) -> None:
-        if self._feeds.is_log_key_due(self._core.clock()):
+        if self._feeds.is_log_key_due(self._state.clock()):
             await self._queue.run(self._feeds.certify_log_key)
 
     async def _rotate(self) -> None:
@@ -93,7 +93,7 @@ class Maintenance:
     async def _crls(self) -> None:
         due = set(self._authorities.crls_due())
         if self._dirty:
-            due |= {a.key_id for a in self._core.authorities if a.state is not AuthorityState.ROOT}
+            due |= {a.key_id for a in self._state.authorities if a.state is not AuthorityState.ROOT}
         if not due:
             return
         self._dirty = False
@@ -102,29 +102,31 @@ class Maintenance:
         self._dirty = self._dirty or bool(early)
 
     def _dead_certificates(self) -> dict[bytes, list[RevokedEntry]]:
-        """Every living certificate that a rule touches, by its authority; reads from a handle of its own."""
-        rules = RevocationSet()
-        reader = self._core.store.reader()
-        rules.apply_snapshot(self._core.log_id, reader.revocation_seq(), [to_rule(r) for r in reader.revocations()])
+        """Every living certificate that a revocation touches, by its authority; reads from a handle of its own."""
+        revocations = RevocationSet()
+        reader = self._state.store.reader()
+        revocations.apply_snapshot(
+            self._state.log_id, reader.revocation_seq(), [to_revocation(r) for r in reader.revocations()]
+        )
         dead: dict[bytes, list[RevokedEntry]] = {}
-        if len(rules):
-            for row in self._core.store.iter_alive(at=self._core.clock()):
-                rule = rules.find(self._core.facts(row))
-                if rule is not None:
-                    at = rule.revoked_at or row.issued_at
-                    dead.setdefault(row.authority, []).append((row.serial, at, rule.reason))
+        if len(revocations):
+            for row in self._state.store.iter_alive(at=self._state.clock()):
+                revocation = revocations.find(self._state.facts(row))
+                if revocation is not None:
+                    at = revocation.revoked_at or row.issued_at
+                    dead.setdefault(row.authority, []).append((row.serial, at, revocation.reason))
         return dead
 
     async def _housekeeping(self) -> None:
         if time.monotonic() < self._next_prune:
             return
         self._next_prune = time.monotonic() + PRUNE_EVERY
-        now = self._core.clock()
+        now = self._state.clock()
         drift = abs(now.timestamp() - time.monotonic() - self._clock_base)
         if drift > _MAX_CLOCK_DRIFT:
             await self._queue.run(self._clock_alarm(drift))
             return
-        await self._queue.run(self._drop_rules)
+        await self._queue.run(self._drop_revocations)
         while await self._queue.run(self._prune) >= PRUNE_ROWS:
             await asyncio.sleep(0)
 
@@ -134,15 +136,15 @@ class Maintenance:
                 kind="clock.jumped",
                 subject="wall clock",
                 message=f"wall clock and running time disagree by {drift:.0f} s: nothing is dropped or pruned",
-                at=self._core.clock(),
+                at=self._state.clock(),
             )
             changes.audited = True
             return lambda: None
 
         return command
 
-    def _drop_rules(self, tx: Transaction, changes: Changes) -> Finish:
-        now = self._core.clock()
+    def _drop_revocations(self, tx: Transaction, changes: Changes) -> Finish:
+        now = self._state.clock()
         for row in tx.revocations():
             if row.alive_until < now:
                 tx.drop_revocation(row.seq, now)
@@ -150,8 +152,8 @@ class Maintenance:
         return lambda: None
 
     def _prune(self, tx: Transaction, changes: Changes) -> Finish:
-        now = self._core.clock()
-        lifetimes = self._core.lifetimes
+        now = self._state.clock()
+        lifetimes = self._state.lifetimes
         pruned = tx.prune(
             issued_expired_before=now - lifetimes.ledger_retention,
             audit_before=now - lifetimes.audit_retention,

@@ -14,7 +14,7 @@ S = TypeVar("S")
 
 
 def seconds_to_wait(wait_ms: int) -> float:
-    """What an asker may wait out of what it asks for."""
+    """What an requester may wait out of what it asks for."""
     return min(max(wait_ms, 0) / 1000, _MAX_WAIT)
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import AlreadyExistsError, NotFoundError, PreconditionError
 from inborn_ca.authorities.key_store import KeyStore
-from inborn_ca.model.records import AuthorityState
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.findings import FORMER_LOG, FORMER_SEQ
 from inborn_ca.signer.requesters.unknown_holder import FORMER_SERIAL

@@ -1,7 +1,7 @@
 """The signer's state: what the store holds, mirrored in memory, and the way to a certificate.
 
-`Core` is the only place that turns a grant into a certificate. `certify` prepares it from the grant and the public key
-alone, lints it and writes its row; what it gives back can be signed once, after the commit.
+`SignerState` is the only place that turns a grant into a certificate. `certify` prepares it from the grant and the
+public key alone, lints it and writes its row; what it gives back can be signed once, after the commit.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from inborn._internal.revocation.revocation_set import RevocationRule, RevocationSet
+from inborn._internal.revocation.revocation_set import Revocation, RevocationSet
 from inborn._internal.selectors.demand import Demand
 from inborn._internal.selectors.selector import Selector
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import CertificateFacts
@@ -27,10 +28,9 @@ from inborn_ca.certificates.issuance import Prepared, issue
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.certificates.serial import SerialSource
 from inborn_ca.certificates.template import Templates
-from inborn_ca.model.posture_policy import PostureRule, demands_on
+from inborn_ca.model.posture_policy import PosturePolicy, demands_on
 from inborn_ca.model.records import (
     AuthorityRecord,
-    AuthorityState,
     BlockKind,
     CertificateKind,
     Issued,
@@ -39,10 +39,10 @@ from inborn_ca.model.records import (
 from inborn_ca.model.registration_entry import Entry
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.queue import GroupHooks
-from inborn_ca.signer.requesters.requester_cache import AskerCache
+from inborn_ca.signer.requesters.requester_cache import RequesterCache
 from inborn_ca.store.interface import Store, Transaction
 
-__all__ = ["Blocked", "Clock", "Core", "Pending", "to_rule"]
+__all__ = ["Blocked", "Clock", "Pending", "SignerState", "to_revocation"]
 
 Clock = Callable[[], dt.datetime]
 
@@ -67,7 +67,7 @@ class Pending:
         return issue(self.prepared, self._key)
 
 
-class Core(GroupHooks):
+class SignerState(GroupHooks):
     """State of one CA. Everything here happens on one thread."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Core(GroupHooks):
         self.authorities: list[AuthorityRecord] = []
         self.revocations = RevocationSet()
         self.entries: dict[str, Entry] = {}
-        self.rules: list[PostureRule] = []
+        self.posture_policies: list[PosturePolicy] = []
         self.domain_revision = 0
         self.entry_revision = 0
         self.serials = SerialSource(0, 0)
@@ -102,7 +102,7 @@ class Core(GroupHooks):
         self._signing_keys: dict[bytes, ec.EllipticCurvePrivateKey] = {}
         self._templates: dict[bytes, Templates] = {}
         self._issuer_ders: dict[bytes, bytes] = {}
-        self.askers = AskerCache()
+        self.requesters = RequesterCache()
         self.reload()
 
     # -- state -----------------------------------------------------------------------------------------------------
@@ -112,28 +112,28 @@ class Core(GroupHooks):
         reader = self._reader
         self.authorities = reader.authorities()
         self.entries = {entry.id: entry for entry in reader.entries()}
-        self._use_rules(reader.rules())
+        self._use_policies(reader.posture_policies())
         self.revocations = RevocationSet()
-        rules = [to_rule(row) for row in reader.revocations()]
-        self.revocations.apply_snapshot(self.log_id, reader.revocation_seq(), rules)
+        revocations = [to_revocation(row) for row in reader.revocations()]
+        self.revocations.apply_snapshot(self.log_id, reader.revocation_seq(), revocations)
         self.domain_revision = int(reader.meta("domain_revision") or 0)
         self.entry_revision = int(reader.meta("entry_revision") or 0)
         stored = reader.meta("serial")
         if stored:
             self.serials = SerialSource.from_state(stored)
 
-    def _use_rules(self, rules: list[PostureRule]) -> None:
-        self.rules = rules
+    def _use_policies(self, policies: list[PosturePolicy]) -> None:
+        self.posture_policies = policies
         self._demands: dict[SpiffeId, tuple[Demand, ...]] = {}
 
     def demands_on(self, spiffe_id: SpiffeId) -> tuple[Demand, ...]:
-        """What the trust domain's rules demand of this identity."""
-        if not self.rules:
+        """What the posture policies demand of this identity."""
+        if not self.posture_policies:
             return ()
         if spiffe_id not in self._demands:
             if len(self._demands) >= MAX_DEMANDED:
                 self._demands.clear()
-            self._demands[spiffe_id] = demands_on(spiffe_id, self.rules)
+            self._demands[spiffe_id] = demands_on(spiffe_id, self.posture_policies)
         return self._demands[spiffe_id]
 
     def ca_name(self, part: str) -> SpiffeId:
@@ -180,7 +180,7 @@ class Core(GroupHooks):
         return self._templates[issuer.key_id]
 
     def facts(self, row: Issued) -> CertificateFacts:
-        """A ledger row as the facts that rules and the clock are held against.
+        """A ledger row as the facts that revocations and the clock are held against.
 
         It has no start: the signer knows what it has issued, and a clock that was set back must not lock agents out.
         """
@@ -212,7 +212,7 @@ class Core(GroupHooks):
     ) -> Pending:
         """Look at the blocks, prepare and lint the certificate, and write its row.
 
-        Raises `Blocked`; `PreconditionError` without an active authority. Not checked: that the asker may have it.
+        Raises `Blocked`; `PreconditionError` without an active authority. Not checked: that the requester may have it.
         """
         now = self.clock()
         issuer = self.active
@@ -271,26 +271,26 @@ class Core(GroupHooks):
                 self.entries[after.id] = after
             elif before is not None:
                 self.entries.pop(before.id, None)
-        if changes.rules_changed is not None:
-            self._use_rules(changes.rules_changed)
-        if changes.rules or changes.dropped:
-            seq = max([self.revocations.seq, *(rule.seq for rule in changes.rules)])
-            self.revocations.apply_delta(self.log_id, seq, changes.rules, changes.dropped)
+        if changes.posture_policies is not None:
+            self._use_policies(changes.posture_policies)
+        if changes.revocations or changes.dropped:
+            seq = max([self.revocations.seq, *(revocation.seq for revocation in changes.revocations)])
+            self.revocations.apply_delta(self.log_id, seq, changes.revocations, changes.dropped)
 
     def before_commit(self, tx: Transaction, changes: Changes) -> None:
-        self.askers.flush(tx)
+        self.requesters.flush(tx)
         tx.set_meta("serial", self.serials.state)
         if changes.touches_domain:
             self.domain_revision += 1
             tx.set_meta("domain_revision", str(self.domain_revision))
-        if changes.entries or changes.enrollees or changes.rules_changed is not None:
+        if changes.entries or changes.members or changes.posture_policies is not None:
             self.entry_revision += 1
             tx.set_meta("entry_revision", str(self.entry_revision))
         if changes.authorities or changes.roots:
             self.authorities = tx.authorities()
 
     def rolled_back(self) -> None:
-        self.askers.clear()
+        self.requesters.clear()
         self.reload()
 
     def committed(self, changes: Changes) -> None:
@@ -318,9 +318,9 @@ def _targets(
         yield BlockKind.SELECTOR, str(selector)
 
 
-def to_rule(row: RevocationRecord) -> RevocationRule:
-    """A row of the revocation log as the rule that travels."""
-    return RevocationRule(
+def to_revocation(row: RevocationRecord) -> Revocation:
+    """A row of the revocation log as the revocation that travels."""
+    return Revocation(
         seq=row.seq,
         kind=row.kind,
         value=row.value,

@@ -22,17 +22,17 @@ from pathlib import Path
 from inborn._internal.host import paths
 from inborn.errors import InbornError, RequestError
 from inborn_ca.supervisor.data_directory import DataDirectory
-from inborn_ca.supervisor.supervised_child import Account, Child, spawn
-from inborn_ca.supervisor.units import GaveUp, State, Unit, event
+from inborn_ca.supervisor.supervised_child import Account, SupervisedChild, spawn
+from inborn_ca.supervisor.units import GaveUp, Unit, UnitState, event
 
-__all__ = ["Settings", "Supervisor", "main"]
+__all__ = ["Supervisor", "SupervisorSettings", "main"]
 
 SIGNER_ACCOUNT, FRONT_ACCOUNT = "inborn-ca", "inborn-front"  # used as root, where they exist
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class SupervisorSettings:
     """What was asked for, checked by whoever asks (`cli`)."""
 
     data_dir: Path
@@ -57,7 +57,7 @@ class Settings:
 class Supervisor:
     """One run: `run` returns the exit status."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SupervisorSettings) -> None:
         self.settings = settings
         self._wakeup, self._wakeup_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._terminations = 0
@@ -129,16 +129,14 @@ class Supervisor:
 
     # -- what is started ---------------------------------------------------------------------------------------------
 
-    def _start_ca(self) -> Sequence[Child]:
+    def _start_ca(self) -> Sequence[SupervisedChild]:
         settings, directory = self.settings, self._locked()
         signer_end, front_end = socket.socketpair()
         with signer_end, front_end:
             signer_fd, front_fd = signer_end.fileno(), front_end.fileno()
 
             def signer(ready_fd: int) -> Sequence[str]:
-                command = _python(
-                    "inborn_ca.signer.main", "--data-dir", str(directory.path), "--front-fd", str(signer_fd)
-                )
+                command = _python("inborn_ca.signer", "--data-dir", str(directory.path), "--front-fd", str(signer_fd))
                 command += ["--ready-fd", str(ready_fd)]
                 if self._trust_domain:
                     command += ["--trust-domain", self._trust_domain]
@@ -147,7 +145,7 @@ class Supervisor:
                 return command
 
             def front(ready_fd: int) -> Sequence[str]:
-                command = _python("inborn_ca.front.main", "--signer-fd", str(front_fd), "--ready-fd", str(ready_fd))
+                command = _python("inborn_ca.front", "--signer-fd", str(front_fd), "--ready-fd", str(ready_fd))
                 command += ["--bootstrap", _address(settings.listen, self._ports["bootstrap"])]
                 command += ["--api", _address(settings.listen, self._ports["api"])]
                 command += ["--crl", _address(settings.listen, self._ports["crl"])]
@@ -161,7 +159,7 @@ class Supervisor:
             children.append(spawn("front", front, pass_fds=[front_fd], account=self._front_account))
         return children
 
-    def _start_agent(self) -> Sequence[Child]:
+    def _start_agent(self) -> Sequence[SupervisedChild]:
         settings, directory = self.settings, self._locked()
         host = "127.0.0.1" if settings.listen in _WILDCARDS else settings.listen
 
@@ -181,12 +179,12 @@ class Supervisor:
 
     def _proceed(self) -> None:
         """Once the CA serves, start the agent; once all serve, say so."""
-        if self._ca.state is not State.SERVING:
+        if self._ca.state is not UnitState.SERVING:
             return
-        if self.settings.with_agent and self._agent.state is State.IDLE:
+        if self.settings.with_agent and self._agent.state is UnitState.IDLE:
             self._agent.start()
             return
-        if self._is_announced or (self.settings.with_agent and self._agent.state is not State.SERVING):
+        if self._is_announced or (self.settings.with_agent and self._agent.state is not UnitState.SERVING):
             return
         self._is_announced = True
         self._locked().trust_domain_is_kept()
@@ -285,7 +283,7 @@ def _notify(state: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the process; what the arguments mean has been checked by `inborn up`."""
-    parser = argparse.ArgumentParser(prog="python -m inborn_ca.supervisor.main")
+    parser = argparse.ArgumentParser(prog="python -m inborn_ca.supervisor")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--trust-domain", default="")
     parser.add_argument("--listen", default="127.0.0.1")
@@ -300,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--with-agent", action="store_true")
     parser.add_argument("--socket", type=Path)
     parser.add_argument("--docker-socket")
-    settings = Settings(**vars(parser.parse_args(arguments)))
+    settings = SupervisorSettings(**vars(parser.parse_args(arguments)))
     try:
         return Supervisor(settings).run()
     except InbornError as e:
@@ -309,7 +307,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as e:  # a full disk, no more processes: nothing of ours is wrong
         print(f"error: {e.filename or settings.data_dir}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Account", "Child", "spawn"]
+__all__ = ["Account", "SupervisedChild", "spawn"]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _MAX_READY = 4096  # octets of the line that says so
@@ -29,7 +29,7 @@ class Account:
 
 
 @dataclass(slots=True)
-class Child:
+class SupervisedChild:
     """A running process. `ready_fd` is -1 once it has said that it is ready, or never will."""
 
     name: str
@@ -81,7 +81,7 @@ def spawn(
     pass_fds: Sequence[int] = (),
     account: Account | None = None,
     environment: Mapping[str, str] | None = None,
-) -> Child:
+) -> SupervisedChild:
     """Start a program, anew and never as a fork of a loaded one. `command` is given the number of its ready pipe.
 
     The kernel kills it when we die, however we die. A terminal's Ctrl-C does not reach it: we stop it, in order.
@@ -114,7 +114,7 @@ def spawn(
         raise
     finally:
         os.close(theirs)
-    return Child(name=name, process=process, ready_fd=ours)
+    return SupervisedChild(name=name, process=process, ready_fd=ours)
 
 
 def _facts(line: bytes) -> Mapping[str, str]:

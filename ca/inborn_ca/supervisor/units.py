@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 from inborn_ca.supervisor.restarts import Restarts
-from inborn_ca.supervisor.supervised_child import Child
+from inborn_ca.supervisor.supervised_child import SupervisedChild
 
-__all__ = ["GaveUp", "State", "Unit", "event"]
+__all__ = ["GaveUp", "Unit", "UnitState", "event"]
 
 START_TIME = 60.0  # seconds from start to ready; a second on an idle machine, many on one that is swamped
 STOP_TIME = 10.0  # seconds from SIGTERM to SIGKILL, for each process
@@ -22,7 +22,7 @@ class GaveUp(Exception):
     """A unit does not come up."""
 
 
-class State(Enum):
+class UnitState(Enum):
     """Where a unit is: see the transitions in `Unit.look`."""
 
     IDLE = "idle"
@@ -40,17 +40,19 @@ class Unit:
     starting, serving --one has died--> clearing --all have ended--> paused --pause over--> starting
     """
 
-    def __init__(self, name: str, start: Callable[[], Sequence[Child]], restarts: Restarts | None = None) -> None:
+    def __init__(
+        self, name: str, start: Callable[[], Sequence[SupervisedChild]], restarts: Restarts | None = None
+    ) -> None:
         self.name = name
-        self.state = State.IDLE
-        self.children: list[Child] = []
+        self.state = UnitState.IDLE
+        self.children: list[SupervisedChild] = []
         self.has_served = False
         self._start = start
         self._restarts = restarts or Restarts()
         self._since = 0.0
         self._deadline: float | None = None
         self._served: float | None = None
-        self._culprits: list[Child] = []
+        self._culprits: list[SupervisedChild] = []
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -65,30 +67,30 @@ class Unit:
     def start(self) -> None:
         """Start all its processes."""
         self.children = list(self._start())
-        self._enter(State.STARTING, START_TIME)
+        self._enter(UnitState.STARTING, START_TIME)
 
     def look(self, now: float) -> None:
         """Make the next step. Raises `GaveUp`."""
-        if self.state is State.STARTING:
+        if self.state is UnitState.STARTING:
             if self._anybody_ended():
                 self._clear(now)
             elif all(child.is_ready for child in self.children):
                 self.has_served = True
                 event("unit.serving", unit=self.name, after_ms=int((now - self._since) * 1000))
-                self._enter(State.SERVING, None)
+                self._enter(UnitState.SERVING, None)
             elif self._is_due(now):
                 event("unit.not_ready", unit=self.name, seconds=START_TIME, level="ERROR")
                 self._kill(signal.SIGKILL)
                 self._clear(now)
-        elif self.state is State.SERVING and self._anybody_ended():
+        elif self.state is UnitState.SERVING and self._anybody_ended():
             self._clear(now)
-        if self.state is State.CLEARING:
+        if self.state is UnitState.CLEARING:
             if all(child.has_ended for child in self.children):
                 self._pause(now)
             elif self._is_due(now):
                 self._kill(signal.SIGKILL)
                 self._deadline = now + STOP_TIME
-        if self.state is State.PAUSED and self._is_due(now):
+        if self.state is UnitState.PAUSED and self._is_due(now):
             self.start()
 
     def stop(self, wait: Callable[[float], bool]) -> None:
@@ -102,16 +104,16 @@ class Unit:
                     child.signal(signal.SIGKILL)
                     child.process.wait()
             child.forget_pipe()
-        self._enter(State.IDLE, None)
+        self._enter(UnitState.IDLE, None)
 
     def _clear(self, now: float) -> None:
         """One has died: let the others end."""
-        self._served = now - self._since if self.state is State.SERVING else None
+        self._served = now - self._since if self.state is UnitState.SERVING else None
         self._culprits = [child for child in self.children if child.has_ended]
         for child in self._culprits:
             event("child.died", child=child.name, pid=child.pid, how=child.describe_end(), level="WARNING")
         self._kill(signal.SIGTERM)
-        self._enter(State.CLEARING, STOP_TIME)
+        self._enter(UnitState.CLEARING, STOP_TIME)
 
     def _pause(self, now: float) -> None:
         for child in self.children:
@@ -122,7 +124,7 @@ class Unit:
         pause = self._restarts.died(now, served=self._served, was_killed=was_killed)
         if pause is None:
             raise GaveUp(f"{self.name} has died too often while starting")
-        self._enter(State.PAUSED, pause)
+        self._enter(UnitState.PAUSED, pause)
 
     def _anybody_ended(self) -> bool:
         return any(child.has_ended for child in self.children)
@@ -131,7 +133,7 @@ class Unit:
         for child in self.children:
             child.signal(number)
 
-    def _enter(self, state: State, seconds: float | None) -> None:
+    def _enter(self, state: UnitState, seconds: float | None) -> None:
         now = time.monotonic()
         self.state, self._since = state, now
         self._deadline = None if seconds is None else now + seconds

@@ -17,11 +17,11 @@ from inborn_agent.api.explanation import explain
 from inborn_agent.attest import WorkloadAttestor
 from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.ca.sync import Sync
-from inborn_agent.live.attested_callers import Connections, Context, find_caller
+from inborn_agent.live.attested_callers import Context, RelayedConnections, find_caller
 from inborn_agent.live.live_cache import LiveCache
 from inborn_proto import agent_pb2
 
-__all__ = ["AdminApi", "NotAnAdmin", "require_admin"]
+__all__ = ["AgentAdminService", "NotAnAdmin", "require_admin"]
 
 _NAMESPACES = ("user", "pid")
 
@@ -30,7 +30,7 @@ class NotAnAdmin(DeniedError):
     """The caller is neither root nor the agent's user."""
 
 
-class AdminApi:
+class AgentAdminService:
     """The servicer of `inborn.agent.v1.AgentAdmin`."""
 
     def __init__(
@@ -39,7 +39,7 @@ class AdminApi:
         own: OwnIdentity,
         sync: Sync,
         attestor: WorkloadAttestor,
-        connections: Connections,
+        connections: RelayedConnections,
         *,
         count_connections: Callable[[], int],
         pinned_by: str,

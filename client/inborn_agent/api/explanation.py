@@ -1,4 +1,4 @@
-"""Why a process has no identity: its selectors, what could not be read, what entries and rules want besides."""
+"""Why a process has no identity: its selectors, what could not be read, what entries and policies want besides."""
 
 from __future__ import annotations
 

@@ -12,27 +12,27 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 from inborn._internal.feed.log_parts import log_to_wire
-from inborn._internal.wire.messages import rule_to_wire
+from inborn._internal.wire.messages import revocation_to_wire
 from inborn.errors import UnavailableError
 from inborn_agent.api.explanation import explain
 from inborn_agent.api.workload_service import no_identity_reason, unique_hints
 from inborn_agent.cache.attendance import Attendance
 from inborn_agent.cache.slots import View
-from inborn_agent.live.attested_callers import Caller, Connections, Context, find_caller
+from inborn_agent.live.attested_callers import AttestedCaller, Context, RelayedConnections, find_caller
 from inborn_agent.live.live_cache import LiveCache, Subscription
 from inborn_agent.live.losses import Losses
 from inborn_proto import agent_pb2
 
-__all__ = ["LocalApi"]
+__all__ = ["LocalService"]
 
 
-class LocalApi:
+class LocalService:
     """The servicer of `inborn.agent.v1.Local`. `acknowledged` is set whenever the attendance may report otherwise."""
 
     def __init__(
         self,
         live: LiveCache,
-        connections: Connections,
+        connections: RelayedConnections,
         losses: Losses,
         attendance: Attendance,
         acknowledged: asyncio.Event,
@@ -75,7 +75,12 @@ class _Attendee:
     """What one library has been told."""
 
     def __init__(
-        self, live: LiveCache, caller: Caller, subscription: Subscription, losses: Losses, attendance: Attendance
+        self,
+        live: LiveCache,
+        caller: AttestedCaller,
+        subscription: Subscription,
+        losses: Losses,
+        attendance: Attendance,
     ) -> None:
         self._live = live
         self._losses = losses
@@ -151,7 +156,7 @@ class _Attendee:
         yield agent_pb2.Revocations(
             log_id=cache.revocations.log_id,
             revocation_seq=cache.revocations.seq,
-            rules=[rule_to_wire(rule) for rule in difference.rules],
+            revocations=[revocation_to_wire(revocation) for revocation in difference.revocations],
             dropped=difference.dropped,
         )
 

@@ -1,8 +1,9 @@
 """The SPIFFE Workload API, X.509 part, byte-compatible (SPIFFE Workload API 5, Workload Endpoint).
 
-Rules that clients of all languages rely on: every message is the full state, and the first comes at once. A stream
-never ends with OK: at shutdown with UNAVAILABLE, when the caller has no identity (any more) with PERMISSION_DENIED,
-which is said only when it is sure. Nothing half-built is ever sent. The JWT and WIT profiles answer UNIMPLEMENTED.
+Revocations that clients of all languages rely on: every message is the full state, and the first comes at once. A
+stream never ends with OK: at shutdown with UNAVAILABLE, when the caller has no identity (any more) with
+PERMISSION_DENIED, which is said only when it is sure. Nothing half-built is ever sent. The JWT and WIT profiles answer
+UNIMPLEMENTED.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from inborn.errors import InternalError, RequestError, UnavailableError
 from inborn_agent.cache.cache import Cache
 from inborn_agent.cache.slots import Held, View
 from inborn_agent.live.attested_callers import (
-    Caller,
-    Connections,
+    AttestedCaller,
     Context,
     NoIdentityIssued,
+    RelayedConnections,
     find_caller,
     require_serving,
 )
@@ -35,7 +36,7 @@ from inborn_proto import workload
 __all__ = [
     "HEADER",
     "MissingHeader",
-    "WorkloadApi",
+    "WorkloadService",
     "bundles_response",
     "check_response",
     "no_identity_reason",
@@ -56,10 +57,10 @@ class MissingHeader(RequestError):
     """The call lacks what tells a Workload API client from a request that somebody was tricked into sending."""
 
 
-class WorkloadApi:
+class WorkloadService:
     """The servicer; its methods have the names of the RPCs."""
 
-    def __init__(self, live: LiveCache, connections: Connections, losses: Losses, metrics: Metrics) -> None:
+    def __init__(self, live: LiveCache, connections: RelayedConnections, losses: Losses, metrics: Metrics) -> None:
         self._live = live
         self._connections = connections
         self._losses = losses
@@ -103,7 +104,7 @@ class WorkloadApi:
         finally:
             subscription.close()
 
-    async def _settled(self, subscription: Subscription, caller: Caller) -> tuple[View, bool]:
+    async def _settled(self, subscription: Subscription, caller: AttestedCaller) -> tuple[View, bool]:
         """The caller's view once the CA has answered for all of it, with at least one identity in it; and whether any
         time has passed meanwhile.
 
@@ -139,9 +140,10 @@ class WorkloadApi:
 
 
 def no_identity_reason(view: View) -> str:
-    """Why there is none, where that is sure. Names what a rule demands, and no entry: those are told to root alone."""
+    """Why there is none, where that is sure. Names what a revocation demands, and no entry: those are told to root
+    alone."""
     if view.refused and not view.entries:
-        return f"a rule of the trust domain demands {view.refused[0].unmet}, which this process does not show"
+        return f"a revocation of the trust domain demands {view.refused[0].unmet}, which this process does not show"
     return view.denial or "no registration entry matches this process; `inborn why` shows its selectors"
 
 

@@ -16,7 +16,7 @@ from inborn._internal.process.pinned_process import FactUnreadable, PinnedProces
 from inborn._internal.process.procfs import open_fact
 from inborn_agent.attest.cgroup import CgroupError, container_id, lies_within, parse_cgroups
 from inborn_agent.attest.engine import Container, EngineClient, EngineError, UntrustedEngine
-from inborn_agent.attest.evidence import Evidence, Findings
+from inborn_agent.attest.evidence import Evidence, EvidenceBuilder
 
 __all__ = ["attest_docker", "claims_container", "read_cgroups"]
 
@@ -48,7 +48,7 @@ def attest_docker(process: PinnedProcess, *engines: EngineClient) -> Evidence:
     after. The engine of an ordinary user counts only for that user's own processes. Where any of this fails the facts
     are absent, with a hint. Not checked: that the process lives when this returns. Blocks. Raises `ProcessGone`.
     """
-    findings = Findings("docker")
+    findings = EvidenceBuilder("docker")
     try:
         groups = read_cgroups(process)
         id_ = container_id(groups)
@@ -56,7 +56,7 @@ def attest_docker(process: PinnedProcess, *engines: EngineClient) -> Evidence:
             return findings.evidence()
         client, container = _find(engines, id_)
         if client.owner_uid != 0:
-            findings = Findings(client.selector_type)
+            findings = EvidenceBuilder(client.selector_type)
             _require_owned(process, client.owner_uid)
         if not lies_within(groups, _groups_of_first_process(process, client, container), id_):
             raise CgroupError(f"the process claims container {id_[:12]} and lies outside its control groups")
@@ -117,7 +117,7 @@ def _groups_of_first_process(process: PinnedProcess, client: EngineClient, conta
         raise EngineError(f"the first process of container {container.id[:12]} ended meanwhile") from error
 
 
-def _add_facts(findings: Findings, container: Container) -> None:
+def _add_facts(findings: EvidenceBuilder, container: Container) -> None:
     findings.add("image_config_digest", container.image_digest)
     findings.add("image_id", container.image)
     for key, value in sorted(container.labels.items()):

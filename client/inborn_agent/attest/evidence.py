@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inborn._internal.selectors.selector import Selector, SelectorError, parse_selector
 from inborn_agent.attest.executable import ExecutableId
 
-__all__ = ["Evidence", "Findings"]
+__all__ = ["Evidence", "EvidenceBuilder"]
 
 # Labels and environment of a container are as many as its starter likes; each selector is stored with every
 # certificate. No real container has come near.
@@ -37,7 +37,7 @@ class Evidence:
         )
 
 
-class Findings:
+class EvidenceBuilder:
     """Collects facts of one selector type. A value that is no selector becomes a hint and not an error."""
 
     def __init__(self, type_: str) -> None:

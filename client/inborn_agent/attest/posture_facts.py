@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from inborn._internal.process.pinned_process import FactUnreadable, PinnedProcess
 from inborn._internal.selectors.posture import listed
-from inborn_agent.attest.evidence import Evidence, Findings
+from inborn_agent.attest.evidence import Evidence, EvidenceBuilder
 from inborn_agent.attest.host import MAX_MOUNTINFO_BYTES, Host
 from inborn_agent.attest.mounts import is_visible, parse_mounts, shows_engine_socket
 from inborn_agent.attest.threads import THREAD_NAMESPACES, Thread, namespace_of, read_threads
@@ -36,7 +36,7 @@ def attest_posture(process: PinnedProcess, host: Host) -> Evidence:
     Where its threads differ it is what the least locked in of them is. What cannot be read is absent, with a hint. Not
     checked: that the process lives when this returns. Blocks. Raises `ProcessGone`.
     """
-    findings = Findings("posture")
+    findings = EvidenceBuilder("posture")
     try:
         threads = read_threads(process)
     except FactUnreadable as error:
@@ -59,7 +59,7 @@ def attest_posture(process: PinnedProcess, host: Host) -> Evidence:
     return findings.evidence()
 
 
-def _add_privileges(findings: Findings, threads: list[Thread]) -> None:
+def _add_privileges(findings: EvidenceBuilder, threads: list[Thread]) -> None:
     weakest = next((mode for mode in _SECCOMP if any(thread.seccomp == mode for thread in threads)), None)
     if weakest is None:
         findings.hint("posture:seccomp left out: the kernel says what was not known when this was written")
@@ -80,12 +80,12 @@ def _add_privileges(findings: Findings, threads: list[Thread]) -> None:
     _add_all(findings, "cap_bnd_lacks", listed(gainable)[1])
 
 
-def _add_all(findings: Findings, kind: str, values: Iterable[str]) -> None:
+def _add_all(findings: EvidenceBuilder, kind: str, values: Iterable[str]) -> None:
     for value in values:
         findings.add(kind, value)
 
 
-def _add_namespaces(findings: Findings, threads: list[Thread], host: Host, refusals: dict[str, str]) -> None:
+def _add_namespaces(findings: EvidenceBuilder, threads: list[Thread], host: Host, refusals: dict[str, str]) -> None:
     for name in THREAD_NAMESPACES:
         kind = f"ns_{name}"
         found = {thread.namespaces[name] for thread in threads}
@@ -98,7 +98,7 @@ def _add_namespaces(findings: Findings, threads: list[Thread], host: Host, refus
             refusals.setdefault(kind, _HOSTS_IS_UNKNOWN)
 
 
-def _add_label(findings: Findings, threads: list[Thread], refusals: dict[str, str]) -> None:
+def _add_label(findings: EvidenceBuilder, threads: list[Thread], refusals: dict[str, str]) -> None:
     labels = {thread.label for thread in threads}
     if len(labels) > 1:
         refusals.setdefault("lsm", "its threads have different ones")
@@ -107,7 +107,7 @@ def _add_label(findings: Findings, threads: list[Thread], refusals: dict[str, st
 
 
 def _add(
-    findings: Findings,
+    findings: EvidenceBuilder,
     kind: str,
     read: Callable[[PinnedProcess, Host, list[Thread]], str],
     process: PinnedProcess,

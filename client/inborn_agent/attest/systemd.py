@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from inborn_agent.attest.cgroup import CgroupError, container_id
-from inborn_agent.attest.evidence import Evidence, Findings
+from inborn_agent.attest.evidence import Evidence, EvidenceBuilder
 from inborn_agent.attest.host import Host
 
 __all__ = ["UNIT_DIRECTORIES", "attest_systemd", "find_fragment", "unit_of"]
@@ -42,7 +42,7 @@ def attest_systemd(groups: Mapping[str, str], host: Host, *, directories: Sequen
     Not checked: that the unit was loaded from the file that is found now; the system manager reads it when it is told
     to (`daemon-reload`). Blocks on disk.
     """
-    findings = Findings("systemd")
+    findings = EvidenceBuilder("systemd")
     if not host.has_this_process("cgroup"):
         # Paths begin somewhere in the middle then, perhaps in a directory of whoever is asked about.
         if any(".slice/" in path for path in groups.values()):

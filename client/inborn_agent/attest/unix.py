@@ -9,7 +9,7 @@ import grp
 import pwd
 
 from inborn._internal.process.pinning import FactUnreadable, IdentityChanged, PinnedProcess
-from inborn_agent.attest.evidence import Evidence, Findings
+from inborn_agent.attest.evidence import Evidence, EvidenceBuilder
 from inborn_agent.attest.executable import DEFAULT_HASH_LIMIT, read_executable
 
 __all__ = ["attest_unix"]
@@ -26,7 +26,7 @@ def attest_unix(process: PinnedProcess, *, hash_limit: int = DEFAULT_HASH_LIMIT)
     (`WorkloadAttestor` does). Blocks on disk and on the user database. Raises `ProcessGone`, and `IdentityChanged` if
     the process no longer runs as the user it was pinned as.
     """
-    findings = Findings("unix")
+    findings = EvidenceBuilder("unix")
     status = _status(process)
     uid, gid = int(status[b"Uid"].split()[1]), int(status[b"Gid"].split()[1])
     if (uid, gid) != (process.uid, process.gid):
@@ -54,7 +54,7 @@ def _status(process: PinnedProcess) -> dict[bytes, bytes]:
     return {name: rest for name, _, rest in lines}
 
 
-def _add_user(findings: Findings, uid: int) -> None:
+def _add_user(findings: EvidenceBuilder, uid: int) -> None:
     if _is_stand_in(uid, "uid"):
         findings.hint(f"unix:uid left out: {uid} stands for every user without a number in this user namespace")
         return
@@ -65,7 +65,7 @@ def _add_user(findings: Findings, uid: int) -> None:
         pass  # a user of a container mostly has no name here
 
 
-def _add_group(findings: Findings, gid: int, *, kind: str, name_kind: str) -> None:
+def _add_group(findings: EvidenceBuilder, gid: int, *, kind: str, name_kind: str) -> None:
     if _is_stand_in(gid, "gid"):
         findings.hint(f"unix:{kind} left out: {gid} stands for every group without a number in this user namespace")
         return
@@ -76,7 +76,7 @@ def _add_group(findings: Findings, gid: int, *, kind: str, name_kind: str) -> No
         pass
 
 
-def _add_executable(findings: Findings, process: PinnedProcess, hash_limit: int) -> None:
+def _add_executable(findings: EvidenceBuilder, process: PinnedProcess, hash_limit: int) -> None:
     try:
         executable = read_executable(process, hash_limit=hash_limit)
     except FactUnreadable as error:

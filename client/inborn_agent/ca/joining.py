@@ -1,4 +1,5 @@
-"""Where an agent that has to enrol gets its join token from: a file (or standard input), or the CA on the same host."""
+"""Where an agent that has to enroll gets its join token from: a file (or standard input), or the CA on the same
+host."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ class Joiner(Protocol):
     """Gives tokens."""
 
     async def token(self, agent: SpiffeId | None) -> tuple[JoinToken, str]:
-        """A token to enrol with, as `agent` if it was one before, and the bootstrap address to go to.
+        """A token to enroll with, as `agent` if it was one before, and the bootstrap address to go to.
 
         Raises `NoTokenYet`, `UnavailableError`, and the CA's own errors.
         """

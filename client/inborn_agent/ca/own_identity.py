@@ -2,7 +2,7 @@
 
 Theory of operation. `source` is what the tunnel to the CA presents and trusts: our certificate, our own trust domain's
 bundle, the live revocations. The successor key is on disk before the CA is asked to certify it, so that neither a lost
-reply nor a crash makes a second one. Enrolment happens only without a usable certificate: there is none, it has
+reply nor a crash makes a second one. Enrollment happens only without a usable certificate: there is none, it has
 expired, or it is revoked.
 """
 
@@ -47,7 +47,7 @@ class WrongTrustDomain(RequestError):
 
 
 class NotAnAgent(RequestError):
-    """A token enrols something else than an agent."""
+    """A token enrolls something else than an agent."""
 
 
 class OwnIdentity:
@@ -101,7 +101,7 @@ class OwnIdentity:
         found = []
         if self.is_revoked:
             found.append(
-                "its own certificate is revoked: it gives nobody an identity until it enrols anew with a token"
+                "its own certificate is revoked: it gives nobody an identity until it enrolls anew with a token"
             )
         if now < facts.not_before:
             found.append(
@@ -163,18 +163,18 @@ class OwnIdentity:
         self._wake.set()
 
     async def run(self) -> None:
-        """Enrol where that is needed, renew in time. Raises what makes a first enrolment impossible."""
+        """Enroll where that is needed, renew in time. Raises what makes a first enrollment impossible."""
         failures = 0
         while True:
             self._wake.clear()
             if not self._is_usable():
-                failures = await self._try_to_enrol(failures)
+                failures = await self._try_to_enroll(failures)
                 continue
             if self._is_refused:
-                # A certificate that looks good and is not taken: the CA knows better. Ask to renew, then enrol.
+                # A certificate that looks good and is not taken: the CA knows better. Ask to renew, then enroll.
                 self._is_refused = False
                 if not await self._renew() and self._is_refused:
-                    failures = await self._try_to_enrol(failures)
+                    failures = await self._try_to_enroll(failures)
                 continue
             failures = 0
             schedule = self._schedule
@@ -209,9 +209,9 @@ class OwnIdentity:
         await self._take(IdentityRecord.of(enrolled, token_id=record.token_id), "agent.renewed")
         return True
 
-    # Enrolment.
+    # Enrollment.
 
-    async def _try_to_enrol(self, failures: int) -> int:
+    async def _try_to_enroll(self, failures: int) -> int:
         """One attempt; returns how many have failed in a row. Raises where it is the first and there is no hope."""
         agent = self.record.svid.spiffe_id if self.record is not None else None
         try:
@@ -226,7 +226,7 @@ class OwnIdentity:
             try:
                 enrolled = await enroll_with_token(token, address, key)
                 if not enrolled.svid.spiffe_id.path.startswith(RESERVED_PREFIX + "agent/"):
-                    raise NotAnAgent(f"token enrols {enrolled.svid.spiffe_id}, which is no agent")
+                    raise NotAnAgent(f"token enrolls {enrolled.svid.spiffe_id}, which is no agent")
             except (RequestError, DeniedError):
                 self._joiner.spent(token.id)
                 raise
@@ -236,14 +236,14 @@ class OwnIdentity:
             await self._sleep(_TOKEN_POLL)
             return failures + 1
         except (RequestError, DeniedError) as error:
-            _log.warning("agent.enrolment_refused", kind=error.kind, reason=error.message, hint=error.hint)
+            _log.warning("agent.enrollment_refused", kind=error.kind, reason=error.message, hint=error.hint)
             if self.record is None:
                 raise
             pause = retry_delay(failures + 1, remaining=dt.timedelta(0), spread=self._spread())
             await self._sleep(max(_TOKEN_POLL, pause))
             return failures + 1
         except InbornError as error:
-            _log.warning("agent.enrolment_failed", kind=error.kind, reason=error.message)
+            _log.warning("agent.enrollment_failed", kind=error.kind, reason=error.message)
             await self._sleep(retry_delay(failures + 1, remaining=dt.timedelta(0), spread=self._spread()))
             return failures + 1
         self._joiner.spent(token.id)

@@ -1,8 +1,8 @@
 """After a restore of the CA: tell it what this agent knows of the former log and the restored database does not.
 
-The rules that are left of a former log are those that no rule of the current one covers; they stay in force here
-whatever comes of the report. The certificate goes with each report: the CA may have no row for it, and an admin may
-accept it then. What was taken is not reported again by this process; what was refused for good is not either.
+The revocations that are left of a former log are those that no revocation of the current one covers; they stay in force
+here whatever comes of the report. The certificate goes with each report: the CA may have no row for it, and an admin
+may accept it then. What was taken is not reported again by this process; what was refused for good is not either.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Reporter:
                 self._done.add(log_id)
 
     def _logs(self) -> list[bytes]:
-        """Former logs that have rules, and the one under which our certificate was issued."""
+        """Former logs that have revocations, and the one under which our certificate was issued."""
         revocations = self._live.cache.revocations
         logs = [log.log_id for log in revocations.logs() if log.log_id != revocations.log_id]
         if self._own.record is not None:
@@ -69,9 +69,9 @@ class Reporter:
 
     async def _report(self, log_id: bytes) -> None:
         client = await self._own.client()
-        revocations = self._live.cache.revocations
-        is_former = log_id != revocations.log_id
-        rules = [rule for log in revocations.logs() if is_former and log.log_id == log_id for rule in log]
-        for start in range(0, max(1, len(rules)), _RULES):
-            answer = await client.report(log_id, rules[start : start + _RULES])
-            _log.event("report.taken", log_id=log_id.hex(), rules=answer.rules, unknown=answer.unknown)
+        known = self._live.cache.revocations
+        is_former = log_id != known.log_id
+        revocations = [revocation for log in known.logs() if is_former and log.log_id == log_id for revocation in log]
+        for start in range(0, max(1, len(revocations)), _RULES):
+            answer = await client.report(log_id, revocations[start : start + _RULES])
+            _log.event("report.taken", log_id=log_id.hex(), revocations=answer.revocations, unknown=answer.unknown)

@@ -24,10 +24,10 @@ from inborn.errors import DeniedError, InbornError, UnauthenticatedError, Unavai
 from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.ca.reporting import Reporter
 from inborn_agent.cache.attendance import Attendance
-from inborn_agent.cache.feed_alarms import Alarms
+from inborn_agent.cache.feed_alarms import FeedAlarms
 from inborn_agent.cache.outdated import count_outdated
 from inborn_agent.disk.feed_values import domain_change, node_change
-from inborn_agent.disk.kept_state import State
+from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.metrics import Metrics
 from inborn_member.enrollment import AuthorityClient, WatchStream
@@ -52,7 +52,7 @@ _RENEWING_STEP = 0.1  # seconds between looks at what is still to be renewed, wh
 class Saver:
     """Writes what has changed to disk, in natural batches: what changes during a write is the next one."""
 
-    def __init__(self, live: LiveCache, state: State) -> None:
+    def __init__(self, live: LiveCache, state: KeptState) -> None:
         self._live = live
         self._state = state
         self.domain_saved = live.cache.domain_mark
@@ -109,7 +109,7 @@ class Sync:
         self._acknowledged = acknowledged
         self._metrics = metrics
         self._spread = spread
-        self.alarms = Alarms()
+        self.alarms = FeedAlarms()
         self._reporter = Reporter(live, own)
         self._verifier: FeedVerifier | None = None
         self._silence = _FIRST_SILENCE
@@ -249,7 +249,7 @@ class Sync:
             self._own.rotate()
         self._acknowledged.set()
         if cache.revocations.seq != before:
-            _log.event("revocations.applied", revocation_seq=cache.revocations.seq, rules=len(cache.revocations))
+            _log.event("revocations.applied", revocation_seq=cache.revocations.seq, revocations=len(cache.revocations))
 
     def _alarm(self, kind: str, message: str) -> None:
         self.alarms.sound(kind, message, self._live.now())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-__all__ = ["LAG_LIMIT", "MAX_LAGGARDS", "Attendance", "Report"]
+__all__ = ["LAG_LIMIT", "MAX_LAGGARDS", "AppliedReport", "Attendance"]
 
 LAG_LIMIT = dt.timedelta(seconds=2)
 """A library applies a revocation in milliseconds; a process that was stopped or hangs does not."""
@@ -19,7 +19,7 @@ MAX_LAGGARDS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class AppliedReport:
     """`revocation_seq` has been applied by everybody; `laggards` are those who keep it from being more."""
 
     revocation_seq: int
@@ -71,10 +71,10 @@ class Attendance:
         if seq == self.seq:
             attendee.behind_since = None
 
-    def report(self, now: dt.datetime) -> Report:
+    def report(self, now: dt.datetime) -> AppliedReport:
         """What the CA is told now."""
         late = [a for a in self._attendees.values() if a.behind_since is not None and now - a.behind_since >= LAG_LIMIT]
-        return Report(
+        return AppliedReport(
             revocation_seq=min((attendee.seq for attendee in self._attendees.values()), default=self.seq),
             laggards=tuple(sorted(attendee.name for attendee in late))[:MAX_LAGGARDS],
         )

@@ -18,7 +18,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 
 from inborn._internal.feed.feed_content import Authority, FeedEntry
-from inborn._internal.revocation.revocation_log import RuleLog
+from inborn._internal.revocation.revocation_log import RevocationLog
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.rotation import Schedule, retry_delay
@@ -27,8 +27,8 @@ from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import CertificateFacts, X509Svid
 from inborn_agent.cache.entry_table import EntryTable
 from inborn_agent.cache.feed_changes import DomainChange, NodeChange
-from inborn_agent.cache.recent_revocations import RevocationLog
-from inborn_agent.cache.slots import Dropped, Effects, Held, Refusal, Slot, View, Want
+from inborn_agent.cache.recent_revocations import RecentRevocations
+from inborn_agent.cache.slots import Dropped, Effects, Held, IssueRefusal, Slot, View, Want
 
 __all__ = ["Cache"]
 
@@ -48,7 +48,7 @@ class Cache:
         self.authorities: tuple[Authority, ...] = ()
         self.revocations = RevocationSet()
         self._requests = 0
-        self.revocation_log = RevocationLog()
+        self.revocation_log = RecentRevocations()
         self.domain_mark: tuple[bytes, int] = (b"", 0)
         """log_id and revision of the domain feed that has been applied."""
         self.node_mark: tuple[bytes, int] = (b"", 0)
@@ -102,14 +102,14 @@ class Cache:
             denial=next((slot.denial for slot in slots if slot.denial), ""),
             problem=next((slot.problem for slot in slots if slot.problem), ""),
             refused=tuple(
-                Refusal(entry=entry, unmet=unmet[0])
+                IssueRefusal(entry=entry, unmet=unmet[0])
                 for entry in self.entries.meant_for(selectors)
                 if (unmet := entry.unmet(selectors))
             ),
         )
 
     def restless(self) -> set[int]:
-        """Subscribers that miss an entry by a rule alone: a process locks itself in after it was started."""
+        """Subscribers that miss an entry by a revocation alone: a process locks itself in after it was started."""
         return {
             subscriber
             for subscriber, (selectors, _) in self._subscribers.items()
@@ -250,14 +250,14 @@ class Cache:
     # What the CA says, and what time does.
 
     def apply_domain(self, change: DomainChange, now: dt.datetime) -> Effects:
-        """Bundle, authorities, revocations. Raises `RevocationGap`, and changes nothing, if rules are missing."""
+        """Bundle, authorities, revocations. Raises `RevocationGap`, and changes nothing, if revocations are missing."""
         log_id, seq = change.log_id, change.revocation_seq
         if change.is_snapshot:
-            log = change.log or RuleLog(log_id, seq, change.rules)
+            log = change.log or RevocationLog(log_id, seq, change.revocations)
             self.revocations.apply_log(log)
             self.revocation_log.reset()
         else:
-            added = self.revocations.apply_delta(log_id, seq, change.rules, change.dropped)
+            added = self.revocations.apply_delta(log_id, seq, change.revocations, change.dropped)
             self.revocation_log.append(tuple(added), change.dropped)
         self.domain_mark = (log_id, change.revision)
         is_visible = False
@@ -301,7 +301,8 @@ class Cache:
         notify = {subscriber for d in dropped for subscriber in self._subscribers_of(d.entry_id)}
         for subscriber, (selectors, _) in list(self._subscribers.items()):
             notify |= self.subscribe(subscriber, selectors, now).notify
-            # Whoever is meant is looked at anew: what a rule demands now may have come or gone since the last time.
+            # Whoever is meant is looked at anew: what a revocation demands now may have come or gone since the last
+            # time.
             if touched and any(entry.id in touched for entry in self.entries.meant_for(selectors)):
                 notify.add(subscriber)
         self.heard(now)
@@ -352,7 +353,7 @@ class Cache:
         is_same_certificate = dataclasses.replace(entry, demands=slot.entry.demands) == slot.entry
         svid, slot.entry = slot.svid, entry
         if svid is not None and is_same_certificate:
-            return None  # a rule has changed: who may have it is another question
+            return None  # a revocation has changed: who may have it is another question
         slot.denial = slot.problem = ""
         slot.schedule.hurry(now)
         if is_same_id or svid is None:
@@ -377,5 +378,5 @@ class Cache:
             return None
         if slot.facts.not_after <= now:
             return "it expired"
-        rule = self.revocations.find(slot.facts)
-        return None if rule is None else f"revocation {rule.seq} of {rule.target}"
+        revocation = self.revocations.find(slot.facts)
+        return None if revocation is None else f"revocation {revocation.seq} of {revocation.target}"

@@ -52,7 +52,7 @@ class EntryTable:
         return [entry for entry in self.meant_for(selectors) if not entry.unmet(selectors)]
 
     def meant_for(self, selectors: frozenset[Selector]) -> list[FeedEntry]:
-        """The same, and those that a rule refuses to the process."""
+        """The same, and those that a policy refuses to the process."""
         found = [
             entry
             for selector in selectors

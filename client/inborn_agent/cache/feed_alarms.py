@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from inborn.errors import moment
 
-__all__ = ["Alarm", "Alarms"]
+__all__ = ["FeedAlarm", "FeedAlarms"]
 
 KEPT_FOR = dt.timedelta(days=1)
 """Whoever looks once a day sees each of them."""
@@ -20,8 +20,8 @@ _MAX_KINDS = 32  # there are a dozen; more would be somebody's flood
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
-    """Alarms of one kind: the newest one's text, and since when how many came."""
+class FeedAlarm:
+    """FeedAlarms of one kind: the newest one's text, and since when how many came."""
 
     kind: str
     message: str
@@ -34,18 +34,18 @@ class Alarm:
         return f"{moment(self.last_at)} {self.kind}: {self.message}{often}"
 
 
-class Alarms:
+class FeedAlarms:
     """Those of the last day."""
 
     def __init__(self) -> None:
-        self._by_kind: dict[str, Alarm] = {}
+        self._by_kind: dict[str, FeedAlarm] = {}
 
     def sound(self, kind: str, message: str, now: dt.datetime) -> None:
         """Something of this kind happened."""
         known = self._by_kind.pop(kind, None)
         if known is not None and abs(now - known.last_at) > KEPT_FOR:
             known = None
-        self._by_kind[kind] = Alarm(
+        self._by_kind[kind] = FeedAlarm(
             kind=kind,
             message=message,
             first_at=now if known is None else known.first_at,
@@ -55,6 +55,6 @@ class Alarms:
         if len(self._by_kind) > _MAX_KINDS:
             del self._by_kind[next(iter(self._by_kind))]
 
-    def current(self, now: dt.datetime) -> list[Alarm]:
+    def current(self, now: dt.datetime) -> list[FeedAlarm]:
         """The newest first. A clock that was set hides none."""
         return [alarm for alarm in reversed(self._by_kind.values()) if now - alarm.last_at <= KEPT_FOR]

@@ -6,8 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 
 from inborn._internal.feed.feed_content import Authority, FeedEntry
-from inborn._internal.revocation.revocation_log import RuleLog
-from inborn._internal.revocation.revocation_set import RevocationRule
+from inborn._internal.revocation.revocation_log import RevocationLog
+from inborn._internal.revocation.revocation_set import Revocation
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 
@@ -23,11 +23,11 @@ class DomainChange:
     is_snapshot: bool
     bundle: X509Bundle | None
     authorities: tuple[Authority, ...] | None
-    rules: tuple[RevocationRule, ...]
+    revocations: tuple[Revocation, ...]
     dropped: tuple[int, ...]
     revocation_seq: int
-    log: RuleLog | None = None
-    """The rules of a snapshot, instead of `rules`."""
+    log: RevocationLog | None = None
+    """The revocations of a snapshot, instead of `revocations`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

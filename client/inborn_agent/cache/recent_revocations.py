@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from inborn._internal.revocation.revocation_set import RevocationRule
+from inborn._internal.revocation.revocation_set import Revocation
 
-__all__ = ["Difference", "RevocationLog"]
+__all__ = ["Difference", "RecentRevocations"]
 
 # Changes that are remembered. Whoever is further behind takes a snapshot, which is then hardly larger.
 _MAX_REMEMBERED = 1024
@@ -21,11 +21,11 @@ _MAX_REMEMBERED = 1024
 class Difference:
     """What came after a position."""
 
-    rules: tuple[RevocationRule, ...]
+    revocations: tuple[Revocation, ...]
     dropped: tuple[int, ...]
 
 
-class RevocationLog:
+class RecentRevocations:
     """`position` rises with each change."""
 
     def __init__(self, *, limit: int = _MAX_REMEMBERED) -> None:
@@ -37,11 +37,11 @@ class RevocationLog:
         self.position += 1
         self._changes.clear()
 
-    def append(self, rules: tuple[RevocationRule, ...], dropped: tuple[int, ...]) -> None:
+    def append(self, revocations: tuple[Revocation, ...], dropped: tuple[int, ...]) -> None:
         """These were added and dropped."""
-        if rules or dropped:
+        if revocations or dropped:
             self.position += 1
-            self._changes.append(Difference(rules=rules, dropped=dropped))
+            self._changes.append(Difference(revocations=revocations, dropped=dropped))
 
     def since(self, position: int) -> Difference | None:
         """What came after `position`; None: that is too long ago (or never was), take a snapshot."""
@@ -50,6 +50,6 @@ class RevocationLog:
             return None
         changes = [self._changes[i] for i in range(len(self._changes) - behind, len(self._changes))]
         return Difference(
-            rules=tuple(rule for change in changes for rule in change.rules),
+            revocations=tuple(revocation for change in changes for revocation in change.revocations),
             dropped=tuple(seq for change in changes for seq in change.dropped),
         )

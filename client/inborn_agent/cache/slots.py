@@ -11,7 +11,7 @@ from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.rotation import Schedule
 from inborn._internal.spiffe.x509_svid import CertificateFacts, X509Svid
 
-__all__ = ["Dropped", "Effects", "Held", "Refusal", "Slot", "View", "Want"]
+__all__ = ["Dropped", "Effects", "Held", "IssueRefusal", "Slot", "View", "Want"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class IssueRefusal:
     """An entry that a process would have, did it meet this demand of a rule; there may be more that it does not."""
 
     entry: FeedEntry
@@ -53,7 +53,7 @@ class View:
     """Why the CA refuses, where it does."""
     problem: str
     """Why the CA could not be asked, where that failed."""
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[IssueRefusal, ...] = ()
     """Entries whose selectors it has, and which a rule of the trust domain refuses to it."""
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from inborn._internal.feed.feed_content import Authority, DomainUpdate, FeedEntry, NodeUpdate
 from inborn._internal.feed.feed_reading import authority_from_wire, entry_from_wire
 from inborn._internal.feed.feed_verifier import FeedUpdate
-from inborn._internal.revocation.revocation_log import RuleLog
+from inborn._internal.revocation.revocation_log import RevocationLog
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.wire.messages import InvalidMessage, datetime_from_ms, ms_from_datetime
@@ -37,7 +37,7 @@ _ENTRY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _MAX_TTL = dt.timedelta(days=7)  # the longest certificate that a CA issues to a leaf
 _MAX_SELECTORS = 128  # of one entry: what an admin types; a process itself may have 512 of a kind
-_MAX_DEMANDS = 256  # of all rules that hold for one ID: there are some forty facts
+_MAX_DEMANDS = 256  # of all revocations that hold for one ID: there are some forty facts
 _MAX_HINT = 1024  # octets, SPIFFE Workload API 5.2.1
 _MAX_AUTHORITIES = 1024  # a handful of CAs, each with a few alive
 
@@ -50,7 +50,7 @@ def domain_change(update: FeedUpdate, content: DomainUpdate) -> DomainChange:
         is_snapshot=content.snapshot,
         bundle=content.bundle,
         authorities=_checked(content.authorities) or None,
-        rules=content.revocations,
+        revocations=content.revocations,
         dropped=content.dropped,
         revocation_seq=content.revocation_seq,
         log=content.log,
@@ -80,7 +80,7 @@ def node_change(update: FeedUpdate, content: NodeUpdate, trust_domain: TrustDoma
     return change, problems
 
 
-def read_domain(body: feed_pb2.FeedBody, trust_domain: TrustDomain, log: RuleLog) -> DomainChange:
+def read_domain(body: feed_pb2.FeedBody, trust_domain: TrustDomain, log: RevocationLog) -> DomainChange:
     """A snapshot of the domain as it lies on disk, with its revocation log.
 
     Raises `InvalidMessage` or another `RequestError`: half of such a message would be an open door.
@@ -98,7 +98,7 @@ def read_domain(body: feed_pb2.FeedBody, trust_domain: TrustDomain, log: RuleLog
         is_snapshot=update.snapshot,
         bundle=X509Bundle.parse(trust_domain, list(update.roots)) if update.roots else None,
         authorities=_checked(authority_from_wire(a) for a in update.authorities) or None,
-        rules=(),
+        revocations=(),
         dropped=(),
         revocation_seq=update.revocation_seq,
         log=log,
@@ -132,7 +132,7 @@ def domain_to_wire(cache: Cache) -> feed_pb2.FeedBody:
             authorities=[
                 feed_pb2.AuthorityState(
                     certificate=a.certificate.public_bytes(serialization.Encoding.DER),
-                    state=feed_pb2.AuthorityState.State.Name(a.state.value),  # the numbers are the same
+                    state=a.state.name,  # the names are the same
                     crl=a.crl,
                 )
                 for a in cache.authorities
@@ -179,7 +179,7 @@ def _checked_entry(entry: FeedEntry, trust_domain: TrustDomain) -> FeedEntry:
     if not 1 <= len(entry.selectors) <= _MAX_SELECTORS:
         raise InvalidMessage(f"it has {len(entry.selectors)} selectors, must have 1 to {_MAX_SELECTORS}")
     if len(entry.demands) > _MAX_DEMANDS:
-        raise InvalidMessage(f"rules demand {len(entry.demands)} facts, at most {_MAX_DEMANDS}")
+        raise InvalidMessage(f"revocations demand {len(entry.demands)} facts, at most {_MAX_DEMANDS}")
     ttl = entry.ttl.total_seconds()
     if not 0 < ttl <= _MAX_TTL.total_seconds():
         raise InvalidMessage(f"its life is {ttl:.0f} s, must be 1 to {_MAX_TTL.total_seconds():.0f}")

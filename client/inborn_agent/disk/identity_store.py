@@ -1,5 +1,5 @@
 """The agent's own identity on disk, readable by its user alone: key and certificate, the successor key that is to
-follow it, the key of an enrolment that is under way, and how far its request numbers have gone.
+follow it, the key of an enrollment that is under way, and how far its request numbers have gone.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class IdentityStore:
             return None
 
     def save(self, record: IdentityRecord) -> None:
-        """Keep this identity instead of the one before; successor and enrolment are over. Raises `UnavailableError`."""
+        """Keep this identity instead of the one before; successor and enrollment are over. Raises
+        `UnavailableError`."""
         issued_at = record.svid.issued_at or dt.datetime.now(dt.UTC)
         _write(
             self._identity,

@@ -1,9 +1,9 @@
 """What an agent remembers on disk of what the CA said: bundle, authorities, revocations, entries.
 
 Two files in the form of the feeds' own snapshots, so that there is one parser for what comes from the CA and from the
-disk, the domain's with the revocations behind it as libraries are given them; and one for the rules of former log_ids,
-which stay in force. A file that cannot be read is set aside: the CA
-sends everything anew, and until then the agent has nothing to serve.
+disk, the domain's with the revocations behind it as libraries are given them; and one for the revocations of former
+log_ids, which stay in force. A file that cannot be read is set aside: the CA sends everything anew, and until then the
+agent has nothing to serve.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from inborn._internal.feed.log_parts import LogReader, log_to_wire
 from inborn._internal.host.files import CorruptFile, read_sealed, set_aside, write_sealed
 from inborn._internal.host.log import get_logger
-from inborn._internal.revocation.revocation_log import RuleLog
+from inborn._internal.revocation.revocation_log import RevocationLog
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.wire.frames import FrameReader, encode_frame
 from inborn.errors import InbornError
@@ -31,14 +31,14 @@ from inborn_agent.disk.feed_values import (
 )
 from inborn_proto import agent_pb2, feed_pb2
 
-__all__ = ["State"]
+__all__ = ["KeptState"]
 
 _log = get_logger("agent.state")
 
 _MAX_BODY = 16 * 1024 * 1024  # octets: as large as a message of a feed may be
 
 
-class State:
+class KeptState:
     """The files in `directory`. Methods block; those that write may run in a thread, one at a time."""
 
     def __init__(self, directory: Path) -> None:
@@ -83,7 +83,7 @@ class State:
         return domain, [frame for frames in former for frame in frames]
 
     def save_domain(self, octets: tuple[list[bytes], list[bytes]]) -> None:
-        """Raises `UnavailableError`. The rules of former log_ids first: none may be lost in between."""
+        """Raises `UnavailableError`. The revocations of former log_ids first: none may be lost in between."""
         domain, former = octets
         if former or self._former.exists():
             write_sealed(self._former, former)
@@ -123,8 +123,8 @@ def _body(frame: bytes, trust_domain: TrustDomain) -> feed_pb2.FeedBody:
     return body
 
 
-def _logs(frames: Iterator[bytes]) -> list[RuleLog]:
-    """The revocation logs that follow. Raises `CorruptFile`, or what its rules raise."""
+def _logs(frames: Iterator[bytes]) -> list[RevocationLog]:
+    """The revocation logs that follow. Raises `CorruptFile`, or what its revocations raise."""
     reader = LogReader()
     try:
         read = [reader.read(agent_pb2.Revocations.FromString(frame)) for frame in frames]

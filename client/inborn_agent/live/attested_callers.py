@@ -12,7 +12,7 @@ from inborn.errors import DeniedError, UnavailableError
 from inborn_agent.attest import Evidence
 from inborn_agent.live.live_cache import LiveCache
 
-__all__ = ["Caller", "Connections", "NoIdentityIssued", "find_caller", "require_serving"]
+__all__ = ["AttestedCaller", "NoIdentityIssued", "RelayedConnections", "find_caller", "require_serving"]
 
 
 class NoIdentityIssued(DeniedError):
@@ -22,7 +22,7 @@ class NoIdentityIssued(DeniedError):
         super().__init__("no identity issued")
 
 
-class Caller(Protocol):
+class AttestedCaller(Protocol):
     """One relayed connection."""
 
     @property
@@ -33,21 +33,21 @@ class Caller(Protocol):
     async def attest_again(self) -> Evidence: ...
 
 
-class Connections(Protocol):
+class RelayedConnections(Protocol):
     """Who knows the connections: the relay."""
 
-    def connection(self, peer: str) -> Caller: ...
+    def connection(self, peer: str) -> AttestedCaller: ...
 
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-def find_caller(connections: Connections, context: Context) -> Caller:
+def find_caller(connections: RelayedConnections, context: Context) -> AttestedCaller:
     """Raises `UnknownConnection` for a call that did not come through the relay."""
     return connections.connection(context.peer())
 
 
-async def attested_selectors(caller: Caller) -> frozenset[Selector]:
+async def attested_selectors(caller: AttestedCaller) -> frozenset[Selector]:
     """What the caller is now. Raises `DeniedError` if it has ended or has become somebody else."""
     evidence = await caller.attest_again()
     if not caller.is_alive():

@@ -2,9 +2,9 @@
 is revoked.
 
 A process that was given an SVID of such an entry is pinned by us as well, and watched to its end, also after it has
-closed its connection. It is lost when it ends; and when it has become another program or lacks what the entry or a rule
-wants, which is seen whenever it is attested, and now and then without an occasion. What nobody else on this node holds
-is forgotten at once, key and all, and revoked as soon as the CA can be asked.
+closed its connection. It is lost when it ends; and when it has become another program or lacks what the entry or a
+policy wants, which is seen whenever it is attested, and now and then without an occasion. What nobody else on this node
+holds is forgotten at once, key and all, and revoked as soon as the CA can be asked.
 
 What this does not do. exec() of the very same file is not seen, as little as another script in the same interpreter. A
 fact that cannot be read now, though it could be when the SVID was given, ends the giving and revokes nothing: an engine
@@ -34,7 +34,7 @@ from inborn_agent.attest import Evidence
 from inborn_agent.attest.executable import ExecutableId
 from inborn_agent.cache.holders import Holders, Orphan
 from inborn_agent.cache.slots import Held
-from inborn_agent.live.attested_callers import Caller, attested_selectors
+from inborn_agent.live.attested_callers import AttestedCaller, attested_selectors
 from inborn_agent.live.live_cache import LiveCache
 from inborn_member.enrollment import AuthorityClient
 
@@ -96,7 +96,7 @@ class Losses:
         """How many processes are watched."""
         return len(self._watched)
 
-    async def attest(self, caller: Caller) -> frozenset[Selector]:
+    async def attest(self, caller: AttestedCaller) -> frozenset[Selector]:
         """What the caller is now. Raises `DeniedError` if it has ended or has become somebody else."""
         try:
             selectors = await attested_selectors(caller)
@@ -108,7 +108,7 @@ class Losses:
             self._look(watched, caller.evidence)
         return selectors
 
-    def gave(self, caller: Caller, held: Iterable[Held]) -> None:
+    def gave(self, caller: AttestedCaller, held: Iterable[Held]) -> None:
         """The caller is about to be given these."""
         kept = [h for h in held if h.entry.revoke_when_lost]
         if not kept:
@@ -154,7 +154,7 @@ class Losses:
         watched = self._watched.get(process.pid)
         return watched if watched is not None and _is_alive(watched.pidfd) else None
 
-    def _watch(self, caller: Caller) -> _Watched | None:
+    def _watch(self, caller: AttestedCaller) -> _Watched | None:
         process = caller.process
         if (known := self._find(process)) is not None:
             return known

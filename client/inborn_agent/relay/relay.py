@@ -8,8 +8,8 @@ process and its evidence. A caller that fails a step is hung up on; `on_denied` 
 
 A connection ends when either side ends it, and when the pinned process ends, whoever else may hold its descriptor.
 
-Whoever may enter the private directory can speak to the gRPC server past the relay; it has no `Connection` then, and
-`Relay.connection` refuses it.
+Whoever may enter the private directory can speak to the gRPC server past the relay; it has no `RelayedConnection` then,
+and `Relay.connection` refuses it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from inborn_agent.attest.liveness import wait_exit
 from inborn_agent.relay.denials import Denial, DenialLog
 from inborn_agent.relay.proof_of_life import ask_for_writers, prove_life
 from inborn_agent.relay.public_socket import PublicSocket
-from inborn_agent.relay.relay_limits import Admission, RelayLimits
-from inborn_agent.relay.relayed_connection import Connection
+from inborn_agent.relay.relay_limits import RelayAdmission, RelayLimits
+from inborn_agent.relay.relayed_connection import RelayedConnection
 
 __all__ = ["Relay", "TooSlow", "UnknownConnection"]
 
@@ -74,7 +74,7 @@ class Relay:
         attestor: WorkloadAttestor,
         *,
         limits: RelayLimits | None = None,
-        on_connection: Callable[[Connection], None] | None = None,
+        on_connection: Callable[[RelayedConnection], None] | None = None,
         on_denied: Callable[[Denial], None] | None = None,
         proc: str = "/proc",
         mode: PinMode | None = None,
@@ -89,8 +89,8 @@ class Relay:
         self._proc = proc
         self.mode = mode or supported_pin_mode()
         self.denials = DenialLog()
-        self._admission = Admission(self._limits)
-        self._connections: dict[str, Connection] = {}
+        self._admission = RelayAdmission(self._limits)
+        self._connections: dict[str, RelayedConnection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._public: PublicSocket | None = None
@@ -105,7 +105,7 @@ class Relay:
         _require_private(self._inner_directory)
         pin_pid(os.getpid(), proc=self._proc).close()
         self._limits = self._limits.fitted_to_descriptors()
-        self._admission = Admission(self._limits)
+        self._admission = RelayAdmission(self._limits)
         self._public = PublicSocket(self._listen_path)
         ask_for_writers(self._public.socket, self.mode)
         asyncio.get_running_loop().add_reader(self._public.socket, self._accept)
@@ -123,11 +123,11 @@ class Relay:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
-    def connections(self) -> tuple[Connection, ...]:
+    def connections(self) -> tuple[RelayedConnection, ...]:
         """Those that are relayed now."""
         return tuple(self._connections.values())
 
-    def connection(self, peer: str) -> Connection:
+    def connection(self, peer: str) -> RelayedConnection:
         """Say who is behind a call, from gRPC's `context.peer()`. Raises `UnknownConnection`."""
         connection = self._connections.get(urllib.parse.unquote(peer))
         if connection is None:
@@ -175,7 +175,7 @@ class Relay:
                 first_bytes = await prove_life(client, process)
             self._admission.proven(process.uid)
             is_proven = True
-            connection = Connection(process, executable, self._attestor)
+            connection = RelayedConnection(process, executable, self._attestor)
             async with _deadline(self._limits.attestation, "be attested"):
                 await connection.attest_again()
             await self._relay(client, connection, first_bytes)
@@ -190,7 +190,7 @@ class Relay:
             process.close()
             self._admission.left(process.uid, was_proven=is_proven)
 
-    async def _relay(self, client: socket.socket, connection: Connection, first_bytes: bytes) -> None:
+    async def _relay(self, client: socket.socket, connection: RelayedConnection, first_bytes: bytes) -> None:
         inner, name = await self._dial()
         connection.name = name
         self._connections[name] = connection

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from inborn.errors import ExhaustedError
 
-__all__ = ["Admission", "RelayLimits", "TooManyConnections"]
+__all__ = ["RelayAdmission", "RelayLimits", "TooManyConnections"]
 
 # What one connection takes: its socket, two for the process, one to wait for its end, both ends of the inner
 # connection; and one more while it is attested.
@@ -74,12 +74,12 @@ class Ticket:
     is_kept: bool = False
 
     def keep(self) -> None:
-        """Keep the place until `Admission.left`."""
+        """Keep the place until `RelayAdmission.left`."""
         self.is_kept = True
 
 
 @dataclass(slots=True)
-class Admission:
+class RelayAdmission:
     """Counts the callers of a relay."""
 
     limits: RelayLimits

@@ -9,10 +9,10 @@ from inborn.errors import DeniedError
 from inborn_agent.attest import Evidence, WorkloadAttestor
 from inborn_agent.attest.executable import ExecutableId
 
-__all__ = ["Connection"]
+__all__ = ["RelayedConnection"]
 
 
-class Connection:
+class RelayedConnection:
     """One connection of one pinned process, which has proven to be there.
 
     `name` is what gRPC gives as `context.peer()`. `executable` is what the process ran when it proved so. `closed` is
@@ -29,7 +29,7 @@ class Connection:
         self._evidence: Evidence | None = None
 
     def __repr__(self) -> str:
-        return f"Connection({self.name!r}, {self.process!r})"
+        return f"RelayedConnection({self.name!r}, {self.process!r})"
 
     @property
     def evidence(self) -> Evidence:

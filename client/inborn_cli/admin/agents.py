@@ -39,8 +39,8 @@ def list_agents(ca: AdminClient, is_json: bool) -> None:
 
 
 @click.command(
-    help="End an agent: its certificates die, it cannot renew or enrol, its tokens are withdrawn, and all "
-    "that it vouched for dies with it. 'inborn unblock' lets it enrol again, with a new token.\n\n"
+    help="End an agent: its certificates die, it cannot renew or enroll, its tokens are withdrawn, and all "
+    "that it vouched for dies with it. 'inborn unblock' lets it enroll again, with a new token.\n\n"
     "It shows what would be hit, asks where there is a terminal, and waits until all of it is killed.\n\n"
     + example("inborn agent ban web1 --reason 'stolen from the rack'")
 )
@@ -58,7 +58,7 @@ def ban(ca: AdminClient, agent: str, reason: str, is_sure: bool, wait: dt.timede
 
 
 @click.command(
-    help="Kill an agent's certificates and all that it vouched for, and block nothing: with a new token it may enrol "
+    help="Kill an agent's certificates and all that it vouched for, and block nothing: with a new token it may enroll "
     "again. (The agent of `inborn up` does by itself.)\n\n"
     "It shows what would be hit, asks where there is a terminal, and waits until all of it is killed.\n\n"
     + example("inborn agent evict web1 --reason keyCompromise --wait")
@@ -90,4 +90,4 @@ def evict(
     )
     carry_out(ca, request, f"agent:{agent}", is_dry_run=is_dry_run, is_sure=is_sure, wait=wait, is_json=is_json)
     if not is_dry_run and not is_json:
-        say(f"it enrols again with: inborn token create --agent {agent}")
+        say(f"it enrolls again with: inborn token create --agent {agent}")

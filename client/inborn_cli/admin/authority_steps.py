@@ -50,7 +50,7 @@ def print_authority(target: str, answer: pb.AuthorityRevocationResponse) -> None
             ("revoked", target),
             ("signs now", answer.successor or "none"),
             ("revocation", str(answer.revocation_seq)),
-            ("enrol again", list(answer.away) or "nobody"),
+            ("enroll again", list(answer.away) or "nobody"),
         ]
     )
     if answer.laggards:

@@ -1,4 +1,4 @@
-"""`inborn rule`: what every workload under an ID must be able to show, whatever its entry says."""
+"""`inborn posture`: what every workload under an ID must be able to show, whatever its entry says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inborn_cli.output import as_document, print_data, print_document, print_tab
 from inborn_cli.talk import say
 from inborn_proto import admin_pb2 as pb
 
-__all__ = ["create", "delete", "list_rules"]
+__all__ = ["create", "delete", "list_policies"]
 
 _WORD_OF = {demand: word for word, demand in WORDS.items()}
 _LACKS = "posture:cap_eff_lacks:"
@@ -31,13 +31,13 @@ def _words() -> str:
 
 
 @click.command(
-    help="Demand something of every workload at or below an ID; print the rule's ID. All demands hold; one selector of "
-    "a demand is enough. It holds at once for what is issued and for what agents give out; what was given lives to its "
-    "next renewal, at most to its end.\n\n"
+    help="Demand something of every workload at or below an ID; print the policy's ID. All demands hold; one selector "
+    "of a demand is enough. It holds at once for what is issued and for what agents give out; what was given lives "
+    "to its next renewal, at most to its end.\n\n"
     + _words()
     + "\n\nA demand may also be selectors joined by |.\n\n"
     + example(
-        "inborn rule create --id-prefix spiffe://example.org/prod --demand seccomp --demand no-CAP_SYS_ADMIN "
+        "inborn posture create --id-prefix spiffe://example.org/prod --demand seccomp --demand no-CAP_SYS_ADMIN "
         "--demand not-host-userns"
     )
 )
@@ -49,38 +49,38 @@ def _words() -> str:
 @json_option
 @admin_options
 def create(ca: AdminClient, id_prefix: str, demands: tuple[str, ...], note: str, is_json: bool) -> None:
-    request = pb.CreateRuleRequest(id_prefix=id_prefix, demands=demands, note=note)
-    rule = ca.call_as("CreateRule", request, pb.Rule)
+    request = pb.CreatePosturePolicyRequest(id_prefix=id_prefix, demands=demands, note=note)
+    policy = ca.call_as("CreatePosturePolicy", request, pb.PosturePolicy)
     if is_json:
-        print_document(as_document(rule))
+        print_document(as_document(policy))
     else:
-        print_data(rule.id)
-        say(f"holds for {_entries(rule.entries)} now")
+        print_data(policy.id)
+        say(f"holds for {_entries(policy.entries)} now")
 
 
 def _entries(count: int) -> str:
     return "1 entry" if count == 1 else f"{count} entries"
 
 
-@click.command(help="List the rules.\n\n" + example("inborn rule list"))
+@click.command(help="List the posture policies.\n\n" + example("inborn posture list"))
 @json_option
 @admin_options
-def list_rules(ca: AdminClient, is_json: bool) -> None:
-    answer = ca.call_as("ListRules", pb.ListRulesRequest(), pb.ListRulesResponse)
+def list_policies(ca: AdminClient, is_json: bool) -> None:
+    answer = ca.call_as("ListPosturePolicies", pb.ListPosturePoliciesRequest(), pb.ListPosturePoliciesResponse)
     headers = ["ID", "ID PREFIX", "DEMANDS", "ENTRIES", "CREATED", "BY", "NOTE"]
     rows = (
         [
-            rule.id,
-            rule.id_prefix,
-            " ".join(map(_word, rule.demands)),
-            str(rule.entries),
-            time_text(time_or_none(rule.created_at)) or "",
-            rule.created_by,
-            rule.note,
+            policy.id,
+            policy.id_prefix,
+            " ".join(map(_word, policy.demands)),
+            str(policy.entries),
+            time_text(time_or_none(policy.created_at)) or "",
+            policy.created_by,
+            policy.note,
         ]
-        for rule in answer.rules
+        for policy in answer.policies
     )
-    print_table_or_json(is_json, answer.rules, headers, rows, none="no rules")
+    print_table_or_json(is_json, answer.policies, headers, rows, none="no policies")
 
 
 def _word(demand: str) -> str:
@@ -91,15 +91,15 @@ def _word(demand: str) -> str:
 
 
 @click.command(
-    help="Delete a rule: what it demanded is demanded no more, unless another rule does.\n\n"
-    + example("inborn rule delete 7c9e6679-7425-40de-944b-e07fc1f90ae7")
+    help="Delete a policy: what it demanded is demanded no more, unless another policy does.\n\n"
+    + example("inborn posture delete 7c9e6679-7425-40de-944b-e07fc1f90ae7")
 )
-@click.argument("rule_id", metavar="ID")
+@click.argument("policy_id", metavar="ID")
 @json_option
 @admin_options
-def delete(ca: AdminClient, rule_id: str, is_json: bool) -> None:
-    rule = ca.call_as("DeleteRule", pb.DeleteRuleRequest(id=rule_id), pb.Rule)
+def delete(ca: AdminClient, policy_id: str, is_json: bool) -> None:
+    policy = ca.call_as("DeletePosturePolicy", pb.DeletePosturePolicyRequest(id=policy_id), pb.PosturePolicy)
     if is_json:
-        print_document(as_document(rule))
+        print_document(as_document(policy))
     else:
-        say(f"rule {rule.id} for {rule.id_prefix} is deleted")
+        say(f"policy {policy.id} for {policy.id_prefix} is deleted")

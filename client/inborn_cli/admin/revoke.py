@@ -90,7 +90,7 @@ def preview_options(command: C) -> C:
     "of that certificate.)\n\n"
     "It shows what would be hit, and asks where there is a terminal. Peers are told serials one by one of what they "
     "cannot see in a certificate (--entry, --agent, --selector): it waits until that is done. An issuing authority is "
-    "replaced first, and whoever is connected renews; who is away must enrol again.\n\n"
+    "replaced first, and whoever is connected renews; who is away must enroll again.\n\n"
     + example("inborn revoke --id spiffe://example.org/web --reason keyCompromise --wait")
 )
 @click.option("--serial", type=SERIAL, help="The one certificate with this serial.")
@@ -220,7 +220,7 @@ def _finish_authority(
 def _print_spread(
     ca: AdminClient, document: dict[str, Any], seq: int, wait: dt.timedelta | None, *, is_json: bool
 ) -> None:
-    """Follow a rule to the peers. Exits 1 if somebody has not applied it in time."""
+    """Follow a revocation to the peers. Exits 1 if somebody has not applied it in time."""
     spread = None if wait is None else wait_until_applied(ca, seq, wait)
     if is_json:
         if spread is not None:

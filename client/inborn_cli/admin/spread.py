@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from inborn._internal.rpc.admin_client import DEFAULT_TIMEOUT, AdminClient, CaNotRunning
 from inborn.errors import ExhaustedError, UnavailableError
-from inborn_cli.talk import Progress, say
+from inborn_cli.talk import ProgressLine, say
 from inborn_cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 
@@ -61,7 +61,7 @@ def call_patiently(
 
 def follow_expansion(ca: AdminClient, expansion_id: int, total: int) -> pb.ExpansionResponse:
     """Wait until an expansion of about `total` certificates is finished. Raises `ExpansionStalled`."""
-    progress = Progress()
+    progress = ProgressLine()
     killed, moved = -1, time.monotonic()
     step = _step()
     try:
@@ -72,8 +72,8 @@ def follow_expansion(ca: AdminClient, expansion_id: int, total: int) -> pb.Expan
             )
             if answer.finished:
                 return answer
-            if answer.rules != killed:
-                killed, moved = answer.rules, time.monotonic()
+            if answer.revoked != killed:
+                killed, moved = answer.revoked, time.monotonic()
             elif time.monotonic() - moved > _STALL.total_seconds():
                 raise ExpansionStalled(
                     f"expansion {expansion_id} does not go on: {killed} of {total} certificates are killed",
@@ -92,7 +92,7 @@ def wait_until_applied(ca: AdminClient, seq: int, patience: dt.timedelta) -> pb.
     """Ask until every connected peer has applied `seq`, or patience ends; the last answer."""
     step = _step()
     end = time.monotonic() + patience.total_seconds()
-    progress = Progress()
+    progress = ProgressLine()
     try:
         while True:
             left = max(0.0, end - time.monotonic())

@@ -23,9 +23,9 @@ __all__ = ["create", "list_tokens", "revoke"]
     "under that very ID.\n\n" + example("inborn token create --name web1 --group web --ttl 10m")
 )
 @click.option("--ttl", type=LIFE, help="How long it can be used (default: 10m).")
-@click.option("--uses", type=click.IntRange(1, 2**32 - 1), help="How many keys can enrol with it (default: 1).")
-@click.option("--id", "spiffe_id", type=SPIFFE_ID, help="Enrol a daemon without an agent, under this ID.")
-@click.option("--agent", help="Enrol this agent anew: its ID or its name.")
+@click.option("--uses", type=click.IntRange(1, 2**32 - 1), help="How many keys can enroll with it (default: 1).")
+@click.option("--id", "spiffe_id", type=SPIFFE_ID, help="Enroll a daemon without an agent, under this ID.")
+@click.option("--agent", help="Enroll this agent anew: its ID or its name.")
 @click.option("--name", help="Name of the new agent, for entries.")
 @click.option("--group", "groups", multiple=True, help="Group of the new agent, for entries; may be given again.")
 @json_option
@@ -43,7 +43,7 @@ def create(
     if spiffe_id and (agent or name or groups):
         raise click.UsageError("--id is for a daemon without an agent: --agent, --name and --group do not go with it")
     if agent and (name or groups):
-        raise click.UsageError("--agent enrols an agent under the names it has: --name and --group do not go with it")
+        raise click.UsageError("--agent enrolls an agent under the names it has: --name and --group do not go with it")
     request = pb.CreateTokenRequest(
         ttl_seconds=whole_seconds(ttl),
         uses=uses or 0,

@@ -10,7 +10,7 @@ import click
 from inborn._internal.host import paths
 from inborn._internal.rpc.admin_client import default_admin_socket
 from inborn_cli.doctor.entry_checks import check_entries
-from inborn_cli.doctor.host_checks import Finding, Verdict, check_host
+from inborn_cli.doctor.host_checks import CheckResult, Verdict, check_host
 from inborn_cli.options import example, json_option, socket_option
 from inborn_cli.output import print_data, print_document
 from inborn_cli.talk import clean
@@ -40,7 +40,7 @@ def doctor(is_json: bool, socket: str | None, data_dir: Path | None) -> None:
         click.get_current_context().exit(1)
 
 
-def _print(finding: Finding) -> None:
+def _print(finding: CheckResult) -> None:
     print_data(clean(f"{finding.verdict:<8} {finding.name:<8} {finding.found}"))
     if finding.cannot_stop:
         print_data(clean(f"{'':17} cannot stop {finding.cannot_stop}"))

@@ -9,7 +9,7 @@ from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.selectors.weakness import weaknesses
 from inborn.errors import DeniedError, InbornError, UnavailableError
-from inborn_cli.doctor.host_checks import Finding, Verdict
+from inborn_cli.doctor.host_checks import CheckResult, Verdict
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["check_entries"]
@@ -17,7 +17,7 @@ __all__ = ["check_entries"]
 MAX_SHOWN = 20  # entries: what a person reads; their number is told
 
 
-def check_entries(admin_socket: Path) -> Iterator[Finding]:
+def check_entries(admin_socket: Path) -> Iterator[CheckResult]:
     """Nothing where no CA answers, or where it does not answer to this user."""
     try:
         with AdminClient(admin_socket) as ca:
@@ -26,16 +26,16 @@ def check_entries(admin_socket: Path) -> Iterator[Finding]:
         return
     weak = [(entry, found) for entry in entries if (found := _weaknesses(entry))]
     if not weak:
-        yield Finding(name="entries", verdict=Verdict.OK, found=f"{len(entries)}, none of them rests on too little")
+        yield CheckResult(name="entries", verdict=Verdict.OK, found=f"{len(entries)}, none of them rests on too little")
         return
-    yield Finding(
+    yield CheckResult(
         name="entries",
         verdict=Verdict.WARNING,
         found=f"{len(weak)} of {len(entries)} should be looked at"
         + (f", the first {MAX_SHOWN} are" if len(weak) > MAX_SHOWN else ""),
     )
     for entry, found in weak[:MAX_SHOWN]:
-        yield Finding(
+        yield CheckResult(
             name="entry",
             verdict=Verdict.WARNING,
             found=f"{entry.spiffe_id}: {'; '.join(found)}",

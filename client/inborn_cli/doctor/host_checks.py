@@ -15,7 +15,7 @@ from inborn._internal.process.pinning import PinMode, supported_pin_mode
 from inborn.errors import InbornError
 from inborn_cli.workload.memory import file_system_of, private_memory_directory
 
-__all__ = ["Finding", "Verdict", "check_host"]
+__all__ = ["CheckResult", "Verdict", "check_host"]
 
 # Nothing of Inborn was made before; a clock that says so was never set.
 _EARLIEST = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
@@ -35,7 +35,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One line: what was looked at, what was found, and what this host cannot stop as it is."""
 
     name: str
@@ -45,10 +45,10 @@ class Finding:
     hint: str = ""
 
 
-def check_host(endpoint: str, admin_directory: Path) -> Iterator[Finding]:
+def check_host(endpoint: str, admin_directory: Path) -> Iterator[CheckResult]:
     """Look at everything. `endpoint` is the Workload API's address; the directory is that of the CA's admin socket."""
     if not sys.platform.startswith("linux"):
-        yield Finding(
+        yield CheckResult(
             name="system",
             verdict=Verdict.WARNING,
             found=f"{sys.platform}: the library runs here, agent and CA do not",
@@ -64,12 +64,12 @@ def check_host(endpoint: str, admin_directory: Path) -> Iterator[Finding]:
     yield check_admin_directory(admin_directory)
 
 
-def check_pinning() -> Finding:
+def check_pinning() -> CheckResult:
     """How the kernel says who is on the other end of a socket."""
     try:
         mode = supported_pin_mode()
     except InbornError as error:
-        return Finding(
+        return CheckResult(
             name="pinning",
             verdict=Verdict.FAILED,
             found=error.message,
@@ -77,10 +77,10 @@ def check_pinning() -> Finding:
             hint=error.hint,
         )
     if mode is PinMode.PEER_PIDFD:
-        return Finding(
+        return CheckResult(
             name="pinning", verdict=Verdict.OK, found=f"{mode.value}: the kernel hands out the caller itself"
         )
-    return Finding(
+    return CheckResult(
         name="pinning",
         verdict=Verdict.WARNING,
         found=f"{mode.value}: the caller is found by its number, start time and a proof of life",
@@ -89,7 +89,7 @@ def check_pinning() -> Finding:
     )
 
 
-def check_ptrace() -> Finding:
+def check_ptrace() -> CheckResult:
     """Whether processes of one user can read each other's memory, and with it each other's keys."""
     try:
         scope = Path("/proc/sys/kernel/yama/ptrace_scope").read_text(encoding="ascii").strip()
@@ -97,10 +97,10 @@ def check_ptrace() -> Finding:
         scope = "0"
     if scope in ("2", "3"):
         found = f"ptrace_scope {scope}: users cannot trace their own processes"
-        return Finding(
+        return CheckResult(
             name="users", verdict=Verdict.OK, found=found, cannot_stop="one user's program from preloading into another"
         )
-    return Finding(
+    return CheckResult(
         name="users",
         verdict=Verdict.WARNING,
         found=f"ptrace_scope {scope}: processes of one user can trace "
@@ -110,12 +110,14 @@ def check_ptrace() -> Finding:
     )
 
 
-def check_memory() -> Finding:
+def check_memory() -> CheckResult:
     """Whether keys can be kept in memory across a restart of agent or program."""
     directory = private_memory_directory()
     if directory is not None:
-        return Finding(name="keys", verdict=Verdict.OK, found=f"{directory} is in memory ({file_system_of(directory)})")
-    return Finding(
+        return CheckResult(
+            name="keys", verdict=Verdict.OK, found=f"{directory} is in memory ({file_system_of(directory)})"
+        )
+    return CheckResult(
         name="keys",
         verdict=Verdict.WARNING,
         found="no directory in memory (tmpfs) that this user can write to",
@@ -124,7 +126,7 @@ def check_memory() -> Finding:
     )
 
 
-def check_swap(swaps: Path) -> Finding:
+def check_swap(swaps: Path) -> CheckResult:
     """Whether what is in memory can end up on a disk all the same."""
     try:
         areas = [line.split()[0] for line in swaps.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
@@ -132,8 +134,8 @@ def check_swap(swaps: Path) -> Finding:
         areas = []
     disks = [area for area in areas if not area.startswith("/dev/zram")]
     if not disks:
-        return Finding(name="swap", verdict=Verdict.OK, found="memory is not swapped to a disk")
-    return Finding(
+        return CheckResult(name="swap", verdict=Verdict.OK, found="memory is not swapped to a disk")
+    return CheckResult(
         name="swap",
         verdict=Verdict.WARNING,
         found=f"memory is swapped to {', '.join(disks)}",
@@ -142,31 +144,31 @@ def check_swap(swaps: Path) -> Finding:
     )
 
 
-def check_clock(now: dt.datetime) -> Finding:
+def check_clock(now: dt.datetime) -> CheckResult:
     """Whether the clock can be believed: expiry is a matter of clocks, revocation is not."""
     cannot_stop = "certificates from being refused early or taken late; revocation does not depend on it"
     if now < _EARLIEST:
-        return Finding(
+        return CheckResult(
             name="clock", verdict=Verdict.FAILED, found=f"it says {now:%Y-%m-%d}", cannot_stop=cannot_stop,
             hint="set the clock",
         )  # fmt: skip
     state = _clock_state()
     if state is None:
-        return Finding(
+        return CheckResult(
             name="clock",
             verdict=Verdict.WARNING,
             found="this kernel does not say whether something keeps it",
             cannot_stop=cannot_stop,
         )
     if state == _TIME_ERROR:
-        return Finding(
+        return CheckResult(
             name="clock",
             verdict=Verdict.WARNING,
             found="nothing keeps it (adjtimex: not synchronised)",
             cannot_stop=cannot_stop,
             hint="run chrony or systemd-timesyncd",
         )
-    return Finding(name="clock", verdict=Verdict.OK, found="synchronised")
+    return CheckResult(name="clock", verdict=Verdict.OK, found="synchronised")
 
 
 def _clock_state() -> int | None:
@@ -178,7 +180,7 @@ def _clock_state() -> int | None:
     return state if state >= 0 else None
 
 
-def check_endpoint(endpoint: str) -> Finding:
+def check_endpoint(endpoint: str) -> CheckResult:
     """Whether somebody listens on the Workload API's address, and lets this user in."""
     from inborn._internal.source.workload_api import parse_endpoint
 
@@ -192,30 +194,30 @@ def check_endpoint(endpoint: str) -> Finding:
             host, _, port = rest.rpartition(":")
             socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT).close()
     except OSError as error:
-        return Finding(
+        return CheckResult(
             name="agent",
             verdict=Verdict.FAILED,
             found=f"{endpoint}: {(error.strerror or str(error)).lower()}",
             cannot_stop="programs here from being left without an identity",
             hint="start one with `inborn up` or `inborn agent run`; SPIFFE_ENDPOINT_SOCKET or --socket names it",
         )
-    return Finding(name="agent", verdict=Verdict.OK, found=f"listens at {endpoint}")
+    return CheckResult(name="agent", verdict=Verdict.OK, found=f"listens at {endpoint}")
 
 
-def check_admin_directory(directory: Path) -> Finding:
+def check_admin_directory(directory: Path) -> CheckResult:
     """Whether others than root and the CA's user can get at the CA's admin socket."""
     try:
         mode = directory.stat().st_mode & 0o777
     except FileNotFoundError:
-        return Finding(name="CA", verdict=Verdict.OK, found="none here")
+        return CheckResult(name="CA", verdict=Verdict.OK, found="none here")
     except PermissionError:
-        return Finding(name="CA", verdict=Verdict.OK, found="this user cannot enter its directory, as it should be")
+        return CheckResult(name="CA", verdict=Verdict.OK, found="this user cannot enter its directory, as it should be")
     if mode & 0o077:
-        return Finding(
+        return CheckResult(
             name="CA",
             verdict=Verdict.FAILED,
             found=f"{directory} has mode {mode:04o}",
             cannot_stop="other users from administering the CA",
             hint=f"chmod 0700 {directory}",
         )
-    return Finding(name="CA", verdict=Verdict.OK, found=f"{directory} is closed to others")
+    return CheckResult(name="CA", verdict=Verdict.OK, found=f"{directory} is closed to others")

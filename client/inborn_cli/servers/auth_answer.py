@@ -101,7 +101,7 @@ class AuthAnswer:
             raise UnauthenticatedError(f"not a serial in hex: {text[:_MAX_SERIAL]!a}")
         octets = bytes.fromhex(text.rjust(len(text) + len(text) % 2, "0")).lstrip(b"\0")
         revocations = snapshot.revocations
-        # Rules come and go with the log's length and number; CRLs with another tuple.
+        # Revocations come and go with the log's length and number; CRLs with another tuple.
         if self._known is None or self._known[:3] != (snapshot.crls, revocations.seq, len(revocations)):
             self._known = (snapshot.crls, revocations.seq, len(revocations), self._serials.of(snapshot))
         if octets in self._known[3]:

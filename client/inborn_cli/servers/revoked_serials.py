@@ -1,7 +1,7 @@
 """The serials of all certificates that are known to be revoked: for software that can compare a serial and no more.
 
-A rule by ID, key or prefix names no serials; the CA expands it in the CRLs, which follow within about a second. Rules
-by serial are here at once.
+A revocation by ID, key or prefix names no serials; the CA expands it in the CRLs, which follow within about a second.
+Revocations by serial are here at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from cryptography import x509
 
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.source.snapshot import Snapshot
 from inborn._internal.spiffe.x509_svid import serial_octets
 from inborn.errors import RequestError
@@ -32,7 +32,7 @@ class RevokedSerials:
     def of(self, snapshot: Snapshot) -> frozenset[bytes]:
         """The octets of each serial. Raises `RequestError` for a CRL that cannot be read."""
         self._read = {crl: self._read.get(crl) or _serials(crl) for crl in snapshot.crls}
-        return frozenset().union(_rules(snapshot), *self._read.values())
+        return frozenset().union(_revocations(snapshot), *self._read.values())
 
 
 def list_files(serials: Iterable[bytes]) -> dict[str, bytes]:
@@ -51,9 +51,11 @@ def _serials(crl: bytes) -> frozenset[bytes]:
         raise RequestError("a CRL that was given cannot be read") from e
 
 
-def _rules(snapshot: Snapshot) -> frozenset[bytes]:
+def _revocations(snapshot: Snapshot) -> frozenset[bytes]:
     while True:
         try:
-            return frozenset(rule.value for rule in snapshot.revocations.rules() if rule.kind is RuleKind.SERIAL)
+            return frozenset(
+                revocation.value for revocation in snapshot.revocations if revocation.kind is RevocationKind.SERIAL
+            )
         except (KeyError, RuntimeError):
-            continue  # the set is live, and a rule was dropped while it was read
+            continue  # the set is live, and a revocation was dropped while it was read

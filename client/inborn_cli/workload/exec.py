@@ -22,7 +22,14 @@ from inborn_cli.options import DURATION, example, socket_option
 from inborn_cli.talk import say, say_error, say_hint, say_warning
 from inborn_cli.typed_values import format_duration
 from inborn_cli.workload.agent_connection import workload_endpoint
-from inborn_cli.workload.foreground_child import Child, Ended, PassedSignal, block_signals, parse_signal, watch_signals
+from inborn_cli.workload.foreground_child import (
+    Ended,
+    ForegroundChild,
+    PassedSignal,
+    block_signals,
+    parse_signal,
+    watch_signals,
+)
 from inborn_cli.workload.identity_files import BUNDLE_FILE, CRL_FILE, KEY_FILE, SVID_FILE, FileSet, identity_files
 from inborn_cli.workload.memory import private_memory_directory
 from inborn_cli.workload.own_identity import choose_svid, open_source
@@ -167,7 +174,7 @@ class _Run:
     def until_end(self) -> int:
         """Start the program, and serve it until its end; its exit status."""
         try:
-            child = Child(self._command, self._environment, mask=self._mask, events=self._events)
+            child = ForegroundChild(self._command, self._environment, mask=self._mask, events=self._events)
         except OSError as error:
             say_error(f"{self._command[0]}: {(error.strerror or str(error)).lower()}")
             return _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUNNABLE

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from inborn.errors import UnavailableError
 
-__all__ = ["Child", "Ended", "PassedSignal", "block_signals", "exit_status", "parse_signal", "watch_signals"]
+__all__ = ["Ended", "ForegroundChild", "PassedSignal", "block_signals", "exit_status", "parse_signal", "watch_signals"]
 
 # Signals that somebody may send to the parent and mean the child. Not SIGTSTP and SIGCONT: they are for whole groups.
 _PASSED = frozenset(
@@ -92,7 +92,7 @@ def watch_signals(events: queue.SimpleQueue[object]) -> None:
     threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
-class Child:
+class ForegroundChild:
     """One running child. Its end is put in the queue."""
 
     def __init__(

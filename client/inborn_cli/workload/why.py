@@ -25,8 +25,8 @@ __all__ = ["why"]
     help="Say which selectors this process has, as the agent of this machine sees it, and whose word each of them is: "
     "the kernel's, the runtime's, or that of whoever started the process. Facts of the process that asks are told to "
     "everybody: a shell's are those of what it starts, but for the path.\n\n"
-    "With --pid another process, and which entries match it, miss by which selector, or are refused by which rule: for "
-    "root and the agent's user.\n\n" + example("sudo inborn why --pid 4711")
+    "With --pid another process, and which entries match it, miss by which selector, or are refused by which policy: "
+    "for root and the agent's user.\n\n" + example("sudo inborn why --pid 4711")
 )
 @click.option("--pid", type=click.IntRange(1, 2**31 - 1), help="This process, by its number where the agent runs.")
 @json_option
@@ -41,7 +41,7 @@ def why(
     socket: str | None,
     data_dir: Path | None,
 ) -> None:
-    rules: list[admin_pb2.Rule] = []
+    policies: list[admin_pb2.PosturePolicy] = []
     if pid is None:
         endpoint = workload_endpoint(socket, data_dir)
         service = pb.DESCRIPTOR.services_by_name["Local"]
@@ -51,37 +51,39 @@ def why(
         service = pb.DESCRIPTOR.services_by_name["AgentAdmin"]
         answer = ask_agent(own.absolute(), service, "WhyProcess", pb.WhyProcessRequest(pid=pid), pb.WhyResponse)
         if any(verdict.unmet for verdict in answer.entries):
-            rules = _rules(admin_socket or paths.admin_socket(paths.data_dir(data_dir)))
+            policies = _policies(admin_socket or paths.admin_socket(paths.data_dir(data_dir)))
     if is_json:
-        print_document(_document(answer, rules))
+        print_document(_document(answer, policies))
     else:
-        _print(answer, rules, is_told=pid is not None)
+        _print(answer, policies, is_told=pid is not None)
 
 
-def _rules(admin_socket: Path) -> list[admin_pb2.Rule]:
-    """The rules, where the CA is on this host: an agent knows what they demand, and not which they are."""
+def _policies(admin_socket: Path) -> list[admin_pb2.PosturePolicy]:
+    """The policies, where the CA is on this host: an agent knows what they demand, and not which they are."""
     try:
         with AdminClient(admin_socket) as ca:
-            request = admin_pb2.ListRulesRequest()
-            return list(ca.call_as("ListRules", request, admin_pb2.ListRulesResponse, timeout=5.0).rules)
+            request = admin_pb2.ListPosturePoliciesRequest()
+            return list(
+                ca.call_as("ListPosturePolicies", request, admin_pb2.ListPosturePoliciesResponse, timeout=5.0).policies
+            )
     except InbornError:
         return []
 
 
-def _that_refuse(verdict: pb.EntryVerdict, rules: list[admin_pb2.Rule]) -> list[admin_pb2.Rule]:
+def _that_refuse(verdict: pb.EntryVerdict, policies: list[admin_pb2.PosturePolicy]) -> list[admin_pb2.PosturePolicy]:
     spiffe_id, unmet = parse_spiffe_id(verdict.spiffe_id), set(verdict.unmet)
     return [
-        rule
-        for rule in rules
-        if spiffe_id.is_at_or_below(parse_spiffe_id(rule.id_prefix)) and unmet.intersection(rule.demands)
+        policy
+        for policy in policies
+        if spiffe_id.is_at_or_below(parse_spiffe_id(policy.id_prefix)) and unmet.intersection(policy.demands)
     ]
 
 
-def _document(answer: pb.WhyResponse, rules: list[admin_pb2.Rule]) -> dict[str, object]:
+def _document(answer: pb.WhyResponse, policies: list[admin_pb2.PosturePolicy]) -> dict[str, object]:
     document = as_document(answer)
     document["trust"] = {selector: _trust(selector) for selector in answer.selectors}
     document["entries"] = [
-        {**as_document(verdict), "rules": [rule.id for rule in _that_refuse(verdict, rules)]}
+        {**as_document(verdict), "policies": [policy.id for policy in _that_refuse(verdict, policies)]}
         for verdict in answer.entries
     ]
     return document
@@ -91,7 +93,7 @@ def _trust(selector: str) -> str:
     return trust_class(parse_selector(selector)).value
 
 
-def _print(answer: pb.WhyResponse, rules: list[admin_pb2.Rule], *, is_told: bool) -> None:
+def _print(answer: pb.WhyResponse, policies: list[admin_pb2.PosturePolicy], *, is_told: bool) -> None:
     print_data(clean(f"process {answer.pid}" + (f", pinned by {answer.pinned_by}" if answer.pinned_by else "")))
     for selector in answer.selectors:
         print_data(clean(f"  has {selector}  ({_trust(selector)})"))
@@ -99,9 +101,11 @@ def _print(answer: pb.WhyResponse, rules: list[admin_pb2.Rule], *, is_told: bool
         print_data(clean(f"  unknown: {hint}"))
     for verdict in answer.entries:
         print_data(clean(f"entry {verdict.entry_id} {_words(verdict)}: {verdict.spiffe_id}"))
-        for rule in _that_refuse(verdict, rules):
+        for policy in _that_refuse(verdict, policies):
             print_data(
-                clean(f"  refused by rule {rule.id} for {rule.id_prefix}" + (f": {rule.note}" * bool(rule.note)))
+                clean(
+                    f"  refused by policy {policy.id} for {policy.id_prefix}" + (f": {policy.note}" * bool(policy.note))
+                )
             )
     if not answer.entries:
         if is_told:
@@ -115,5 +119,5 @@ def _words(verdict: pb.EntryVerdict) -> str:
     if verdict.missing:
         words.append(f"misses {' '.join(verdict.missing)}")
     if verdict.unmet:
-        words.append(f"is refused by a rule that demands {' and '.join(verdict.unmet)}")
+        words.append(f"is refused by a policy that demands {' and '.join(verdict.unmet)}")
     return ", ".join(words) or "matches"

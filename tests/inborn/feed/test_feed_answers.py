@@ -7,8 +7,9 @@ import datetime as dt
 import pytest
 
 from inborn._internal.feed.feed_answers import FeedAnswers
-from inborn._internal.feed.feed_content import Authority, AuthorityState, Heartbeat, NodeUpdate
+from inborn._internal.feed.feed_content import Authority, Heartbeat, NodeUpdate
 from inborn._internal.feed.feed_verifier import FeedUpdate
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import UnavailableError

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from inborn._internal.feed.feed_content import DomainUpdate, NodeUpdate
 from inborn._internal.feed.feed_reading import InvalidFeed
 from inborn._internal.feed.feed_verifier import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed, is_log_id
-from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.revocation.revocation_set import CertificateRevoked, Revocation, RevocationKind, RevocationSet
 from inborn._internal.selectors.demand import parse_demand
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id, parse_trust_domain
 from inborn._internal.spiffe.x509_svid import InvalidSvid
@@ -59,8 +59,8 @@ def subscriber(authority: MemoryAuthority) -> Subscriber:
     return Subscriber(authority)
 
 
-def rule(seq: int) -> RevocationRule:
-    return RevocationRule(seq=seq, kind=RuleKind.SERIAL, value=b"\x01", cut_offs={b"a": None})
+def rule(seq: int) -> Revocation:
+    return Revocation(seq=seq, kind=RevocationKind.SERIAL, value=b"\x01", cut_offs={b"a": None})
 
 
 def test_snapshot_updates_and_heartbeats_are_believed_in_order(subscriber: Subscriber, maker: FeedMaker) -> None:
@@ -219,9 +219,9 @@ def _domain(maker: FeedMaker, **fields: object) -> feed_pb2.FeedMessage:
     return maker.message(maker.body(revision=1, domain=feed_pb2.DomainUpdate(**{**given, **fields})))  # type: ignore[arg-type]
 
 
-def _rule_wire(**fields: object) -> feed_pb2.RevocationRule:
+def _rule_wire(**fields: object) -> feed_pb2.Revocation:
     given: dict[str, object] = {"seq": 1, "kind": "SERIAL", "value": b"\x01"}
-    return feed_pb2.RevocationRule(**{**given, **fields})  # type: ignore[arg-type]
+    return feed_pb2.Revocation(**{**given, **fields})  # type: ignore[arg-type]
 
 
 BAD: dict[str, tuple[Callable[[FeedMaker], feed_pb2.FeedMessage], type[InbornError]]] = {

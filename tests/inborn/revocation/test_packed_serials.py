@@ -17,13 +17,13 @@ import pytest
 
 from inborn._internal.feed.log_parts import LogReader, log_to_wire
 from inborn._internal.revocation.packed_serials import RECORD_SIZE, PackedSerials
-from inborn._internal.revocation.revocation_log import RuleLog, RulesPart
+from inborn._internal.revocation.revocation_log import LogPart, RevocationLog
 from inborn._internal.revocation.revocation_set import (
-    InvalidRule,
+    InvalidRevocation,
+    Revocation,
     RevocationGap,
-    RevocationRule,
+    RevocationKind,
     RevocationSet,
-    RuleKind,
 )
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import CertificateFacts
@@ -41,10 +41,10 @@ def serial(n: int) -> bytes:
     return (1 << 144 | n << 88 | random.Random(n).getrandbits(88)).to_bytes(19, "big")
 
 
-def rule(seq: int, value: bytes = b"", authority: bytes = AUTHORITY, *, blocks: bool = True) -> RevocationRule:
+def rule(seq: int, value: bytes = b"", authority: bytes = AUTHORITY, *, blocks: bool = True) -> Revocation:
     value = value or serial(seq)
-    return RevocationRule(
-        seq=seq, kind=RuleKind.SERIAL, value=value, cut_offs={authority: value}, blocks=blocks, revoked_at=NOW
+    return Revocation(
+        seq=seq, kind=RevocationKind.SERIAL, value=value, cut_offs={authority: value}, blocks=blocks, revoked_at=NOW
     )
 
 
@@ -59,8 +59,8 @@ def facts(value: bytes, authority: bytes = AUTHORITY) -> CertificateFacts:
     )
 
 
-def log_of(count: int, **options: bool) -> RuleLog:
-    return RuleLog(LOG, count, (rule(n, **options) for n in range(1, count + 1)))
+def log_of(count: int, **options: bool) -> RevocationLog:
+    return RevocationLog(LOG, count, (rule(n, **options) for n in range(1, count + 1)))
 
 
 def test_rule_comes_out_as_it_went_in() -> None:
@@ -79,7 +79,7 @@ def test_table_grows_and_dropped_rules_are_left_behind() -> None:
     revocations.apply_log(log)
     kept = set(range(1, count + 1, 7))
     revocations.apply_delta(LOG, count, [], [seq for seq in range(1, count + 1) if seq not in kept])
-    assert {r.seq for r in revocations.rules()} == kept
+    assert {r.seq for r in revocations} == kept
     for seq in range(1, count + 1):
         assert (revocations.find(facts(serial(seq))) is not None) == (seq in kept)
     revocations.apply_delta(LOG, count + 1, [rule(count + 1)])
@@ -107,7 +107,7 @@ def test_reader_in_another_thread_never_misses_a_rule_that_stays() -> None:
             dropped = [n for n in range(seq - 999, seq + 1) if n > 10]
             revocations.apply_delta(LOG, seq + 1000, [rule(n) for n in new], dropped)
             if step % 5 == 0:
-                revocations.apply_log(RuleLog(LOG, revocations.seq, list(revocations.rules())))
+                revocations.apply_log(RevocationLog(LOG, revocations.seq, list(revocations)))
     finally:
         stop.set()
         reader.join()
@@ -119,7 +119,7 @@ def test_reader_in_another_thread_never_misses_a_rule_that_stays() -> None:
 def test_restored_ca_that_has_taken_over_the_serials_drops_them(blocks: bool) -> None:
     revocations = RevocationSet()
     revocations.apply_log(log_of(100))
-    revocations.apply_log(RuleLog(b"m" * 16, 50, (rule(n, serial(n), blocks=blocks) for n in range(1, 51))))
+    revocations.apply_log(RevocationLog(b"m" * 16, 50, (rule(n, serial(n), blocks=blocks) for n in range(1, 51))))
     assert len(revocations) == (100 if blocks else 150), "a rule that forgot the block does not cover"
     revocations.apply_delta(b"m" * 16, 51, [rule(51, serial(100))])
     assert len(revocations) == (100 if blocks else 150)
@@ -131,8 +131,8 @@ def test_restored_ca_that_has_taken_over_the_serials_drops_them(blocks: bool) ->
 
 def test_log_is_handed_on_in_parts_while_it_changes() -> None:
     log = log_of(60_000)
-    odd = RevocationRule(
-        seq=60_001, kind=RuleKind.ID_PREFIX, value=b"spiffe://example.org/x", cut_offs={AUTHORITY: None}
+    odd = Revocation(
+        seq=60_001, kind=RevocationKind.ID_PREFIX, value=b"spiffe://example.org/x", cut_offs={AUTHORITY: None}
     )
     log.append(odd)
     messages, reader, read = log_to_wire(log), LogReader(), None
@@ -149,7 +149,7 @@ def test_log_is_handed_on_in_parts_while_it_changes() -> None:
 
 
 def test_empty_log_is_handed_on() -> None:
-    (message,) = log_to_wire(RuleLog(LOG, 5))
+    (message,) = log_to_wire(RevocationLog(LOG, 5))
     read = LogReader().read(message)
     assert read is not None
     assert (read.seq, len(read)) == (5, 0)
@@ -177,26 +177,26 @@ def record(seq: int = 1, at: int = -(2**63), number: int = 0, flags: int = 0, va
     ],
 )
 def test_bad_records_are_refused(records: bytes, authorities: tuple[bytes, ...]) -> None:
-    with pytest.raises(InvalidRule):
-        RuleLog(LOG, 10).extend(RulesPart(authorities=authorities, records=records))
+    with pytest.raises(InvalidRevocation):
+        RevocationLog(LOG, 10).extend(LogPart(authorities=authorities, records=records))
 
 
 def test_records_beyond_the_length_or_of_a_seq_that_is_taken_are_refused() -> None:
     with pytest.raises(RevocationGap, match="beyond its length"):
-        RuleLog(LOG, 10).extend(RulesPart(authorities=(AUTHORITY,), records=record(seq=11)))
-    log = RuleLog(LOG, 10)
-    key = RevocationRule(seq=4, kind=RuleKind.KEY, value=b"k" * 32, cut_offs={AUTHORITY: None})
-    with pytest.raises(RevocationGap, match="two rules of seq 4"):
-        log.extend(RulesPart(authorities=(AUTHORITY,), records=record(seq=4), rules=(key,)))
-    log = RuleLog(LOG, 10, [key])
-    with pytest.raises(RevocationGap, match="two rules of seq 4"):
-        log.extend(RulesPart(authorities=(AUTHORITY,), records=record(seq=4)))
+        RevocationLog(LOG, 10).extend(LogPart(authorities=(AUTHORITY,), records=record(seq=11)))
+    log = RevocationLog(LOG, 10)
+    key = Revocation(seq=4, kind=RevocationKind.KEY, value=b"k" * 32, cut_offs={AUTHORITY: None})
+    with pytest.raises(RevocationGap, match="two revocations of seq 4"):
+        log.extend(LogPart(authorities=(AUTHORITY,), records=record(seq=4), revocations=(key,)))
+    log = RevocationLog(LOG, 10, [key])
+    with pytest.raises(RevocationGap, match="two revocations of seq 4"):
+        log.extend(LogPart(authorities=(AUTHORITY,), records=record(seq=4)))
 
 
 def test_dropped_records_are_no_rules_and_a_serial_that_comes_twice_stays_twice() -> None:
-    log = RuleLog(LOG, 10)
+    log = RevocationLog(LOG, 10)
     twice = record(seq=2, number=1) + record(seq=3, flags=0x80, value=b"\x03" * 20)
-    log.extend(RulesPart(authorities=(AUTHORITY, ANOTHER), records=record() + twice))
+    log.extend(LogPart(authorities=(AUTHORITY, ANOTHER), records=record() + twice))
     assert [r.seq for r in log] == [1, 2]
     assert log.find(facts(b"\x01" * 20, ANOTHER)) is not None
     assert log.find(facts(b"\x03" * 20)) is None
@@ -234,11 +234,11 @@ def value(n: int) -> bytes:
     return b"\x01" + _HEAD + n.to_bytes(4, "big") + _TAILS[n % 1000][:7]
 
 
-def million() -> RuleLog:
-    log = RuleLog(LOG, MILLION)
+def million() -> RevocationLog:
+    log = RevocationLog(LOG, MILLION)
     for first in range(0, MILLION, 50_000):
         piece = b"".join(record(n + 1, value=value(n).rjust(20, b"\0")) for n in range(first, first + 50_000))
-        log.extend(RulesPart(authorities=(AUTHORITY,), records=piece))
+        log.extend(LogPart(authorities=(AUTHORITY,), records=piece))
     return log
 
 

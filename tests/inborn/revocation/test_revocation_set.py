@@ -9,11 +9,11 @@ import pytest
 
 from inborn._internal.revocation.revocation_set import (
     CertificateRevoked,
-    InvalidRule,
+    InvalidRevocation,
+    Revocation,
     RevocationGap,
-    RevocationRule,
+    RevocationKind,
     RevocationSet,
-    RuleKind,
 )
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import CertificateFacts
@@ -43,15 +43,15 @@ def leaf(
 
 def rule(
     seq: int = 1,
-    kind: RuleKind = RuleKind.SPIFFE_ID,
+    kind: RevocationKind = RevocationKind.SPIFFE_ID,
     value: bytes | str = "spiffe://example.org/a/b",
     *,
     blocks: bool = False,
     **cut_offs: bytes | None,
-) -> RevocationRule:
+) -> Revocation:
     """`issuing` and `next` name the authorities; without one, all of `issuing`."""
     named = {{"issuing": ISSUING, "next": NEXT}[name]: limit for name, limit in cut_offs.items()}
-    return RevocationRule(
+    return Revocation(
         seq=seq,
         kind=kind,
         value=value.encode() if isinstance(value, str) else value,
@@ -60,13 +60,13 @@ def rule(
     )
 
 
-def known(*rules: RevocationRule, log_id: bytes = LOG) -> RevocationSet:
+def known(*rules: Revocation, log_id: bytes = LOG) -> RevocationSet:
     revocations = RevocationSet()
     revocations.apply_snapshot(log_id, max((r.seq for r in rules), default=0), rules)
     return revocations
 
 
-def written_out(revocations: RevocationSet) -> list[tuple[bytes, int, list[RevocationRule]]]:
+def written_out(revocations: RevocationSet) -> list[tuple[bytes, int, list[Revocation]]]:
     return [(log.log_id, log.seq, list(log)) for log in revocations.logs()]
 
 
@@ -76,14 +76,14 @@ def written_out(revocations: RevocationSet) -> list[tuple[bytes, int, list[Revoc
 @pytest.mark.parametrize(
     ("kind", "value", "spared"),
     [
-        (RuleKind.SERIAL, b"\x50", leaf(serial=b"\x51")),
-        (RuleKind.KEY, KEY, leaf(key=b"\x12" * 32)),
-        (RuleKind.SPIFFE_ID, b"spiffe://example.org/a/b", leaf("spiffe://example.org/a/bc")),
-        (RuleKind.ID_PREFIX, b"spiffe://example.org/a", leaf("spiffe://example.org/ab")),
-        (RuleKind.AUTHORITY, ISSUING, leaf(authority=NEXT)),
+        (RevocationKind.SERIAL, b"\x50", leaf(serial=b"\x51")),
+        (RevocationKind.KEY, KEY, leaf(key=b"\x12" * 32)),
+        (RevocationKind.SPIFFE_ID, b"spiffe://example.org/a/b", leaf("spiffe://example.org/a/bc")),
+        (RevocationKind.ID_PREFIX, b"spiffe://example.org/a", leaf("spiffe://example.org/ab")),
+        (RevocationKind.AUTHORITY, ISSUING, leaf(authority=NEXT)),
     ],
 )
-def test_rule_matches_its_target_and_nothing_else(kind: RuleKind, value: bytes, spared: CertificateFacts) -> None:
+def test_rule_matches_its_target_and_nothing_else(kind: RevocationKind, value: bytes, spared: CertificateFacts) -> None:
     revocations = known(rule(kind=kind, value=value, issuing=None, next=None))
     assert revocations.find(leaf()) is not None
     assert revocations.find(spared) is None
@@ -91,12 +91,12 @@ def test_rule_matches_its_target_and_nothing_else(kind: RuleKind, value: bytes, 
 
 @pytest.mark.parametrize("prefix", ["spiffe://example.org", "spiffe://example.org/a", "spiffe://example.org/a/b"])
 def test_prefix_rule_matches_the_id_itself_and_all_below(prefix: str) -> None:
-    assert known(rule(kind=RuleKind.ID_PREFIX, value=prefix)).find(leaf()) is not None
+    assert known(rule(kind=RevocationKind.ID_PREFIX, value=prefix)).find(leaf()) is not None
 
 
 @pytest.mark.parametrize("prefix", ["spiffe://example.org/a/b/c", "spiffe://example.or", "spiffe://other.example"])
 def test_prefix_rule_spares_what_is_not_below_it(prefix: str) -> None:
-    assert known(rule(kind=RuleKind.ID_PREFIX, value=prefix)).find(leaf()) is None
+    assert known(rule(kind=RevocationKind.ID_PREFIX, value=prefix)).find(leaf()) is None
 
 
 def test_id_rule_spares_what_lies_below_the_id() -> None:
@@ -106,17 +106,17 @@ def test_id_rule_spares_what_lies_below_the_id() -> None:
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
-        (RuleKind.SPIFFE_ID, "spiffe://example.org/inborn/agent/1"),
-        (RuleKind.ID_PREFIX, "spiffe://example.org/inborn"),
-        (RuleKind.ID_PREFIX, "spiffe://example.org"),
+        (RevocationKind.SPIFFE_ID, "spiffe://example.org/inborn/agent/1"),
+        (RevocationKind.ID_PREFIX, "spiffe://example.org/inborn"),
+        (RevocationKind.ID_PREFIX, "spiffe://example.org"),
     ],
 )
-def test_nothing_of_inborns_own_falls_under_a_rule_by_id(kind: RuleKind, value: str) -> None:
+def test_nothing_of_inborns_own_falls_under_a_rule_by_id(kind: RevocationKind, value: str) -> None:
     assert known(rule(kind=kind, value=value)).find(leaf("spiffe://example.org/inborn/agent/1")) is None
 
 
-@pytest.mark.parametrize(("kind", "value"), [(RuleKind.SERIAL, b"\x50"), (RuleKind.KEY, KEY)])
-def test_agent_is_revoked_by_serial_and_key(kind: RuleKind, value: bytes) -> None:
+@pytest.mark.parametrize(("kind", "value"), [(RevocationKind.SERIAL, b"\x50"), (RevocationKind.KEY, KEY)])
+def test_agent_is_revoked_by_serial_and_key(kind: RevocationKind, value: bytes) -> None:
     assert known(rule(kind=kind, value=value)).find(leaf("spiffe://example.org/inborn/agent/1")) is not None
 
 
@@ -163,9 +163,11 @@ def test_check_names_rule_and_certificate() -> None:
 
 def test_target_is_what_people_type() -> None:
     assert rule(value="spiffe://example.org/a").target == "id:spiffe://example.org/a"
-    assert rule(kind=RuleKind.ID_PREFIX, value="spiffe://example.org/a").target == "id-prefix:spiffe://example.org/a"
-    assert rule(kind=RuleKind.SERIAL, value=b"\x0a\x0b").target == "serial:0a0b"
-    assert rule(kind=RuleKind.KEY, value=KEY).target == "key:" + "11" * 32
+    assert (
+        rule(kind=RevocationKind.ID_PREFIX, value="spiffe://example.org/a").target == "id-prefix:spiffe://example.org/a"
+    )
+    assert rule(kind=RevocationKind.SERIAL, value=b"\x0a\x0b").target == "serial:0a0b"
+    assert rule(kind=RevocationKind.KEY, value=KEY).target == "key:" + "11" * 32
 
 
 # A rule that can never match must not look like a denial.
@@ -174,26 +176,26 @@ def test_target_is_what_people_type() -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "why"),
     [
-        (RuleKind.SERIAL, b"", "serial of 0 octets"),
-        (RuleKind.SERIAL, b"\x01" * 21, "serial of 21 octets"),
-        (RuleKind.SERIAL, b"\x00\x50", "leading zeros: 0050"),
-        (RuleKind.KEY, b"\x11" * 31, "key of 31 octets"),
-        (RuleKind.AUTHORITY, b"", "authority of 0 octets"),
-        (RuleKind.AUTHORITY, b"\x01" * 65, "authority of 65 octets"),
-        (RuleKind.SPIFFE_ID, b"\xff", "names no SPIFFE ID"),
-        (RuleKind.SPIFFE_ID, b"spiffe://Example.org/a", "names no SPIFFE ID"),
-        (RuleKind.ID_PREFIX, b"spiffe://example.org/a/", "names no SPIFFE ID"),
-        (RuleKind.ID_PREFIX, b"spiffe://example.org/a*", "names no SPIFFE ID"),
-        (RuleKind.ID_PREFIX, b"", "names no SPIFFE ID"),
+        (RevocationKind.SERIAL, b"", "serial of 0 octets"),
+        (RevocationKind.SERIAL, b"\x01" * 21, "serial of 21 octets"),
+        (RevocationKind.SERIAL, b"\x00\x50", "leading zeros: 0050"),
+        (RevocationKind.KEY, b"\x11" * 31, "key of 31 octets"),
+        (RevocationKind.AUTHORITY, b"", "authority of 0 octets"),
+        (RevocationKind.AUTHORITY, b"\x01" * 65, "authority of 65 octets"),
+        (RevocationKind.SPIFFE_ID, b"\xff", "names no SPIFFE ID"),
+        (RevocationKind.SPIFFE_ID, b"spiffe://Example.org/a", "names no SPIFFE ID"),
+        (RevocationKind.ID_PREFIX, b"spiffe://example.org/a/", "names no SPIFFE ID"),
+        (RevocationKind.ID_PREFIX, b"spiffe://example.org/a*", "names no SPIFFE ID"),
+        (RevocationKind.ID_PREFIX, b"", "names no SPIFFE ID"),
     ],
 )
-def test_rule_with_an_impossible_target_is_refused(kind: RuleKind, value: bytes, why: str) -> None:
-    with pytest.raises(InvalidRule, match=why):
+def test_rule_with_an_impossible_target_is_refused(kind: RevocationKind, value: bytes, why: str) -> None:
+    with pytest.raises(InvalidRevocation, match=why):
         rule(kind=kind, value=value)
 
 
 def test_rule_without_a_place_in_the_log_is_refused() -> None:
-    with pytest.raises(InvalidRule, match="not positive: 0"):
+    with pytest.raises(InvalidRevocation, match="not positive: 0"):
         rule(0)
 
 
@@ -210,10 +212,10 @@ def test_delta_adds_and_returns_what_is_new() -> None:
 def test_delta_may_come_twice() -> None:
     revocations = known()
     revocations.apply_delta(LOG, 2, [rule(1), rule(2)])
-    before = list(revocations.rules())
+    before = list(revocations)
     assert revocations.apply_delta(LOG, 2, [rule(1), rule(2)]) == []
     assert revocations.apply_delta(LOG, 1, [rule(1)]) == []
-    assert (list(revocations.rules()), revocations.seq) == (before, 2)
+    assert (list(revocations), revocations.seq) == (before, 2)
 
 
 def test_delta_that_overlaps_adds_the_rest() -> None:
@@ -232,11 +234,11 @@ def test_delta_that_overlaps_adds_the_rest() -> None:
         (2**63, [rule(2)]),
     ],
 )
-def test_delta_with_a_gap_is_refused_and_changes_nothing(seq: int, rules: list[RevocationRule]) -> None:
+def test_delta_with_a_gap_is_refused_and_changes_nothing(seq: int, rules: list[Revocation]) -> None:
     revocations = known(rule(1))
     with pytest.raises(RevocationGap, match="missing"):
         revocations.apply_delta(LOG, seq, rules, dropped=[1])
-    assert (list(revocations.rules()), revocations.seq) == ([rule(1)], 1)
+    assert (list(revocations), revocations.seq) == ([rule(1)], 1)
 
 
 @pytest.mark.parametrize("log_id", [LATER, b""])
@@ -244,7 +246,7 @@ def test_delta_of_another_log_is_refused_and_changes_nothing(log_id: bytes) -> N
     revocations = known(rule(1))
     with pytest.raises(RevocationGap, match="do not follow"):
         revocations.apply_delta(log_id, 2, [rule(2)], dropped=[1])
-    assert (list(revocations.rules()), revocations.log_id) == ([rule(1)], LOG)
+    assert (list(revocations), revocations.log_id) == ([rule(1)], LOG)
 
 
 def test_nothing_follows_on_a_set_that_has_heard_nothing() -> None:
@@ -253,13 +255,13 @@ def test_nothing_follows_on_a_set_that_has_heard_nothing() -> None:
 
 
 def test_dropped_rule_is_gone_and_others_of_its_target_stay() -> None:
-    revocations = known(rule(1, issuing=b"\x10"), rule(2, issuing=b"\x20"), rule(3, RuleKind.KEY, KEY))
+    revocations = known(rule(1, issuing=b"\x10"), rule(2, issuing=b"\x20"), rule(3, RevocationKind.KEY, KEY))
     revocations.apply_delta(LOG, 3, [], dropped=[2, 3, 77])
     assert revocations.find(leaf(serial=b"\x20")) is None
     assert revocations.find(leaf(serial=b"\x10")) is not None
-    assert [r.seq for r in revocations.rules()] == [1]
+    assert [r.seq for r in revocations] == [1]
     revocations.apply_delta(LOG, 3, [], dropped=[2, 3, 77])
-    assert [r.seq for r in revocations.rules()] == [1]
+    assert [r.seq for r in revocations] == [1]
 
 
 def test_dropped_rule_does_not_come_back_with_an_old_delta() -> None:
@@ -271,7 +273,7 @@ def test_dropped_rule_does_not_come_back_with_an_old_delta() -> None:
 
 def test_last_prefix_rule_that_is_dropped_leaves_no_prefix_behind() -> None:
     revocations = known(
-        rule(1, RuleKind.ID_PREFIX, "spiffe://example.org/a"), rule(2, RuleKind.ID_PREFIX, "spiffe://b")
+        rule(1, RevocationKind.ID_PREFIX, "spiffe://example.org/a"), rule(2, RevocationKind.ID_PREFIX, "spiffe://b")
     )
     revocations.apply_delta(LOG, 2, [], dropped=[2])
     assert revocations.find(leaf()) is not None
@@ -283,9 +285,9 @@ def test_last_prefix_rule_that_is_dropped_leaves_no_prefix_behind() -> None:
 
 
 def test_snapshot_replaces_what_is_known_of_its_log() -> None:
-    revocations = known(rule(1), rule(2, RuleKind.KEY, KEY))
-    assert revocations.apply_snapshot(LOG, 4, [rule(2, RuleKind.KEY, KEY), rule(4)]) == [rule(4)]
-    assert [r.seq for r in revocations.rules()] == [2, 4]
+    revocations = known(rule(1), rule(2, RevocationKind.KEY, KEY))
+    assert revocations.apply_snapshot(LOG, 4, [rule(2, RevocationKind.KEY, KEY), rule(4)]) == [rule(4)]
+    assert [r.seq for r in revocations] == [2, 4]
     assert revocations.seq == 4
 
 
@@ -300,18 +302,18 @@ def test_snapshot_may_come_twice() -> None:
     [
         (LOG, 1, [], "went backwards: known 2, shown 1"),
         (LOG, 2, [rule(3)], "beyond its length"),
-        (LOG, 3, [rule(3), rule(3, RuleKind.KEY, KEY)], "two rules of seq 3"),
+        (LOG, 3, [rule(3), rule(3, RevocationKind.KEY, KEY)], "two revocations of seq 3"),
         (LATER, 0, [rule(1)], "beyond its length"),
         (b"", 3, [], "no id"),
     ],
 )
 def test_bad_snapshot_is_refused_and_changes_nothing(
-    log_id: bytes, seq: int, rules: list[RevocationRule], why: str
+    log_id: bytes, seq: int, rules: list[Revocation], why: str
 ) -> None:
-    revocations = known(rule(1), rule(2, RuleKind.KEY, KEY))
+    revocations = known(rule(1), rule(2, RevocationKind.KEY, KEY))
     with pytest.raises(RevocationGap, match=why):
         revocations.apply_snapshot(log_id, seq, rules)
-    assert [r.seq for r in revocations.rules()] == [1, 2]
+    assert [r.seq for r in revocations] == [1, 2]
     assert (revocations.log_id, revocations.seq) == (LOG, 2)
     assert revocations.find(leaf()) is not None
 
@@ -324,12 +326,12 @@ def test_denials_outlive_a_restore_that_forgot_them() -> None:
     assert revocations.apply_snapshot(LATER, 0, []) == []
     assert revocations.find(leaf()) is not None
     assert (revocations.log_id, revocations.seq) == (LATER, 0)
-    assert list(revocations.former_rules()) == [rule(1)]
+    assert list(revocations.former_revocations()) == [rule(1)]
 
 
 def test_rules_of_two_logs_with_the_same_seq_both_stand() -> None:
     revocations = known(rule(1))
-    revocations.apply_snapshot(LATER, 1, [rule(1, RuleKind.KEY, b"\x12" * 32)])
+    revocations.apply_snapshot(LATER, 1, [rule(1, RevocationKind.KEY, b"\x12" * 32)])
     assert revocations.find(leaf()) is not None
     assert revocations.find(leaf("spiffe://example.org/x", key=b"\x12" * 32)) is not None
     assert len(revocations) == 2
@@ -337,7 +339,7 @@ def test_rules_of_two_logs_with_the_same_seq_both_stand() -> None:
 
 def test_drop_in_the_new_log_does_not_touch_the_former_one() -> None:
     revocations = known(rule(1))
-    revocations.apply_snapshot(LATER, 1, [rule(1, RuleKind.KEY, b"\x12" * 32)])
+    revocations.apply_snapshot(LATER, 1, [rule(1, RevocationKind.KEY, b"\x12" * 32)])
     revocations.apply_delta(LATER, 1, [], dropped=[1])
     assert revocations.find(leaf()) is not None
 
@@ -345,24 +347,24 @@ def test_drop_in_the_new_log_does_not_touch_the_former_one() -> None:
 def test_going_back_and_forth_between_two_logs_adds_nothing() -> None:
     """Whoever replays signed snapshots of two incarnations fills nobody's memory."""
     revocations = RevocationSet()
-    other = rule(1, RuleKind.KEY, b"\x12" * 32)
+    other = rule(1, RevocationKind.KEY, b"\x12" * 32)
     for _ in range(20):
-        revocations.apply_snapshot(LOG, 2, [rule(1), rule(2, RuleKind.SERIAL, b"\x60")])
+        revocations.apply_snapshot(LOG, 2, [rule(1), rule(2, RevocationKind.SERIAL, b"\x60")])
         revocations.apply_snapshot(LATER, 1, [other])
     assert len(revocations) == 3
-    assert list(revocations.rules()) == [rule(1), rule(2, RuleKind.SERIAL, b"\x60"), other]
+    assert list(revocations) == [rule(1), rule(2, RevocationKind.SERIAL, b"\x60"), other]
 
 
 def test_log_that_is_come_back_to_keeps_what_was_known_of_it() -> None:
-    revocations = known(rule(1), rule(2, RuleKind.KEY, KEY))
+    revocations = known(rule(1), rule(2, RevocationKind.KEY, KEY))
     revocations.apply_snapshot(LATER, 0, [])
-    assert revocations.apply_snapshot(LOG, 2, [rule(2, RuleKind.KEY, KEY)]) == []
-    assert [r.seq for r in revocations.rules()] == [1, 2]
-    assert list(revocations.former_rules()) == []
+    assert revocations.apply_snapshot(LOG, 2, [rule(2, RevocationKind.KEY, KEY)]) == []
+    assert [r.seq for r in revocations] == [1, 2]
+    assert list(revocations.former_revocations()) == []
 
 
 def test_old_state_of_a_former_log_is_refused() -> None:
-    revocations = known(rule(1), rule(2, RuleKind.KEY, KEY))
+    revocations = known(rule(1), rule(2, RevocationKind.KEY, KEY))
     revocations.apply_snapshot(LATER, 0, [])
     with pytest.raises(RevocationGap, match="went backwards"):
         revocations.apply_snapshot(LOG, 1, [rule(1)])
@@ -378,7 +380,7 @@ def test_rule_that_the_restored_ca_has_taken_over_is_held_once(as_delta: bool) -
         revocations.apply_delta(LATER, 1, [again])
     else:
         revocations.apply_snapshot(LATER, 1, [again])
-    assert list(revocations.rules()) == [again]
+    assert list(revocations) == [again]
     assert revocations.find(leaf()) is not None
     revocations.apply_delta(LATER, 1, [], dropped=[1])
     assert revocations.find(leaf()) is None, "once the CA has the rule, its word drops it"
@@ -389,11 +391,11 @@ def test_rule_that_the_restored_ca_has_taken_over_is_held_once(as_delta: bool) -
     [
         rule(1, issuing=b"\x4f"),  # touches less
         rule(1, next=None),  # another authority
-        rule(1, RuleKind.ID_PREFIX, "spiffe://example.org/a/b", issuing=None),  # another target
+        rule(1, RevocationKind.ID_PREFIX, "spiffe://example.org/a/b", issuing=None),  # another target
         rule(1, issuing=None, blocks=False),  # forgot the block
     ],
 )
-def test_rule_that_says_less_does_not_replace_the_former_one(again: RevocationRule) -> None:
+def test_rule_that_says_less_does_not_replace_the_former_one(again: Revocation) -> None:
     revocations = known(rule(1, issuing=b"\x50", blocks=True))
     revocations.apply_snapshot(LATER, 1, [again])
     assert len(revocations) == 2
@@ -401,9 +403,9 @@ def test_rule_that_says_less_does_not_replace_the_former_one(again: RevocationRu
 
 
 def test_logs_make_the_set_anew() -> None:
-    revocations = known(rule(1), rule(3, RuleKind.KEY, KEY))
-    revocations.apply_snapshot(LATER, 4, [rule(1, RuleKind.SERIAL, b"\x60")])
-    revocations.apply_snapshot(b"log three", 5, [rule(1, RuleKind.SERIAL, b"\x61")])
+    revocations = known(rule(1), rule(3, RevocationKind.KEY, KEY))
+    revocations.apply_snapshot(LATER, 4, [rule(1, RevocationKind.SERIAL, b"\x60")])
+    revocations.apply_snapshot(b"log three", 5, [rule(1, RevocationKind.SERIAL, b"\x61")])
     copy = RevocationSet()
     for log in revocations.logs():
         copy.apply_snapshot(log.log_id, log.seq, log)
@@ -422,7 +424,7 @@ def test_set_that_has_heard_nothing_has_no_logs() -> None:
 
 def test_look_up_costs_the_same_however_many_rules_there_are() -> None:
     def cost(count: int) -> float:
-        rules = [rule(i, RuleKind.SERIAL, (1 << 40 | i).to_bytes(6, "big")) for i in range(1, count + 1)]
+        rules = [rule(i, RevocationKind.SERIAL, (1 << 40 | i).to_bytes(6, "big")) for i in range(1, count + 1)]
         revocations = known(*rules)
         facts = leaf()
         best = float("inf")

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.source.snapshot import NoIdentity, Snapshot
 from inborn._internal.source.workload_api import BadEndpoint, default_socket, parse_endpoint
 from inborn._internal.source.x509_source import X509Source
@@ -144,9 +144,9 @@ def test_what_has_not_changed_stays_the_same_object(authority: MemoryAuthority, 
         assert after.bundles is before.bundles
 
 
-def _rule(authority: MemoryAuthority, seq: int, spiffe_id: str = "spiffe://example.org/bad") -> RevocationRule:
+def _rule(authority: MemoryAuthority, seq: int, spiffe_id: str = "spiffe://example.org/bad") -> Revocation:
     any_authority = read_certificate(authority.svid(WEB).leaf).authority
-    return RevocationRule(seq=seq, kind=RuleKind.SPIFFE_ID, value=spiffe_id.encode(), cut_offs={any_authority: None})
+    return Revocation(seq=seq, kind=RevocationKind.SPIFFE_ID, value=spiffe_id.encode(), cut_offs={any_authority: None})
 
 
 def test_revocations_are_applied_and_acknowledged_across_a_gap(authority: MemoryAuthority, agent: SpokenAgent) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import NameOID
 
-from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.revocation.revocation_set import CertificateRevoked, Revocation, RevocationKind, RevocationSet
 from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain, parse_spiffe_id
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import MAX_CHAIN_LENGTH, CertificateFacts, InvalidSvid, read_certificate
@@ -68,9 +68,9 @@ def verify(
     )
 
 
-def revoked(kind: RuleKind, value: bytes, authority: bytes) -> RevocationSet:
+def revoked(kind: RevocationKind, value: bytes, authority: bytes) -> RevocationSet:
     known = RevocationSet()
-    known.apply_snapshot(b"log", 1, [RevocationRule(seq=1, kind=kind, value=value, cut_offs={authority: None})])
+    known.apply_snapshot(b"log", 1, [Revocation(seq=1, kind=kind, value=value, cut_offs={authority: None})])
     return known
 
 
@@ -249,7 +249,7 @@ def test_leaf_must_name_the_authority_that_signed_it(root: Credential, issuing: 
 def test_thief_of_a_revoked_authority_cannot_hide_behind_another(
     root: Credential, issuing: Credential, bundles: Bundles
 ) -> None:
-    known = revoked(RuleKind.AUTHORITY, issuing.key_id, issuing.key_id)
+    known = revoked(RevocationKind.AUTHORITY, issuing.key_id, issuing.key_id)
     with pytest.raises(CertificateRevoked):
         verify(make_leaf(issuing), bundles, revocations=known)
     with pytest.raises(UntrustedCertificate):
@@ -302,22 +302,22 @@ def test_open_connection_ends_with_a_revocation(issuing: Credential) -> None:
     facts = read_certificate(make_leaf(issuing).certificate)
     verify_current(facts, revocations=RevocationSet(), now=NOW)
     with pytest.raises(CertificateRevoked):
-        verify_current(facts, revocations=revoked(RuleKind.SERIAL, facts.serial, facts.authority), now=NOW)
+        verify_current(facts, revocations=revoked(RevocationKind.SERIAL, facts.serial, facts.authority), now=NOW)
 
 
 # Revocation and authorization.
 
 
-@pytest.mark.parametrize("kind", list(RuleKind))
-def test_revoked_leaf_is_refused(issuing: Credential, bundles: Bundles, kind: RuleKind) -> None:
+@pytest.mark.parametrize("kind", list(RevocationKind))
+def test_revoked_leaf_is_refused(issuing: Credential, bundles: Bundles, kind: RevocationKind) -> None:
     leaf = make_leaf(issuing)
     facts = read_certificate(leaf.certificate)
     value = {
-        RuleKind.SERIAL: facts.serial,
-        RuleKind.KEY: facts.key_hash,
-        RuleKind.SPIFFE_ID: certificates.ID.encode(),
-        RuleKind.ID_PREFIX: b"spiffe://example.org",
-        RuleKind.AUTHORITY: facts.authority,
+        RevocationKind.SERIAL: facts.serial,
+        RevocationKind.KEY: facts.key_hash,
+        RevocationKind.SPIFFE_ID: certificates.ID.encode(),
+        RevocationKind.ID_PREFIX: b"spiffe://example.org",
+        RevocationKind.AUTHORITY: facts.authority,
     }[kind]
     with pytest.raises(CertificateRevoked):
         verify(leaf, bundles, revocations=revoked(kind, value, facts.authority))
@@ -325,7 +325,7 @@ def test_revoked_leaf_is_refused(issuing: Credential, bundles: Bundles, kind: Ru
 
 def test_stranger_is_not_told_whether_a_certificate_is_revoked(issuing: Credential, bundles: Bundles) -> None:
     """Revocation is looked at once the chain is known to be good: what a forged one says matches nothing."""
-    known = revoked(RuleKind.SPIFFE_ID, certificates.ID.encode(), issuing.key_id)
+    known = revoked(RevocationKind.SPIFFE_ID, certificates.ID.encode(), issuing.key_id)
     with pytest.raises(UntrustedCertificate):
         verify(certificates.leaf_signed_by_stranger(issuing), bundles, revocations=known)
 
@@ -337,7 +337,7 @@ def test_authorizer_sees_only_peers_that_were_verified(issuing: Credential, bund
         asked.append(peer)
         return False
 
-    known = revoked(RuleKind.SPIFFE_ID, certificates.ID.encode(), issuing.key_id)
+    known = revoked(RevocationKind.SPIFFE_ID, certificates.ID.encode(), issuing.key_id)
     for bad, revocations in (
         (certificates.leaf_signed_by_stranger(issuing), None),
         (certificates.expired_leaf(issuing), None),

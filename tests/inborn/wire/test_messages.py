@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import inborn
 from inborn._internal.enrollment.join_token import InvalidToken
-from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.wire.messages import (
     ERROR_METADATA_KEY,
     InvalidMessage,
@@ -22,8 +22,8 @@ from inborn._internal.wire.messages import (
     datetime_from_ms,
     error_from_status,
     error_to_metadata,
-    rule_from_wire,
-    rule_to_wire,
+    revocation_from_wire,
+    revocation_to_wire,
 )
 from inborn.errors import (
     DeniedError,
@@ -39,15 +39,15 @@ from inborn_proto import feed_pb2
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
-        (RuleKind.SERIAL, b"\x01\x02"),
-        (RuleKind.KEY, bytes(32)),
-        (RuleKind.SPIFFE_ID, b"spiffe://example.org/a"),
-        (RuleKind.ID_PREFIX, b"spiffe://example.org/a"),
-        (RuleKind.AUTHORITY, bytes(20)),
+        (RevocationKind.SERIAL, b"\x01\x02"),
+        (RevocationKind.KEY, bytes(32)),
+        (RevocationKind.SPIFFE_ID, b"spiffe://example.org/a"),
+        (RevocationKind.ID_PREFIX, b"spiffe://example.org/a"),
+        (RevocationKind.AUTHORITY, bytes(20)),
     ],
 )
-def test_rule_survives_the_wire(kind: RuleKind, value: bytes) -> None:
-    rule = RevocationRule(
+def test_rule_survives_the_wire(kind: RevocationKind, value: bytes) -> None:
+    rule = Revocation(
         seq=3,
         kind=kind,
         value=value,
@@ -56,14 +56,14 @@ def test_rule_survives_the_wire(kind: RuleKind, value: bytes) -> None:
         blocks=True,
         revoked_at=dt.datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=dt.UTC),
     )
-    octets = rule_to_wire(rule).SerializeToString()
-    assert rule_from_wire(feed_pb2.RevocationRule.FromString(octets)) == rule
+    octets = revocation_to_wire(rule).SerializeToString()
+    assert revocation_from_wire(feed_pb2.Revocation.FromString(octets)) == rule
 
 
 @given(st.binary(max_size=64))
 def test_no_octets_make_a_rule_that_breaks_the_set(octets: bytes) -> None:
     try:
-        rule = rule_from_wire(feed_pb2.RevocationRule.FromString(octets))
+        rule = revocation_from_wire(feed_pb2.Revocation.FromString(octets))
     except (DecodeError, InvalidMessage):
         return
     assert rule.seq >= 1
@@ -71,9 +71,9 @@ def test_no_octets_make_a_rule_that_breaks_the_set(octets: bytes) -> None:
 
 
 def test_rule_with_too_many_cut_offs_is_refused() -> None:
-    wire = feed_pb2.RevocationRule(seq=1, kind="SERIAL", value=b"\x01", cut_offs=[feed_pb2.CutOff()] * 1025)
+    wire = feed_pb2.Revocation(seq=1, kind="SERIAL", value=b"\x01", cut_offs=[feed_pb2.CutOff()] * 1025)
     with pytest.raises(InvalidMessage, match="1025"):
-        rule_from_wire(wire)
+        revocation_from_wire(wire)
 
 
 def test_times_out_of_range_are_refused() -> None:

@@ -37,7 +37,7 @@ def test_signature_is_believed(key: Key, context: bytes, body: bytes) -> None:
 def test_altered_body_is_refused(key: Key) -> None:
     signature = sign_octets(key, REQUEST_CONTEXT, b"body")
     for body in (b"bodY", b"", b"body\0", b"\0body"):
-        with pytest.raises(BadSignature, match="'inborn signed request v1' is not the asker's"):
+        with pytest.raises(BadSignature, match="'inborn signed request v1' is not the requester's"):
             verify_octets(key.public_key(), REQUEST_CONTEXT, body, signature)
 
 
@@ -80,5 +80,5 @@ def test_key_of_another_type_is_refused() -> None:
             verify_octets(other, REQUEST_CONTEXT, b"body", b"signature")
 
 
-def test_refusal_is_about_the_askers_credential() -> None:
+def test_refusal_is_about_the_requesters_credential() -> None:
     assert issubclass(BadSignature, UnauthenticatedError)

@@ -74,7 +74,7 @@ def joiner(rig: Rig) -> AdminJoiner:
     return AdminJoiner(paths.admin_socket(rig.data_dir))
 
 
-async def test_an_agent_enrols_and_renews_again_and_again_each_time_with_a_new_key(rig_with_ca: Rig) -> None:
+async def test_an_agent_enrolls_and_renews_again_and_again_each_time_with_a_new_key(rig_with_ca: Rig) -> None:
     directory = rig_with_ca.directory / "own"
     async with running(directory, joiner(rig_with_ca)) as own:
         assert own.svid is not None

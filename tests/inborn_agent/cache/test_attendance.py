@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from inborn_agent.cache.attendance import LAG_LIMIT, MAX_LAGGARDS, Attendance, Report
+from inborn_agent.cache.attendance import LAG_LIMIT, MAX_LAGGARDS, AppliedReport, Attendance
 from tests.rigs.certificates import NOW
 
 LOG = b"l" * 16
@@ -18,7 +18,7 @@ def attendance(seq: int = 3) -> Attendance:
 
 
 def test_without_libraries_the_agent_speaks_for_itself() -> None:
-    assert attendance().report(NOW) == Report(revocation_seq=3, laggards=())
+    assert attendance().report(NOW) == AppliedReport(revocation_seq=3, laggards=())
 
 
 def test_who_has_just_come_is_up_to_date() -> None:
@@ -34,12 +34,12 @@ def test_the_slowest_library_counts_and_is_named_after_two_seconds() -> None:
     made.joined(2, "pid 2 spiffe://example.org/b")
     made.published(LOG, 4, NOW)
     made.acknowledged(1, LOG, 4)
-    assert made.report(NOW) == Report(revocation_seq=3, laggards=())
+    assert made.report(NOW) == AppliedReport(revocation_seq=3, laggards=())
     deadline = made.next_deadline(NOW)
     assert deadline == NOW + LAG_LIMIT
-    assert made.report(deadline) == Report(revocation_seq=3, laggards=("pid 2 spiffe://example.org/b",))
+    assert made.report(deadline) == AppliedReport(revocation_seq=3, laggards=("pid 2 spiffe://example.org/b",))
     made.acknowledged(2, LOG, 4)
-    assert made.report(deadline) == Report(revocation_seq=4, laggards=())
+    assert made.report(deadline) == AppliedReport(revocation_seq=4, laggards=())
 
 
 def test_a_library_that_gets_on_without_catching_up_stays_late() -> None:
@@ -48,7 +48,7 @@ def test_a_library_that_gets_on_without_catching_up_stays_late() -> None:
     made.published(LOG, 4, NOW)
     made.published(LOG, 5, NOW + LAG_LIMIT - MOMENT)
     made.acknowledged(1, LOG, 4)
-    assert made.report(NOW + LAG_LIMIT) == Report(revocation_seq=4, laggards=("pid 1",))
+    assert made.report(NOW + LAG_LIMIT) == AppliedReport(revocation_seq=4, laggards=("pid 1",))
 
 
 def test_who_leaves_holds_up_nobody() -> None:
@@ -56,7 +56,7 @@ def test_who_leaves_holds_up_nobody() -> None:
     made.joined(1, "pid 1")
     made.published(LOG, 4, NOW)
     made.left(1)
-    assert made.report(NOW + LAG_LIMIT) == Report(revocation_seq=4, laggards=())
+    assert made.report(NOW + LAG_LIMIT) == AppliedReport(revocation_seq=4, laggards=())
 
 
 def test_what_lies_beyond_the_log_behind_what_was_said_or_in_another_log_is_not_believed() -> None:

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from inborn._internal.feed.feed_content import Authority, AuthorityState, FeedEntry
-from inborn._internal.revocation.revocation_set import RevocationGap, RevocationRule, RuleKind
+from inborn._internal.feed.feed_content import Authority, FeedEntry
+from inborn._internal.revocation.revocation_set import Revocation, RevocationGap, RevocationKind
 from inborn._internal.selectors.demand import parse_demand
 from inborn._internal.selectors.selector import Selector, parse_selector
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn_agent.cache.cache import Cache
 from inborn_agent.cache.feed_changes import DomainChange, NodeChange
 from inborn_agent.cache.slots import Effects, View, Want
-from inborn_agent.disk.kept_state import State
+from inborn_agent.disk.kept_state import KeptState
 from tests.rigs.certificates import NOW, Credential, make_bundle, make_issuing, make_leaf, make_root
 
 TD = TrustDomain("example.org")
@@ -54,14 +55,14 @@ def node(*entries: FeedEntry, removed: tuple[str, ...] = (), snapshot: bool = Fa
     return NodeChange(**(values | changes))  # type: ignore[arg-type]
 
 
-def domain(*rules: RevocationRule, snapshot: bool = False, seq: int | None = None, **changes: object) -> DomainChange:
+def domain(*rules: Revocation, snapshot: bool = False, seq: int | None = None, **changes: object) -> DomainChange:
     values: dict[str, object] = {
         "log_id": LOG,
         "revision": 1,
         "is_snapshot": snapshot,
         "bundle": make_bundle(ROOT) if snapshot else None,
         "authorities": (authority(ISSUING, AuthorityState.ACTIVE),) if snapshot else None,
-        "rules": rules,
+        "revocations": rules,
         "dropped": (),
         "revocation_seq": len(rules) if seq is None else seq,
     }
@@ -72,10 +73,10 @@ def authority(credential: Credential, state: AuthorityState, crl: bytes = b"crl"
     return Authority(certificate=credential.certificate, key_id=credential.key_id, state=state, crl=crl)
 
 
-def rule(path: str = "/web", *, seq: int = 1, limit: bytes | None = None) -> RevocationRule:
-    return RevocationRule(
+def rule(path: str = "/web", *, seq: int = 1, limit: bytes | None = None) -> Revocation:
+    return Revocation(
         seq=seq,
-        kind=RuleKind.SPIFFE_ID,
+        kind=RevocationKind.SPIFFE_ID,
         value=f"spiffe://example.org{path}".encode(),
         cut_offs={ISSUING.key_id: limit},
         blocks=True,
@@ -560,7 +561,7 @@ def test_the_nearest_entry_is_the_one_that_misses_the_fewest_facts_and_demands()
 
 def test_what_rules_demand_and_what_is_revoked_survive_a_restart(tmp_path: Path) -> None:
     cache = synced(entry(demands=SECCOMP, revoke_when_lost=True))
-    state = State(tmp_path)
+    state = KeptState(tmp_path)
     state.save_domain(state.domain_bytes(cache))
     state.save_node(state.node_bytes(cache))
     loaded = Cache(trust_domain=TD, spread=lambda: 0.5)

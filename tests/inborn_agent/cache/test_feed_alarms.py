@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.source.snapshot import StaticSource
 from inborn.testing import MemoryAuthority
 from inborn_agent.ca.sync import Saver, Sync
 from inborn_agent.cache.attendance import Attendance
 from inborn_agent.cache.cache import Cache
-from inborn_agent.cache.feed_alarms import Alarms
-from inborn_agent.disk.kept_state import State
+from inborn_agent.cache.feed_alarms import FeedAlarms
+from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.metrics import Metrics
@@ -32,7 +32,7 @@ PATIENCE = 10.0
 
 
 def test_alarms_of_a_kind_are_one_with_their_number() -> None:
-    alarms = Alarms()
+    alarms = FeedAlarms()
     alarms.sound("FeedGap", "update follows on revision 7, known is 5", NOW)
     alarms.sound("FeedRollback", "snapshot shows revision 3, known is 5", NOW + MINUTE)
     alarms.sound("FeedGap", "update follows on revision 9, known is 5", NOW + 2 * MINUTE)
@@ -43,7 +43,7 @@ def test_alarms_of_a_kind_are_one_with_their_number() -> None:
 
 
 def test_alarm_stands_for_a_day() -> None:
-    alarms = Alarms()
+    alarms = FeedAlarms()
     alarms.sound("FeedGap", "a gap", NOW)
     assert len(alarms.current(NOW + DAY)) == 1
     assert alarms.current(NOW + DAY + MINUTE) == []
@@ -52,7 +52,7 @@ def test_alarm_stands_for_a_day() -> None:
 
 
 def test_clock_that_is_set_back_hides_no_alarm_and_a_flood_of_kinds_is_cut() -> None:
-    alarms = Alarms()
+    alarms = FeedAlarms()
     for n in range(1000):
         alarms.sound(f"Kind{n}", "x", NOW)
     assert alarms.current(NOW - 30 * DAY)[0].kind == "Kind999"
@@ -104,7 +104,7 @@ class Following:
         cache = Cache(trust_domain=authority.trust_domain, spread=lambda: 0.0)
         self.live = LiveCache(cache, SvidStore(directory / "keys"))
         attendance, acknowledged = Attendance(), asyncio.Event()
-        saver = Saver(self.live, State(directory))
+        saver = Saver(self.live, KeptState(directory))
         self.sync = Sync(self.live, self.ca, saver, attendance, acknowledged, Metrics(), spread=lambda: 0.0)
         self.task = asyncio.create_task(self.sync.run())
 
@@ -122,7 +122,7 @@ class Following:
         return [alarm.kind for alarm in self.sync.alarms.current(self.live.now())]
 
     def seqs(self) -> list[int]:
-        return [rule.seq for rule in self.live.cache.revocations.rules()]
+        return [rule.seq for rule in self.live.cache.revocations]
 
 
 @pytest.fixture
@@ -133,9 +133,9 @@ async def following(authority: MemoryAuthority, tmp_path: Path) -> AsyncIterator
     await asyncio.gather(made.task, return_exceptions=True)
 
 
-def rule(authority: MemoryAuthority, seq: int) -> RevocationRule:
+def rule(authority: MemoryAuthority, seq: int) -> Revocation:
     issuer = authority.svid("spiffe://example.org/x").facts.authority
-    return RevocationRule(seq=seq, kind=RuleKind.SERIAL, value=SERIALS[seq], cut_offs={issuer: SERIALS[seq]})
+    return Revocation(seq=seq, kind=RevocationKind.SERIAL, value=SERIALS[seq], cut_offs={issuer: SERIALS[seq]})
 
 
 async def known(following: Following, authority: MemoryAuthority, count: int) -> FeedMaker:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from inborn._internal.feed.feed_content import Authority, AuthorityState, FeedEntry
+from inborn._internal.feed.feed_content import Authority, FeedEntry
 from inborn._internal.host.files import (
     CorruptFile,
     DirectoryLock,
@@ -20,15 +20,16 @@ from inborn._internal.host.files import (
     write_file,
     write_sealed,
 )
-from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn.errors import AlreadyExistsError, RequestError, UnavailableError
 from inborn_agent.cache.cache import Cache
 from inborn_agent.cache.feed_changes import DomainChange, NodeChange
 from inborn_agent.cache.slots import Held
 from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
-from inborn_agent.disk.kept_state import State
+from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.disk.tmpfs import is_in_memory
 from tests.rigs.certificates import NOW, make_bundle, make_issuing, make_leaf, make_root
@@ -47,10 +48,10 @@ ENTRY = FeedEntry(
 )
 
 
-def rule(seq: int, path: str = "/web") -> RevocationRule:
-    return RevocationRule(
+def rule(seq: int, path: str = "/web") -> Revocation:
+    return Revocation(
         seq=seq,
-        kind=RuleKind.SPIFFE_ID,
+        kind=RevocationKind.SPIFFE_ID,
         value=f"spiffe://example.org{path}".encode(),
         cut_offs={ISSUING.key_id: None},
         reason=1,
@@ -71,7 +72,7 @@ def filled() -> Cache:
             is_snapshot=True,
             bundle=make_bundle(ROOT),
             authorities=(authority,),
-            rules=rules,
+            revocations=rules,
             dropped=(),
             revocation_seq=len(rules),
         )
@@ -89,14 +90,14 @@ def filled() -> Cache:
     return cache
 
 
-def saved(directory: Path) -> State:
-    state, cache = State(directory), filled()
+def saved(directory: Path) -> KeptState:
+    state, cache = KeptState(directory), filled()
     state.save_domain(state.domain_bytes(cache))
     state.save_node(state.node_bytes(cache))
     return state
 
 
-def loaded(state: State) -> Cache:
+def loaded(state: KeptState) -> Cache:
     cache = Cache(trust_domain=TD, spread=lambda: 0.5)
     state.load(cache, NOW)
     return cache
@@ -284,7 +285,7 @@ def test_there_is_one_successor_key_for_an_identity_whatever_happens_in_between(
     assert public(IdentityStore(tmp_path).successor(made.svid)) != public(first)
 
 
-def test_the_key_of_an_enrolment_stays_with_its_token(tmp_path: Path) -> None:
+def test_the_key_of_an_enrollment_stays_with_its_token(tmp_path: Path) -> None:
     store = IdentityStore(tmp_path)
     assert public(store.enrolling_key(b"a" * 16)) == public(store.enrolling_key(b"a" * 16))
     assert public(store.enrolling_key(b"a" * 16)) != public(store.enrolling_key(b"b" * 16))

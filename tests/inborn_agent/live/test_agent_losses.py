@@ -18,7 +18,7 @@ from inborn_agent.attest import Evidence
 from inborn_agent.attest.executable import ExecutableId
 from inborn_agent.cache.slots import Held
 from inborn_agent.disk.svid_store import SvidStore
-from inborn_agent.live.attested_callers import Caller
+from inborn_agent.live.attested_callers import AttestedCaller
 from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.live.losses import Losses
 from inborn_member.enrollment import AuthorityClient
@@ -104,10 +104,10 @@ class Bench:
         return PlayedCaller(pin_pid(process.pid))
 
     def gave(self, caller: PlayedCaller, *held: Held) -> None:
-        self.losses.gave(cast(Caller, caller), held)
+        self.losses.gave(cast(AttestedCaller, caller), held)
 
     async def attest(self, caller: PlayedCaller) -> Any:
-        return await self.losses.attest(cast(Caller, caller))
+        return await self.losses.attest(cast(AttestedCaller, caller))
 
     def end(self, number: int = 0) -> None:
         self.processes[number].kill()

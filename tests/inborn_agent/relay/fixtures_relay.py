@@ -22,7 +22,7 @@ from inborn_agent.attest import WorkloadAttestor
 from inborn_agent.relay.denials import Denial
 from inborn_agent.relay.relay import Relay
 from inborn_agent.relay.relay_limits import RelayLimits
-from inborn_agent.relay.relayed_connection import Connection
+from inborn_agent.relay.relayed_connection import RelayedConnection
 
 # Long enough for a busy machine, short enough to fail before the suite's own limit.
 PATIENCE = 30
@@ -140,14 +140,14 @@ class RelayRig:
     inner: Path
     attestor: WorkloadAttestor
     denials: asyncio.Queue[Denial] = field(default_factory=asyncio.Queue)
-    connections: asyncio.Queue[Connection] = field(default_factory=asyncio.Queue)
+    connections: asyncio.Queue[RelayedConnection] = field(default_factory=asyncio.Queue)
     streams: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=asyncio.Queue)
 
     async def denial(self) -> Denial:
         """The next caller that was turned away."""
         return await asyncio.wait_for(self.denials.get(), PATIENCE)
 
-    async def connection(self) -> Connection:
+    async def connection(self) -> RelayedConnection:
         """The next caller that was let through."""
         return await asyncio.wait_for(self.connections.get(), PATIENCE)
 

@@ -23,7 +23,7 @@ from inborn.errors import RequestError, UnavailableError
 from inborn_agent.attest import Evidence, WorkloadAttestor
 from inborn_agent.relay.relay import Relay, UnknownConnection
 from inborn_agent.relay.relay_limits import RelayLimits
-from inborn_agent.relay.relayed_connection import Connection
+from inborn_agent.relay.relayed_connection import RelayedConnection
 from tests.inborn_agent.relay.fixtures_relay import PATIENCE, RelayRig, caller, line_of, open_descriptors, tell
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -307,7 +307,7 @@ async def serve_grpc_behind_a_relay(directory: Path, mode: PinMode, program: str
     private.mkdir(mode=0o700)
     attestor = WorkloadAttestor()
     relay = Relay(str(directory / "api.sock"), str(private / "s"), attestor, mode=mode)
-    seen: list[Connection] = []
+    seen: list[RelayedConnection] = []
 
     async def who(_request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         seen.append(relay.connection(context.peer()))

@@ -1,4 +1,4 @@
-"""Admission of callers, and what is said of those who are turned away."""
+"""RelayAdmission of callers, and what is said of those who are turned away."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inborn_agent.relay.denials import WINDOW, Denial, DenialLog
-from inborn_agent.relay.relay_limits import Admission, RelayLimits, TooManyConnections
+from inborn_agent.relay.relay_limits import RelayAdmission, RelayLimits, TooManyConnections
 
 LIMITS = RelayLimits(connections=10, connections_of_one_uid=5, unproven_of_one_uid=3)
 NOW = datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
 
 
-def admit(admission: Admission, uid: int) -> None:
+def admit(admission: RelayAdmission, uid: int) -> None:
     with admission.ticket(uid) as ticket:
         ticket.keep()
 
 
 def test_silent_callers_of_one_uid_are_limited_and_others_are_not_touched() -> None:
-    admission = Admission(LIMITS)
+    admission = RelayAdmission(LIMITS)
     for _ in range(3):
         admit(admission, 1000)
     with pytest.raises(TooManyConnections, match="3 silent connections of uid 1000"):
@@ -32,7 +32,7 @@ def test_silent_callers_of_one_uid_are_limited_and_others_are_not_touched() -> N
 
 
 def test_connections_of_one_uid_are_limited() -> None:
-    admission = Admission(LIMITS)
+    admission = RelayAdmission(LIMITS)
     for _ in range(5):
         admit(admission, 1000)
         admission.proven(1000)
@@ -43,7 +43,7 @@ def test_connections_of_one_uid_are_limited() -> None:
 
 
 def test_connections_are_limited_in_all() -> None:
-    admission = Admission(LIMITS)
+    admission = RelayAdmission(LIMITS)
     for uid in range(10):
         admit(admission, uid)
     with pytest.raises(TooManyConnections, match="10 connections, that is the limit"):
@@ -51,15 +51,15 @@ def test_connections_are_limited_in_all() -> None:
 
 
 def test_a_place_that_is_not_kept_is_given_back() -> None:
-    admission = Admission(LIMITS)
+    admission = RelayAdmission(LIMITS)
     with pytest.raises(ZeroDivisionError), admission.ticket(1):
         raise ZeroDivisionError
-    assert admission == Admission(LIMITS)
+    assert admission == RelayAdmission(LIMITS)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["come", "prove", "leave"])), max_size=80))
 def test_whatever_comes_and_goes_the_limits_hold_and_nothing_is_left(steps: list[tuple[int, str]]) -> None:
-    admission = Admission(LIMITS)
+    admission = RelayAdmission(LIMITS)
     silent, proven = [0] * 4, [0] * 4
     for uid, step in steps:
         if step == "come":
@@ -85,7 +85,7 @@ def test_whatever_comes_and_goes_the_limits_hold_and_nothing_is_left(steps: list
             admission.left(uid, was_proven=False)
         for _ in range(proven[uid]):
             admission.left(uid, was_proven=True)
-    assert admission == Admission(LIMITS)
+    assert admission == RelayAdmission(LIMITS)
 
 
 def test_denials_that_are_alike_are_one_line_a_minute_with_their_number() -> None:

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn.errors import InternalError
@@ -24,7 +25,7 @@ from inborn_ca.authorities.authority_life import (
     prepare_at,
 )
 from inborn_ca.certificates.profile import InvalidLifetimes, Lifetimes
-from inborn_ca.model.records import AuthorityRecord, AuthorityState
+from inborn_ca.model.records import AuthorityRecord
 
 TD = TrustDomain("example.org")
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from inborn._internal.revocation.revocation_set import CertificateRevoked, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.revocation.revocation_set import CertificateRevoked, Revocation, RevocationKind, RevocationSet
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.verification.verify import CertificateExpired, UntrustedCertificate
@@ -90,7 +90,7 @@ def test_caller_that_was_let_in_is_refused_once_it_is_revoked() -> None:
     leaf = world.leaf("spiffe://example.org/inborn/agent/a")
     facts = world.reader.read(context(leaf), PEER).facts
     assert facts is not None
-    rule = RevocationRule(seq=1, kind=RuleKind.SERIAL, value=facts.serial, cut_offs={facts.authority: None})
+    rule = Revocation(seq=1, kind=RevocationKind.SERIAL, value=facts.serial, cut_offs={facts.authority: None})
     world.revocations.apply_snapshot(b"l" * 16, 1, [rule])
     with pytest.raises(CertificateRevoked):
         world.reader.read(context(leaf), PEER)

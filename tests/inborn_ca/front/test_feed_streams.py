@@ -56,8 +56,8 @@ def message(
     return feed_pb2.FeedMessage(body=body.SerializeToString())
 
 
-def rule(seq: int, serial: bytes) -> feed_pb2.RevocationRule:
-    return feed_pb2.RevocationRule(
+def rule(seq: int, serial: bytes) -> feed_pb2.Revocation:
+    return feed_pb2.Revocation(
         seq=seq, kind="SERIAL", value=serial, cut_offs=[feed_pb2.CutOff(authority=AUTHORITY, serial=b"\xff" * 19)]
     )
 

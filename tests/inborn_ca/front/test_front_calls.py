@@ -18,28 +18,28 @@ from inborn._internal.verification.verify import CertificateExpired
 from inborn._internal.wire.access import CallNotAllowed
 from inborn.errors import RequestError, UnavailableError
 from inborn_proto import admin_pb2, ca_pb2
-from tests.rigs.front_rig import AUTHORITY, Member, Rig, enroll_request, make_csr, running_ca
+from tests.rigs.front_rig import AUTHORITY, EnrolledAgent, Rig, enroll_request, make_csr, running_ca
 
 
-async def entry_for(rig: Rig, agent: Member, path: str = "/web") -> str:
+async def entry_for(rig: Rig, agent: EnrolledAgent, path: str = "/web") -> str:
     request = admin_pb2.CreateEntryRequest(
         spiffe_id=f"spiffe://example.org{path}", selectors=["unix:uid:1000"], node=agent.spiffe_id, ttl_seconds=300
     )
     return str((await rig.admin("CreateEntry", request)).entry.id)
 
 
-async def issue(rig: Rig, agent: Member, entry_id: str, count: int = 1) -> list[X509Svid]:
+async def issue(rig: Rig, agent: EnrolledAgent, entry_id: str, count: int = 1) -> list[X509Svid]:
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(count)]
     items = [ca_pb2.IssueItem(entry_id=entry_id, csr=make_csr(k), selectors=["unix:uid:1000"]) for k in keys]
     request = agent.sign("Issue", ca_pb2.IssueRequest(items=items).SerializeToString())
     response = await rig.authority(agent).unary("Issue", request, ca_pb2.IssueResponse, timeout=10)
     return [
-        Member(key=key, response=ca_pb2.EnrollResponse(chain=[result.leaf, response.issuer])).svid
+        EnrolledAgent(key=key, response=ca_pb2.EnrollResponse(chain=[result.leaf, response.issuer])).svid
         for key, result in zip(keys, response.results, strict=True)
     ]
 
 
-async def call_in_vain(stub: AioStub, agent: Member) -> None:
+async def call_in_vain(stub: AioStub, agent: EnrolledAgent) -> None:
     """A call that is let in: the signer answers that it asks for nothing."""
     with pytest.raises(RequestError, match="has 0 items"):
         await stub.unary("Issue", agent.sign("Issue", b""), ca_pb2.IssueResponse, timeout=5)
@@ -52,11 +52,11 @@ async def test_bundle_is_given_to_anybody_and_is_the_one_that_tokens_pin(tmp_pat
         )
         assert answer.trust_domain == "example.org"
         assert answer.api_address == f":{rig.settings.api.port}"
-        assert answer.log_id == rig.signer.core.log_id
+        assert answer.log_id == rig.signer.state.log_id
         assert bundle_digest(answer.roots) == (await rig.token()).bundle_digest
 
 
-async def test_agent_enrols_and_gets_certificates_for_its_entries(tmp_path: Path) -> None:
+async def test_agent_enrolls_and_gets_certificates_for_its_entries(tmp_path: Path) -> None:
     async with running_ca(tmp_path) as rig:
         agent = await rig.enroll(name="web1")
         assert agent.spiffe_id.startswith("spiffe://example.org/inborn/agent/")
@@ -182,7 +182,7 @@ async def test_resumed_session_opens_nothing_that_its_certificate_does_not(tmp_p
                 str(rig.settings.api),
                 grpc.ssl_channel_credentials(rig.roots_pem, agent.svid.key_pem(), agent.svid.chain_pem()),
                 options=[
-                    ("grpc.ssl_target_name_override", rig.signer.core.ca_name("front").alias),
+                    ("grpc.ssl_target_name_override", rig.signer.state.ca_name("front").alias),
                     ("grpc.use_local_subchannel_pool", 1),
                     ("grpc.ssl_session_cache", cache),
                 ],

@@ -18,7 +18,7 @@ from inborn._internal.verification.verify import CertificateExpired
 from inborn.errors import DeniedError, RequestError, UnauthenticatedError, UnavailableError
 from inborn_ca.front.feed_streams import MAX_STREAMS_A_CALLER
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2
-from tests.rigs.front_rig import Member, Rig, body_of, make_csr, now, running_ca
+from tests.rigs.front_rig import EnrolledAgent, Rig, body_of, make_csr, now, running_ca
 
 
 async def next_of(stream: AioStream) -> feed_pb2.FeedMessage:
@@ -41,7 +41,7 @@ async def next_update(stream: AioStream) -> feed_pb2.FeedBody:
             return body
 
 
-async def create_entry(rig: Rig, agent: Member, path: str) -> None:
+async def create_entry(rig: Rig, agent: EnrolledAgent, path: str) -> None:
     await rig.admin(
         "CreateEntry",
         admin_pb2.CreateEntryRequest(
@@ -55,7 +55,7 @@ async def test_newcomer_gets_the_domain_then_its_node_then_what_changes(tmp_path
         agent = await rig.enroll()
         stream = await rig.watch(agent)
         verifier = FeedVerifier(trust_domain=TrustDomain("example.org"), node=parse_spiffe_id(agent.spiffe_id))
-        bundle, revocations = rig.signer.core.bundle, RevocationSet()
+        bundle, revocations = rig.signer.state.bundle, RevocationSet()
         contents = []
         for _ in range(2):
             update = verifier.receive(await next_of(stream), bundle=bundle, revocations=revocations, now=now())
@@ -256,7 +256,7 @@ async def test_workload_with_a_good_certificate_is_no_daemon_and_cannot_watch(tm
         signed = agent.sign("Issue", ca_pb2.IssueRequest(items=[item]).SerializeToString())
         answer = await rig.authority(agent).unary("Issue", signed, ca_pb2.IssueResponse, timeout=10)
         chain = [answer.results[0].leaf, answer.issuer]
-        workload = Member(key=key, response=ca_pb2.EnrollResponse(chain=chain, log_id=rig.signer.core.log_id))
+        workload = EnrolledAgent(key=key, response=ca_pb2.EnrollResponse(chain=chain, log_id=rig.signer.state.log_id))
         with pytest.raises(DeniedError):
             await next_of(await rig.watch(workload))
         with pytest.raises(DeniedError):
@@ -269,9 +269,9 @@ async def test_coming_back_costs_octets_in_proportion_to_what_was_missed(tmp_pat
         agent = await rig.enroll()
         for number in range(200):
             await rig.admin("Revoke", admin_pb2.RevokeRequest(spiffe_id=f"spiffe://example.org/w{number}"))
-        core = rig.signer.core
+        state = rig.signer.state
         snapshot = (await next_of(await rig.watch(agent))).ByteSize()
-        known = ca_pb2.WatchHello(log_id=core.log_id, domain_revision=core.domain_revision)
+        known = ca_pb2.WatchHello(log_id=state.log_id, domain_revision=state.domain_revision)
         sizes = {}
         for missed in (1, 10):
             for number in range(missed):
@@ -279,7 +279,7 @@ async def test_coming_back_costs_octets_in_proportion_to_what_was_missed(tmp_pat
             stream = await rig.watch(agent, known)
             sizes[missed] = 0
             revision = known.domain_revision
-            while revision < core.domain_revision:
+            while revision < state.domain_revision:
                 message = await next_of(stream)
                 body = body_of(message)
                 if body.WhichOneof("content") == "domain" and body.domain.revocations:

@@ -45,7 +45,7 @@ def bootstrap(running: Running) -> grpc.aio.Channel:
     )
 
 
-def enrolment(running: Running) -> ca_pb2.EnrollRequest:
+def enrollment(running: Running) -> ca_pb2.EnrollRequest:
     with AdminClient(admin_socket(running.data_dir)) as client:
         answer = client.call_as("CreateToken", admin_pb2.CreateTokenRequest(), admin_pb2.CreateTokenResponse)
     return enroll_request(parse_join_token(answer.token), make_csr(ec.generate_private_key(ec.SECP256R1())))
@@ -54,7 +54,7 @@ def enrolment(running: Running) -> ca_pb2.EnrollRequest:
 async def test_call_that_waits_for_a_signer_that_dies_is_told_so(tmp_path: Path) -> None:
     with started(tmp_path / "data", "--listen", "127.0.0.1", verb=("ca", "run")) as running:
         await asyncio.to_thread(running.wait_for, "the CA is up")
-        request = enrolment(running)
+        request = enrollment(running)
         async with bootstrap(running) as channel:
             stub = AioStub(channel, BOOTSTRAP)
             await stub.unary("GetBundle", ca_pb2.GetBundleRequest(), ca_pb2.GetBundleResponse, timeout=10)
@@ -71,7 +71,7 @@ async def test_call_that_waits_for_a_signer_that_dies_is_told_so(tmp_path: Path)
 async def test_call_that_is_under_way_when_the_ca_is_told_to_end_is_answered(tmp_path: Path) -> None:
     with started(tmp_path / "data", "--listen", "127.0.0.1", verb=("ca", "run")) as running:
         await asyncio.to_thread(running.wait_for, "the CA is up")
-        request = enrolment(running)
+        request = enrollment(running)
         async with bootstrap(running) as channel:
             stub = AioStub(channel, BOOTSTRAP)
             await stub.unary("GetBundle", ca_pb2.GetBundleRequest(), ca_pb2.GetBundleResponse, timeout=10)
@@ -88,7 +88,7 @@ async def test_call_that_is_under_way_when_the_ca_is_told_to_end_is_answered(tmp
 
 def front_alone(*arguments: str, fd: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "inborn_ca.front.main", "--signer-fd", str(fd), *arguments],
+        [sys.executable, "-m", "inborn_ca.front", "--signer-fd", str(fd), *arguments],
         pass_fds=[fd],
         stderr=subprocess.PIPE,
         text=True,

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.revocation.revocation_set import CertificateRevoked
-from inborn._internal.rpc.exchange import Exchange
+from inborn._internal.rpc.request_stream import RequestStream
 from inborn._internal.rpc.services import AioStream, AioStub
 from inborn._internal.source.snapshot import Snapshot, StaticSource
 from inborn._internal.spiffe.spiffe_id import TrustDomain
@@ -27,13 +27,13 @@ from inborn_ca.front.exchanges import MAX_EXCHANGES_A_CALLER
 from inborn_ca.signer.requesters.signed import ReplayedRequest
 from inborn_member.enrollment import AuthorityClient, RequestNumbers
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
-from tests.rigs.front_rig import Member, Rig, make_csr, running_ca
+from tests.rigs.front_rig import EnrolledAgent, Rig, make_csr, running_ca
 
 PATIENCE = 10
 TRUST_DOMAIN = TrustDomain("example.org")
 
 
-async def entry_for(rig: Rig, agent: Member) -> str:
+async def entry_for(rig: Rig, agent: EnrolledAgent) -> str:
     request = admin_pb2.CreateEntryRequest(
         spiffe_id="spiffe://example.org/web", selectors=["unix:uid:1000"], node=agent.spiffe_id, ttl_seconds=300
     )
@@ -47,11 +47,11 @@ def items(entry_id: str, count: int = 1) -> ca_pb2.IssueRequest:
     )
 
 
-def request_of(agent: Member, entry_id: str, count: int = 1) -> signed_pb2.SignedRequest:
+def request_of(agent: EnrolledAgent, entry_id: str, count: int = 1) -> signed_pb2.SignedRequest:
     return agent.sign("Issue", items(entry_id, count).SerializeToString())
 
 
-def opened(rig: Rig, agent: Member) -> AioStream:
+def opened(rig: Rig, agent: EnrolledAgent) -> AioStream:
     return rig.authority(agent).stream("IssueStream", ca_pb2.IssueResponse)
 
 
@@ -239,7 +239,7 @@ async def test_slow_reader_does_not_hold_up_a_front_that_stops(tmp_path: Path) -
             await stream.send(request_of(agent, entry, 200))  # and no answer is fetched
         (exchange,) = rig.front._ports[1]._exchanges._all()
         async with asyncio.timeout(PATIENCE):
-            while exchange._is_busy or not rig.signer.core.issued_count:
+            while exchange._is_busy or not rig.signer.state.issued_count:
                 await asyncio.sleep(0.01)
         begin = time.monotonic()
         await rig.front.close()
@@ -249,8 +249,8 @@ async def test_slow_reader_does_not_hold_up_a_front_that_stops(tmp_path: Path) -
 # -- the client --------------------------------------------------------------------------------------------------------
 
 
-def client_of(rig: Rig, agent: Member) -> AuthorityClient:
-    snapshot = Snapshot(trust_domain=TRUST_DOMAIN, svids=(agent.svid,), bundles={TRUST_DOMAIN: rig.signer.core.bundle})
+def client_of(rig: Rig, agent: EnrolledAgent) -> AuthorityClient:
+    snapshot = Snapshot(trust_domain=TRUST_DOMAIN, svids=(agent.svid,), bundles={TRUST_DOMAIN: rig.signer.state.bundle})
     numbers = RequestNumbers(agent.number, lambda number: None)
     return AuthorityClient(StaticSource(snapshot), str(rig.settings.api), log_id=agent.response.log_id, numbers=numbers)
 
@@ -303,7 +303,7 @@ async def test_client_goes_on_after_a_restart_of_the_ca(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def answering(*behaviour: str) -> AsyncIterator[tuple[Exchange[ca_pb2.IssueResponse], list[str]]]:
+async def answering(*behaviour: str) -> AsyncIterator[tuple[RequestStream[ca_pb2.IssueResponse], list[str]]]:
     """A server whose streams behave so, one after the other, and what it was asked: "answers", "silent", "ends"."""
     asked: list[str] = []
     plans = iter(behaviour)
@@ -327,11 +327,13 @@ async def answering(*behaviour: str) -> AsyncIterator[tuple[Exchange[ca_pb2.Issu
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = AioStub(channel, ca_pb2.DESCRIPTOR.services_by_name["Authority"])
-        yield Exchange(lambda: stub.stream("IssueStream", ca_pb2.IssueResponse)), asked
+        yield RequestStream(lambda: stub.stream("IssueStream", ca_pb2.IssueResponse)), asked
     await server.stop(0)
 
 
-async def say(exchange: Exchange[ca_pb2.IssueResponse], *words: str, key: object = None, timeout: float = 5) -> str:
+async def say(
+    exchange: RequestStream[ca_pb2.IssueResponse], *words: str, key: object = None, timeout: float = 5
+) -> str:
     """The words are what it says at its first try, at its second..."""
     each = iter(words)
 

@@ -10,7 +10,7 @@ import pytest
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain, parse_spiffe_id
 from inborn.errors import RequestError
-from inborn_ca.model.records import Enrollee, EnrolleeKind
+from inborn_ca.model.records import Member, MemberKind
 from inborn_ca.model.registration_entry import (
     Entry,
     EntryDenied,
@@ -45,10 +45,10 @@ def an_entry(**changes: object) -> Entry:
     return replace(entry, **changes)
 
 
-def an_agent(**changes: object) -> Enrollee:
-    agent = Enrollee(
+def an_agent(**changes: object) -> Member:
+    agent = Member(
         spiffe_id=parse_spiffe_id(AGENT_ID),
-        kind=EnrolleeKind.AGENT,
+        kind=MemberKind.AGENT,
         enrolled_at=NOW,
         token_id=b"t",
         name="web-1",
@@ -188,10 +188,10 @@ def test_a_node_that_is_none_is_refused(text: str) -> None:
         ("group:eu", an_agent(), True),
         ("group:e", an_agent(), False),
         ("any", an_agent(), True),
-        ("any", an_agent(kind=EnrolleeKind.DAEMON), False),
+        ("any", an_agent(kind=MemberKind.DAEMON), False),
     ],
 )
-def test_a_node_matches_agents_only_and_exactly(text: str, agent: Enrollee, matches: bool) -> None:
+def test_a_node_matches_agents_only_and_exactly(text: str, agent: Member, matches: bool) -> None:
     assert NodeMatch.parse(text, TD).matches(agent) is matches
 
 

@@ -15,7 +15,7 @@ from inborn._internal.wire.signed_request import BadSignature
 from inborn.errors import DeniedError, PreconditionError, RequestError
 from inborn_ca.certificates.issuance import BadCsr
 from inborn_ca.signer.commands.enrollment import RenewalStopped, TokenExpired, TokenSpent, TokenWithdrawn, UnknownToken
-from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownAsker, WrongRecipient
+from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownRequester, WrongRecipient
 from inborn_proto import admin_pb2
 from tests.rigs.fixtures_ca import ADMIN, CaBench, Holder
 
@@ -38,8 +38,8 @@ def test_agent_gets_a_reserved_id_and_a_chain_that_leads_to_the_bundle(ca: CaBen
     assert agent.facts.spiffe_id.path.startswith("/inborn/agent/")
     verify_chain(
         list(agent.response.chain),
-        bundles={ca.core.trust_domain: ca.core.bundle},
-        revocations=ca.core.revocations,
+        bundles={ca.state.trust_domain: ca.state.bundle},
+        revocations=ca.state.revocations,
         authorize=authorize_id(agent.facts.spiffe_id),
         now=ca.clock(),
     )
@@ -69,7 +69,7 @@ def test_daemon_cannot_ask_for_workloads(ca: CaBench) -> None:
 def test_lost_reply_is_asked_for_again_with_the_same_key(ca: CaBench) -> None:
     token, key = ca.create_token(), new_key()
     request = ca.enroll_request(token, key)
-    first, again = ca.run(ca.enrolment.enroll(request)), ca.run(ca.enrolment.enroll(request))
+    first, again = ca.run(ca.enrollment.enroll(request)), ca.run(ca.enrollment.enroll(request))
     assert first.spiffe_id == again.spiffe_id
     assert first.chain[0] != again.chain[0]
     assert alarms(ca) == []
@@ -86,10 +86,10 @@ def test_second_key_for_a_spent_token_is_refused_with_an_alarm(ca: CaBench) -> N
 
 def test_fifty_racing_users_of_one_token_exactly_one_wins(ca: CaBench) -> None:
     token = ca.create_token()
-    results = ca.group(*(ca.enrolment.enroll(ca.enroll_request(token, new_key())) for _ in range(50)), raising=False)
+    results = ca.group(*(ca.enrollment.enroll(ca.enroll_request(token, new_key())) for _ in range(50)), raising=False)
     assert sum(not isinstance(result, Exception) for result in results) == 1
     assert sum(isinstance(result, TokenSpent) for result in results) == 49
-    assert len(ca.reader.enrollees()) == 1
+    assert len(ca.reader.members()) == 1
 
 
 def test_token_for_several_uses_makes_an_agent_for_each(ca: CaBench) -> None:
@@ -125,21 +125,21 @@ def test_token_id_without_its_key_is_refused(ca: CaBench) -> None:
     thief = JoinToken(trust_domain=token.trust_domain, bundle_digest=token.bundle_digest, seed=b"y" * 32)
     request = ca.enroll_request(thief, new_key(), token_id=token.id)
     with pytest.raises(BadSignature):
-        ca.run(ca.enrolment.enroll(request))
+        ca.run(ca.enrollment.enroll(request))
     assert ca.reader.token_uses(token.id) == {}
 
 
 def test_token_of_another_trust_domain_is_refused(ca: CaBench) -> None:
     token = ca.create_token()
     with pytest.raises(WrongRecipient):
-        ca.run(ca.enrolment.enroll(ca.enroll_request(token, new_key(), trust_domain="other.org")))
+        ca.run(ca.enrollment.enroll(ca.enroll_request(token, new_key(), trust_domain="other.org")))
 
 
 @pytest.mark.parametrize("csr", [b"", b"junk", b"\x30\x03\x02\x01\x01", b"x" * 200_000])
-def test_enrolment_with_a_bad_csr_leaves_the_token_unused(ca: CaBench, csr: bytes) -> None:
+def test_enrollment_with_a_bad_csr_leaves_the_token_unused(ca: CaBench, csr: bytes) -> None:
     token = ca.create_token()
     with pytest.raises(BadCsr):
-        ca.run(ca.enrolment.enroll(ca.enroll_request(token, new_key(), csr=csr)))
+        ca.run(ca.enrollment.enroll(ca.enroll_request(token, new_key(), csr=csr)))
     assert ca.reader.token_uses(token.id) == {}
     ca.enroll(token)
 
@@ -147,13 +147,13 @@ def test_enrolment_with_a_bad_csr_leaves_the_token_unused(ca: CaBench, csr: byte
 def test_key_types_that_are_not_offered_are_refused(ca: CaBench) -> None:
     token = ca.create_token()
     with pytest.raises(BadCsr):
-        ca.run(ca.enrolment.enroll(ca.enroll_request(token, ec.generate_private_key(ec.SECP384R1()))))
+        ca.run(ca.enrollment.enroll(ca.enroll_request(token, ec.generate_private_key(ec.SECP384R1()))))
     assert isinstance(ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey)
 
 
 def test_the_ca_keeps_nothing_of_a_token_that_could_be_used(ca: CaBench) -> None:
     token = ca.create_token()
-    ca.core.store.backup(ca.directory / "copy.db")
+    ca.state.store.backup(ca.directory / "copy.db")
     octets = (ca.directory / "copy.db").read_bytes()
     assert token.seed not in octets
     assert token.encode().encode() not in octets
@@ -284,17 +284,17 @@ def test_refused_request_cannot_be_sent_again(ca: CaBench) -> None:
         ({"trust_domain": "other.org"}, WrongRecipient),
         ({"method": "/inborn.v1.Authority/Issue"}, WrongRecipient),
         ({"log_id": b"z" * 16}, LogChanged),
-        ({"serial": b"\x01" * 19}, UnknownAsker),
+        ({"serial": b"\x01" * 19}, UnknownRequester),
         ({"serial": b""}, RequestError),
         ({"number": 0}, ReplayedRequest),
     ],
 )
 def test_request_that_was_signed_for_something_else_is_refused(ca: CaBench, changed: dict, error: type) -> None:
     agent = ca.enroll()
-    issued = ca.core.issued_count
+    issued = ca.state.issued_count
     with pytest.raises(error):
         ca.renew(agent, **changed)
-    assert ca.core.issued_count == issued
+    assert ca.state.issued_count == issued
 
 
 def test_altered_request_is_refused(ca: CaBench) -> None:
@@ -304,8 +304,8 @@ def test_altered_request_is_refused(ca: CaBench) -> None:
     agent = ca.enroll()
     signed = agent.sign(RENEW_METHOD, b"")
     signed.body = signed.body[:-1] + bytes([signed.body[-1] ^ 1])
-    with pytest.raises((BadSignature, RequestError, UnknownAsker)):
-        ca.run(ca.enrolment.renew(signer_pb2.ForwardedRequest(request=signed)))
+    with pytest.raises((BadSignature, RequestError, UnknownRequester)):
+        ca.run(ca.enrollment.renew(signer_pb2.ForwardedRequest(request=signed)))
 
 
 def test_agent_in_the_name_of_another_is_refused(ca: CaBench) -> None:
@@ -318,7 +318,7 @@ def test_workload_certificate_cannot_sign_requests(ca: CaBench) -> None:
     agent, entry, key = ca.enroll(), ca.create_entry(), new_key()
     svid = ca.issue(agent, entry.id, key=key)
     thief = Holder(key=key, response=agent.response)
-    with pytest.raises(UnknownAsker):
+    with pytest.raises(UnknownRequester):
         ca.renew(thief, serial=svid.serial_number.to_bytes(19, "big"))
 
 
@@ -332,7 +332,7 @@ def test_denial_leaves_an_audit_row(ca: CaBench) -> None:
     assert row.detail["kind"] == "TokenSpent"
 
 
-def test_clock_far_ahead_expires_a_token_not_its_enrollee(ca: CaBench) -> None:
+def test_clock_far_ahead_expires_a_token_not_its_member(ca: CaBench) -> None:
     agent = ca.enroll(ttl_seconds=10)
     ca.clock.advance(days=2)
     assert ca.renew(agent).facts.not_after > ca.clock() + dt.timedelta(days=6)

@@ -11,7 +11,7 @@ import pytest
 from inborn._internal.feed.feed_content import DomainUpdate, SnapshotPart
 from inborn._internal.feed.feed_reading import InvalidFeed
 from inborn._internal.feed.feed_verifier import FeedGap, FeedRollback, FeedUpdate, FeedVerifier
-from inborn._internal.revocation.revocation_set import RevocationGap, RevocationRule, RevocationSet, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationGap, RevocationKind, RevocationSet
 from inborn.errors import InbornError, PreconditionError
 from inborn.testing import MemoryAuthority
 from inborn_ca.front.known_domain import KnownDomain
@@ -43,9 +43,9 @@ def subscriber(authority: MemoryAuthority) -> Subscriber:
     return Subscriber(authority)
 
 
-def rules(first: int, last: int) -> tuple[RevocationRule, ...]:
+def rules(first: int, last: int) -> tuple[Revocation, ...]:
     return tuple(
-        RevocationRule(seq=n, kind=RuleKind.SERIAL, value=b"\x01" + n.to_bytes(4, "big"), cut_offs={b"a" * 20: None})
+        Revocation(seq=n, kind=RevocationKind.SERIAL, value=b"\x01" + n.to_bytes(4, "big"), cut_offs={b"a" * 20: None})
         for n in range(first, last + 1)
     )
 
@@ -162,8 +162,8 @@ def test_update_has_no_packed_rules(subscriber: Subscriber, maker: FeedMaker) ->
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand serials a part instead of 25,000, and a hundred of other rules."""
-    monkeypatch.setattr("inborn._internal.revocation.revocation_log._RECORDS_OF_A_PART", 1_000)
-    monkeypatch.setattr("inborn._internal.revocation.revocation_log._RULES_OF_A_PART", 100)
+    monkeypatch.setattr("inborn._internal.revocation.revocation_log._SERIALS_OF_A_PART", 1_000)
+    monkeypatch.setattr("inborn._internal.revocation.revocation_log._REVOCATIONS_OF_A_PART", 100)
 
 
 # -- the signer's ------------------------------------------------------------------------------------------------------
@@ -171,29 +171,29 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_many_rules_take_several_messages_and_arrive_as_they_are(ca_bench: CaBench) -> None:
     ca = ca_bench
-    revoke_many(ca, RuleKind.SERIAL, 2_400)
-    revoke_many(ca, RuleKind.KEY, 240)
+    revoke_many(ca, RevocationKind.SERIAL, 2_400)
+    revoke_many(ca, RevocationKind.KEY, 240)
     messages = ca.feeds.domain_snapshot()
     assert len(messages) == 5  # three of serials, the last of them with keys, and two more of keys
     assert max(message.ByteSize() for message in messages) < 64 * 1024
-    verifier = FeedVerifier(trust_domain=ca.core.trust_domain)
+    verifier = FeedVerifier(trust_domain=ca.state.trust_domain)
     updates = [
-        verifier.receive(message, bundle=ca.core.bundle, revocations=RevocationSet(), now=ca.clock())
+        verifier.receive(message, bundle=ca.state.bundle, revocations=RevocationSet(), now=ca.clock())
         for message in messages
     ]
     content = updates[-1].content
     assert isinstance(content, DomainUpdate)
     assert content.log is not None
-    assert list(content.log) == list(ca.core.revocations.rules())
-    domain = KnownDomain(ca.core.bundle, ca.core.log_id)
+    assert list(content.log) == list(ca.state.revocations)
+    domain = KnownDomain(ca.state.bundle, ca.state.log_id)
     domain.restore(messages)
-    assert list(domain.revocations.rules()) == list(ca.core.revocations.rules())
-    assert domain.revision == ca.core.domain_revision
+    assert list(domain.revocations) == list(ca.state.revocations)
+    assert domain.revision == ca.state.domain_revision
 
 
 def test_few_rules_of_both_kinds_are_one_message(ca_bench: CaBench) -> None:
-    revoke_many(ca_bench, RuleKind.SERIAL, 5)
-    revoke_many(ca_bench, RuleKind.KEY, 5)
+    revoke_many(ca_bench, RevocationKind.SERIAL, 5)
+    revoke_many(ca_bench, RevocationKind.KEY, 5)
     (message,) = ca_bench.feeds.domain_snapshot()
     assert not feed_pb2.FeedBody.FromString(message.body).domain.more
 
@@ -210,23 +210,23 @@ def fetched(feeds: Feeds, meanwhile: Callable[[], object] = lambda: None) -> lis
 
 
 def test_snapshot_that_is_being_fetched_is_kept_while_the_domain_changes_once(ca_bench: CaBench) -> None:
-    revoke_many(ca_bench, RuleKind.SERIAL, 2_400)
+    revoke_many(ca_bench, RevocationKind.SERIAL, 2_400)
 
     def change() -> None:
-        if len(ca_bench.core.revocations) == 2_400:
-            revoke_many(ca_bench, RuleKind.KEY, 1)
+        if len(ca_bench.state.revocations) == 2_400:
+            revoke_many(ca_bench, RevocationKind.KEY, 1)
             ca_bench.feeds.domain_snapshot()
 
-    domain = KnownDomain(ca_bench.core.bundle, ca_bench.core.log_id)
+    domain = KnownDomain(ca_bench.state.bundle, ca_bench.state.log_id)
     domain.restore(fetched(ca_bench.feeds, change))
     assert len(domain.revocations) == 2_400
 
 
 def test_snapshot_that_was_replaced_is_refused_with_a_word_of_what_to_do(ca_bench: CaBench) -> None:
-    revoke_many(ca_bench, RuleKind.SERIAL, 2_400)
+    revoke_many(ca_bench, RevocationKind.SERIAL, 2_400)
     first = feed_pb2.FeedBody.FromString(ca_bench.feeds.domain_snapshot()[0].body).domain
     for _ in range(2):
-        revoke_many(ca_bench, RuleKind.KEY, 1)
+        revoke_many(ca_bench, RevocationKind.KEY, 1)
         ca_bench.feeds.domain_snapshot()
     for request in (
         signer_pb2.DomainSnapshotRequest(snapshot_id=first.snapshot_id, part=1),
@@ -240,8 +240,8 @@ def test_snapshot_that_was_replaced_is_refused_with_a_word_of_what_to_do(ca_benc
 
 @pytest.mark.parametrize("cut", [slice(0, -1), slice(1, None), slice(0, 0)])
 def test_known_domain_takes_no_part_of_a_snapshot(ca_bench: CaBench, cut: slice) -> None:
-    revoke_many(ca_bench, RuleKind.SERIAL, 2_400)
-    domain = KnownDomain(ca_bench.core.bundle, ca_bench.core.log_id)
+    revoke_many(ca_bench, RevocationKind.SERIAL, 2_400)
+    domain = KnownDomain(ca_bench.state.bundle, ca_bench.state.log_id)
     with pytest.raises(InbornError):
         domain.restore(ca_bench.feeds.domain_snapshot()[cut])
     assert (domain.revision, len(domain.revocations)) == (0, 0)

@@ -249,19 +249,19 @@ def test_bad_revocations_change_nothing(ca: CaBench, request_fields: dict) -> No
 
 
 def test_rules_and_blocks_are_there_after_a_restart(ca: CaBench) -> None:
-    from inborn_ca.signer.main import open_core
+    from inborn_ca.signer.main import open_state
     from tests.rigs.fixtures_ca import CaBench as Bench
 
     agent, entry = ca.enroll(), ca.create_entry()
     svid = ca.issue(agent, entry.id)
     ca.revoke(spiffe_id="spiffe://example.org/web")
-    ca.core.store.close()
-    core = open_core(ca.directory, trust_domain="", lifetimes=ca.core.lifetimes, clock=ca.clock)
-    again = Bench(core=core, clock=ca.clock, directory=ca.directory)
+    ca.state.store.close()
+    state = open_state(ca.directory, trust_domain="", lifetimes=ca.state.lifetimes, clock=ca.clock)
+    again = Bench(state=state, clock=ca.clock, directory=ca.directory)
     assert again.is_revoked(svid)
     with pytest.raises(Blocked):
         again.issue(agent, entry.id)
-    ca.core.store = core.store
+    ca.state.store = state.store
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class Quota:
     def __init__(self, ca: CaBench) -> None:
         self.now = 0.0
         self.ca = ca
-        self.service = OwnRevocation(ca.core, monotonic=lambda: self.now)
+        self.service = OwnRevocation(ca.state, monotonic=lambda: self.now)
 
     def revoke(self, holder: Holder, *serials: bytes, reason: int = 0) -> ca_pb2.RevokeOwnResponse:
         payload = ca_pb2.RevokeOwnRequest(serials=serials, reason=reason).SerializeToString()
@@ -87,7 +87,7 @@ def test_dead_certificates_cost_no_rule(ca: CaBench) -> None:
     assert ca.reader.revocation_seq() == 1
 
 
-def test_flood_of_one_asker_is_stopped_and_others_go_on(ca: CaBench) -> None:
+def test_flood_of_one_requester_is_stopped_and_others_go_on(ca: CaBench) -> None:
     agent, other, entry = ca.enroll(), ca.enroll(), ca.create_entry()
     quota = Quota(ca)
     quota.service.quota.take(agent.spiffe_id, QUOTA, quota.now)

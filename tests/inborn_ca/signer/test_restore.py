@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import AlreadyExistsError, InbornError, NotFoundError, PreconditionError
-from inborn_ca.model.records import AuthorityState
 from inborn_ca.signer.commands.enrollment import TokenWithdrawn
 from inborn_ca.signer.requesters.signed import LogChanged
 from inborn_ca.signer.restore import restore
@@ -24,8 +24,8 @@ PASSPHRASE = b"correct horse battery"
 
 
 def back_up(ca: CaBench, path: Path, *, passphrase: bytes = b"") -> None:
-    ids = [a.key_id for a in ca.core.authorities] if passphrase else []
-    ca.core.store.backup(path, keys=[(i, ca.core.keys.export_encrypted(i, passphrase)) for i in ids])
+    ids = [a.key_id for a in ca.state.authorities] if passphrase else []
+    ca.state.store.backup(path, keys=[(i, ca.state.keys.export_encrypted(i, passphrase)) for i in ids])
 
 
 def reopen(ca: CaBench, directory: Path) -> CaBench:
@@ -44,11 +44,11 @@ def test_restored_ca_has_the_same_root_another_log_and_another_authority(
 ) -> None:
     result = restore(backup, tmp_path / "new", passphrase=PASSPHRASE, clock=ca.clock)
     again = reopen(ca, tmp_path / "new")
-    assert again.core.bundle.digest() == ca.core.bundle.digest()
-    assert result.former_log_id == ca.core.log_id != again.core.log_id == result.log_id
-    old = ca.core.active.key_id
-    assert again.core.active.key_id != old
-    assert {a.key_id: a.state for a in again.core.authorities}[old] is AuthorityState.RETIRED
+    assert again.state.bundle.digest() == ca.state.bundle.digest()
+    assert result.former_log_id == ca.state.log_id != again.state.log_id == result.log_id
+    old = ca.state.active.key_id
+    assert again.state.active.key_id != old
+    assert {a.key_id: a.state for a in again.state.authorities}[old] is AuthorityState.RETIRED
     assert again.reader.alarms() == []
 
 
@@ -67,7 +67,7 @@ def test_agents_go_on_once_they_have_heard_of_the_new_log(ca: CaBench, tmp_path:
     again = reopen(ca, tmp_path / "new")
     with pytest.raises(LogChanged):
         again.issue(agent, entry.id)
-    agent.response.log_id = again.core.log_id
+    agent.response.log_id = again.state.log_id
     again.issue(agent, entry.id)
 
 
@@ -78,7 +78,7 @@ def test_revocations_and_blocks_of_the_backup_hold(ca: CaBench, tmp_path: Path) 
     back_up(ca, tmp_path / "b.db", passphrase=PASSPHRASE)
     restore(tmp_path / "b.db", tmp_path / "new", passphrase=PASSPHRASE, clock=ca.clock)
     again = reopen(ca, tmp_path / "new")
-    agent.response.log_id = again.core.log_id
+    agent.response.log_id = again.state.log_id
     assert again.is_revoked(svid)
     with pytest.raises(InbornError, match="blocked"):
         again.issue(agent, entry.id)

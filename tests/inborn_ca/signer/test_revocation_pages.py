@@ -16,7 +16,7 @@ from tests.rigs.fixtures_ca import CaBench
 
 
 def listed(ca: CaBench, **fields: int) -> admin_pb2.ListRevocationsResponse:
-    return Ledger(ca.core).revocations(ca.reader, admin_pb2.ListRevocationsRequest(**fields))
+    return Ledger(ca.state).revocations(ca.reader, admin_pb2.ListRevocationsRequest(**fields))
 
 
 def test_log_is_read_page_by_page_and_blocks_come_with_the_first(ca_bench: CaBench) -> None:
@@ -51,7 +51,7 @@ def test_agents_are_listed_with_when_they_were_heard(ca_bench: CaBench) -> None:
     propagation.connected(agents[0].spiffe_id)
     propagation.connected(agents[1].spiffe_id)
     propagation.acknowledged(agents[0].spiffe_id, ca_pb2.WatchAck(revocation_seq=7))
-    heard = {agent.name: agent for agent in Ledger(ca_bench.core).agents(ca_bench.reader, propagation).agents}
+    heard = {agent.name: agent for agent in Ledger(ca_bench.state).agents(ca_bench.reader, propagation).agents}
     assert heard["one"].heard_at.ToDatetime(tzinfo=dt.UTC) == ca_bench.clock()
     assert heard["one"].revocation_seq == 7
     assert not heard["two"].HasField("heard_at")

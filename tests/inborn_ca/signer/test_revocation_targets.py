@@ -30,8 +30,8 @@ def expand(ca: CaBench) -> None:
     """Work on open expansions to their end, as the signer's process does."""
 
     async def run() -> None:
-        queue = Queue(ca.core)
-        expander = Expander(ca.core, queue, ca.reader)
+        queue = Queue(ca.state)
+        expander = Expander(ca.state, queue, ca.reader)
         expander.start()
         while ca.reader.open_expansions():
             await asyncio.sleep(0)
@@ -99,7 +99,7 @@ def test_entry_is_blocked_at_once_and_expanded_to_its_certificates(ca: CaBench) 
     expand(ca)
     assert all(ca.is_revoked(svid) for svid in svids)
     assert not ca.is_revoked(bystander)
-    assert ca.reader.expansion(response.expansion).rules == 3  # type: ignore[union-attr]
+    assert ca.reader.expansion(response.expansion).revoked == 3  # type: ignore[union-attr]
 
 
 def test_selector_kills_all_that_was_issued_on_that_evidence(ca: CaBench) -> None:
@@ -155,10 +155,10 @@ def test_expansion_that_a_crash_cut_short_is_finished_at_the_next_start(ca: CaBe
     agent, entry = ca.enroll(), ca.create_entry()
     svids = many(ca, agent, entry.id, CHUNK + 50)
     ca.revoke(entry=entry.id, expect_count=len(svids))
-    chunk = Expander(ca.core, ca.queue, ca.reader)._chunk(ca.reader.open_expansions()[0])
+    chunk = Expander(ca.state, ca.queue, ca.reader)._chunk(ca.reader.open_expansions()[0])
     ca.run(chunk)
     assert 0 < sum(ca.is_revoked(svid) for svid in svids) < len(svids)
-    ca.core.reload()  # what a new process does
+    ca.state.reload()  # what a new process does
     expand(ca)
     assert all(ca.is_revoked(svid) for svid in svids)
     assert ca.reader.revocation_seq() == len(svids)

@@ -28,7 +28,7 @@ from tests.rigs.fixtures_ca import ADMIN, CaBench, FakeClock, Holder, make_csr, 
 
 def front_certifier(ca: CaBench) -> Callable[[ec.EllipticCurvePrivateKey], signer_pb2.CertifyFrontResponse]:
     """One front's way to a certificate of its own."""
-    calls = FrontCalls(ca.core, ca.reader, ca.feeds, Propagation(ca.clock))
+    calls = FrontCalls(ca.state, ca.reader, ca.feeds, Propagation(ca.clock))
     call = calls.table()["/inborn.signer.v1.Signing/CertifyFront"]
     assert isinstance(call, Queued)
     return lambda key: ca.run(call.command(signer_pb2.CertifyFrontRequest(csr=make_csr(key)), "front"))
@@ -45,15 +45,15 @@ class Reader:
     def __init__(self, ca: CaBench, agent: Holder) -> None:
         self.ca = ca
         self.node = parse_spiffe_id(agent.spiffe_id)
-        self.verifier = FeedVerifier(trust_domain=ca.core.trust_domain, node=self.node)
+        self.verifier = FeedVerifier(trust_domain=ca.state.trust_domain, node=self.node)
         for message in ca.feeds.domain_snapshot():
             self.take(message)
-        self.take(ca.feeds.open_node(agent.spiffe_id, ca.reader.enrollee(self.node), ca.reader.entries()))
+        self.take(ca.feeds.open_node(agent.spiffe_id, ca.reader.member(self.node), ca.reader.entries()))
         ca.published.clear()
 
     def take(self, message: feed_pb2.FeedMessage) -> FeedUpdate:
         return self.verifier.receive(
-            message, bundle=self.ca.core.bundle, revocations=RevocationSet(), now=self.ca.clock()
+            message, bundle=self.ca.state.bundle, revocations=RevocationSet(), now=self.ca.clock()
         )
 
     def news(self) -> list[DomainUpdate | NodeUpdate | Heartbeat]:
@@ -69,7 +69,7 @@ def reader(ca: CaBench) -> Reader:
 
 def test_snapshot_has_the_bundle_and_a_crl_of_every_authority(ca: CaBench) -> None:
     body = feed_pb2.FeedBody.FromString(ca.feeds.domain_snapshot()[0].body)
-    assert list(body.domain.roots) == ca.core.bundle.ders()
+    assert list(body.domain.roots) == ca.state.bundle.ders()
     assert len(body.domain.authorities) == 2
     assert all(a.crl for a in body.domain.authorities)
 
@@ -104,7 +104,7 @@ def test_revocation_is_told_with_its_cut_off(ca: CaBench, reader: Reader) -> Non
     assert len(updates) == 1
     assert updates[0].revocation_seq == 1
     rules = RevocationSet()
-    rules.apply_snapshot(ca.core.log_id, 1, updates[0].revocations)
+    rules.apply_snapshot(ca.state.log_id, 1, updates[0].revocations)
     from inborn._internal.spiffe.x509_svid import read_certificate
 
     assert rules.find(read_certificate(svid)) is not None
@@ -174,7 +174,7 @@ def test_a_front_whose_certificates_live_for_seconds_renews_each_in_time(
     for second in range(100):
         monkeypatch.setattr(front_calls, "time", SimpleNamespace(monotonic=lambda now=second: float(now)))
         certify(key)
-    ca.core.store.close()
+    ca.state.store.close()
 
 
 def test_crls_list_the_dead_and_their_times_rise(ca: CaBench) -> None:
@@ -183,25 +183,25 @@ def test_crls_list_the_dead_and_their_times_rise(ca: CaBench) -> None:
     agent, entry = ca.enroll(), ca.create_entry()
     svid = ca.issue(agent, entry.id)
     ca.revoke(spiffe_id="spiffe://example.org/web")
-    active = ca.core.active
+    active = ca.state.active
     before = x509.load_der_x509_crl(active.crl)
     ca.clock.advance(seconds=1)
     dead = [(svid.serial_number.to_bytes(19, "big"), ca.clock(), 0)]
     assert ca.run(ca.authorities.renew_crls([active.key_id], lambda key_id: dead)) == []
-    after = x509.load_der_x509_crl(ca.core.active.crl)
+    after = x509.load_der_x509_crl(ca.state.active.crl)
     assert after.get_revoked_certificate_by_serial_number(svid.serial_number) is not None
     assert after.last_update_utc > before.last_update_utc
     assert after.last_update_utc <= ca.clock()
-    assert len({a.crl for a in ca.core.authorities}) == 2
+    assert len({a.crl for a in ca.state.authorities}) == 2
 
 
 def test_crl_that_does_not_fit_into_the_feed_is_an_alarm_and_nothing_else_is_lost(ca: CaBench) -> None:
     """One message that no agent takes would keep every later revocation from all of them."""
-    active, node = ca.core.active, ca.enroll()
+    active, node = ca.state.active, ca.enroll()
     ca.clock.advance(seconds=1)
     dead = [(b"\x01" + n.to_bytes(18, "big"), ca.clock(), 4) for n in range(160_000)]
     assert ca.run(ca.authorities.renew_crls([active.key_id], lambda key_id: dead)) == []
-    assert ca.core.active.crl == active.crl
+    assert ca.state.active.crl == active.crl
     (alarm,) = ca.reader.alarms()
     assert (alarm.kind, alarm.subject) == ("crl.too_large", f"authority:{active.key_id.hex()}")
     assert f"inborn revoke --authority {active.key_id.hex()}" in alarm.message
@@ -211,16 +211,16 @@ def test_crl_that_does_not_fit_into_the_feed_is_an_alarm_and_nothing_else_is_los
 
 def test_issuing_authority_rotates_and_the_old_one_is_cut_off_whole(ca: CaBench) -> None:
     agent, entry = ca.enroll(), ca.create_entry()
-    svid, old = ca.issue(agent, entry.id), ca.core.active
+    svid, old = ca.issue(agent, entry.id), ca.state.active
     ca.clock.advance(days=31)
     ca.run_due()
-    assert ca.core.active.key_id == old.key_id
-    assert len(ca.core.authorities) == 3
+    assert ca.state.active.key_id == old.key_id
+    assert len(ca.state.authorities) == 3
     ca.clock.advance(days=20)
     ca.run_due()
-    assert ca.core.active.key_id != old.key_id
+    assert ca.state.active.key_id != old.key_id
     ca.revoke(spiffe_id="spiffe://example.org/web", reissue=True)
-    (rule,) = ca.core.revocations.rules()
+    (rule,) = ca.state.revocations
     assert rule.cut_offs[old.key_id] is None
-    assert rule.cut_offs[ca.core.active.key_id] is not None
+    assert rule.cut_offs[ca.state.active.key_id] is not None
     assert ca.is_revoked(svid)

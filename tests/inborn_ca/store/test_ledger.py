@@ -13,7 +13,7 @@ import pytest
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn_ca.certificates.serial import SerialSource
-from inborn_ca.model.records import AskerKey, AuditRow, CertificateKind, Enrollee, EnrolleeKind, Issued, Token
+from inborn_ca.model.records import AuditRow, CertificateKind, Issued, Member, MemberKind, RequesterKey, Token
 from inborn_ca.store import SqliteStore, open_store
 from inborn_ca.store.interface import CertificateFilter
 
@@ -187,22 +187,22 @@ def test_a_selector_set_is_pruned_when_nothing_can_name_it(store: SqliteStore, s
     assert sets() == 0
 
 
-def test_an_asker_is_kept_until_every_certificate_of_its_key_can_have_expired(
+def test_an_requester_is_kept_until_every_certificate_of_its_key_can_have_expired(
     store: SqliteStore, serials: SerialSource
 ) -> None:
     def put(tx, key_hash: bytes) -> None:
-        tx.put_asker(AskerKey(key_hash=key_hash, spki=b"s", spiffe_id=NODE))
+        tx.put_requester(RequesterKey(key_hash=key_hash, spki=b"s", spiffe_id=NODE))
 
     agent = a_row(serials, NOW, life=7 * DAY, kind=CertificateKind.AGENT, key_hash=b"k" * 32)
     with store.transaction() as tx:
         put(tx, b"k" * 32)
         tx.add_issued(agent)
-    # A further certificate for the same key, in a transaction that does not touch the asker.
+    # A further certificate for the same key, in a transaction that does not touch the requester.
     add(store, a_row(serials, NOW + 5 * DAY, life=7 * DAY, kind=CertificateKind.AGENT, key_hash=b"k" * 32))
     prune_all(store, issued=NOW + 11 * DAY, audit=NOW)
-    assert store.reader().asker(b"k" * 32) is not None
+    assert store.reader().requester(b"k" * 32) is not None
     prune_all(store, issued=NOW + 13 * DAY, audit=NOW)
-    assert store.reader().asker(b"k" * 32) is None
+    assert store.reader().requester(b"k" * 32) is None
 
 
 def test_a_token_is_kept_while_somebody_was_enrolled_by_it(store: SqliteStore) -> None:
@@ -210,7 +210,7 @@ def test_a_token_is_kept_while_somebody_was_enrolled_by_it(store: SqliteStore) -
         return Token(
             id=name * 16,
             public_key=name * 32,
-            kind=EnrolleeKind.AGENT,
+            kind=MemberKind.AGENT,
             uses=1,
             created_at=NOW,
             expires_at=NOW + HOUR,
@@ -221,7 +221,7 @@ def test_a_token_is_kept_while_somebody_was_enrolled_by_it(store: SqliteStore) -
         for name in (b"a", b"b"):
             tx.add_token(token(name))
             tx.add_token_use(name * 16, b"k" * 32, NODE, NOW)
-        tx.put_enrollee(Enrollee(spiffe_id=NODE, kind=EnrolleeKind.AGENT, enrolled_at=NOW, token_id=b"a" * 16))
+        tx.put_member(Member(spiffe_id=NODE, kind=MemberKind.AGENT, enrolled_at=NOW, token_id=b"a" * 16))
     prune_all(store, issued=NOW + HOUR, audit=NOW)
     assert len(store.reader().tokens()) == 2
     prune_all(store, issued=NOW + 2 * HOUR, audit=NOW)

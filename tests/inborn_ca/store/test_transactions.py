@@ -17,19 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn.errors import AlreadyExistsError, InbornError, InternalError, NotFoundError, UnavailableError
 from inborn_ca.certificates.serial import SerialSource
 from inborn_ca.model.records import (
-    AskerKey,
     AuditRow,
     Block,
     BlockKind,
     CertificateKind,
-    EnrolleeKind,
     Issued,
+    MemberKind,
+    RequesterKey,
     RevocationRecord,
     Token,
 )
@@ -275,7 +275,7 @@ def a_token(**changes: object) -> Token:
     token = Token(
         id=b"t" * 16,
         public_key=b"p" * 32,
-        kind=EnrolleeKind.AGENT,
+        kind=MemberKind.AGENT,
         uses=1,
         created_at=NOW,
         expires_at=NOW + HOUR,
@@ -309,29 +309,29 @@ def test_a_withdrawn_token_stays_withdrawn_since_the_first_time(store: SqliteSto
 
 
 def test_a_number_never_falls_and_a_successor_never_changes(store: SqliteStore) -> None:
-    asker = AskerKey(key_hash=b"k" * 32, spki=b"s", spiffe_id=WEB, last_number=5)
+    requester = RequesterKey(key_hash=b"k" * 32, spki=b"s", spiffe_id=WEB, last_number=5)
     with store.transaction() as tx:
-        tx.put_asker(asker)
-        tx.put_asker(asker)
+        tx.put_requester(requester)
+        tx.put_requester(requester)
         with pytest.raises(ConstraintBroken), tx.savepoint():
-            tx.put_asker(replace(asker, last_number=4))
-        pinned = replace(asker, last_number=6, successor=b"n" * 32)
-        tx.put_asker(pinned)
+            tx.put_requester(replace(requester, last_number=4))
+        pinned = replace(requester, last_number=6, successor=b"n" * 32)
+        tx.put_requester(pinned)
         for successor in (b"m" * 32, None):
             with pytest.raises(ConstraintBroken), tx.savepoint():
-                tx.put_asker(replace(pinned, successor=successor))
-        assert tx.asker(b"k" * 32) == pinned
+                tx.put_requester(replace(pinned, successor=successor))
+        assert tx.requester(b"k" * 32) == pinned
 
 
 def test_a_number_beyond_64_bits_is_refused(store: SqliteStore) -> None:
     with store.transaction() as tx, pytest.raises(InbornError):
-        tx.put_asker(AskerKey(key_hash=b"k" * 32, spki=b"s", spiffe_id=WEB, last_number=1 << 63))
+        tx.put_requester(RequesterKey(key_hash=b"k" * 32, spki=b"s", spiffe_id=WEB, last_number=1 << 63))
 
 
 def a_revocation(seq: int, **changes: object) -> RevocationRecord:
     record = RevocationRecord(
         seq=seq,
-        kind=RuleKind.SPIFFE_ID,
+        kind=RevocationKind.SPIFFE_ID,
         value=b"spiffe://example.org/web",
         cut_offs={b"\1" * 20: b"\2" * 19, b"\3" * 20: None},
         reason=1,

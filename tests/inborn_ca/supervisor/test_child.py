@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from inborn_ca.supervisor.restarts import Restarts
-from inborn_ca.supervisor.supervised_child import Account, Child, spawn
-from inborn_ca.supervisor.units import GaveUp, State, Unit
+from inborn_ca.supervisor.supervised_child import Account, SupervisedChild, spawn
+from inborn_ca.supervisor.units import GaveUp, Unit, UnitState
 
 
-def shell(name: str, script: str, account: Account | None = None) -> Child:
+def shell(name: str, script: str, account: Account | None = None) -> SupervisedChild:
     """A child that runs a line of bash (dash knows descriptors of one digit only); $1 is its ready pipe."""
     return spawn(name, lambda fd: ["/bin/bash", "-c", script, name, str(fd)], account=account)
 
@@ -58,9 +58,9 @@ def test_unit_serves_once_all_its_processes_have_said_so() -> None:
     unit = Unit("both", lambda: [shell("quick", SERVE), slow()])
     unit.start()
     pump([unit], lambda: unit.children[0].is_ready)
-    assert unit.state is State.STARTING
+    assert unit.state is UnitState.STARTING
     os.write(gate_write, b"go\n")
-    pump([unit], lambda: unit.state is State.SERVING)
+    pump([unit], lambda: unit.state is UnitState.SERVING)
     unit.stop(patient)
     assert all(is_gone(child.pid) for child in unit.children)
 
@@ -68,7 +68,7 @@ def test_unit_serves_once_all_its_processes_have_said_so() -> None:
 def test_facts_are_what_the_processes_say_of_themselves() -> None:
     unit = Unit("x", lambda: [shell("a", """echo '{"trust_domain": "example.org"}' >&$1; exec sleep 60""")])
     unit.start()
-    pump([unit], lambda: unit.state is State.SERVING)
+    pump([unit], lambda: unit.state is UnitState.SERVING)
     assert unit.facts == {"trust_domain": "example.org"}
     unit.stop(patient)
 
@@ -76,10 +76,10 @@ def test_facts_are_what_the_processes_say_of_themselves() -> None:
 def test_when_one_dies_all_are_started_anew() -> None:
     unit = Unit("both", lambda: [shell("a", SERVE), shell("b", SERVE)])
     unit.start()
-    pump([unit], lambda: unit.state is State.SERVING)
+    pump([unit], lambda: unit.state is UnitState.SERVING)
     first = [child.pid for child in unit.children]
     os.kill(first[1], signal.SIGKILL)
-    pump([unit], lambda: unit.state is State.SERVING and unit.children[0].pid != first[0])
+    pump([unit], lambda: unit.state is UnitState.SERVING and unit.children[0].pid != first[0])
     assert all(is_gone(pid) for pid in first)
     unit.stop(patient)
 
@@ -88,10 +88,10 @@ def test_one_units_death_does_not_touch_another() -> None:
     ca, agent = Unit("ca", lambda: [shell("a", SERVE)]), Unit("agent", lambda: [shell("b", SERVE)])
     for unit in (ca, agent):
         unit.start()
-    pump([ca, agent], lambda: ca.state is agent.state is State.SERVING)
+    pump([ca, agent], lambda: ca.state is agent.state is UnitState.SERVING)
     untouched, victim = agent.children[0].pid, ca.children[0].pid
     os.kill(victim, signal.SIGKILL)
-    pump([ca, agent], lambda: ca.state is State.SERVING and ca.children[0].pid != victim)
+    pump([ca, agent], lambda: ca.state is UnitState.SERVING and ca.children[0].pid != victim)
     assert agent.children[0].pid == untouched
     ca.stop(patient)
     agent.stop(patient)
@@ -100,7 +100,7 @@ def test_one_units_death_does_not_touch_another() -> None:
 def test_who_says_why_it_cannot_start_is_not_tried_again() -> None:
     starts = []
 
-    def start() -> list[Child]:
+    def start() -> list[SupervisedChild]:
         starts.append(1)
         return [shell("a", "exit 1"), shell("b", SERVE)]
 
@@ -115,7 +115,7 @@ def test_who_says_why_it_cannot_start_is_not_tried_again() -> None:
 def test_who_crashes_while_it_starts_is_tried_again_up_to_the_limit() -> None:
     starts = []
 
-    def start() -> list[Child]:
+    def start() -> list[SupervisedChild]:
         starts.append(1)
         return [shell("a", "kill -SEGV $$")]
 
@@ -129,14 +129,14 @@ def test_who_crashes_while_it_starts_is_tried_again_up_to_the_limit() -> None:
 def test_processes_are_told_to_end_last_one_first_and_each_is_waited_for(tmp_path: Path) -> None:
     log = tmp_path / "log"
 
-    def child(name: str) -> Child:
+    def child(name: str) -> SupervisedChild:
         return shell(
             name, f"trap 'sleep 0.1; echo {name} >> {log}; exit 0' TERM; echo ready >&$1; while :; do sleep 0.01; done"
         )
 
     unit = Unit("both", lambda: [child("signer"), child("front")])
     unit.start()
-    pump([unit], lambda: unit.state is State.SERVING)
+    pump([unit], lambda: unit.state is UnitState.SERVING)
     unit.stop(patient)
     assert log.read_text().split() == ["front", "signer"]
 
@@ -144,7 +144,7 @@ def test_processes_are_told_to_end_last_one_first_and_each_is_waited_for(tmp_pat
 def test_impatience_kills_who_does_not_end() -> None:
     unit = Unit("x", lambda: [shell("deaf", "trap '' TERM; echo ready >&$1; while :; do sleep 0.05; done")])
     unit.start()
-    pump([unit], lambda: unit.state is State.SERVING)
+    pump([unit], lambda: unit.state is UnitState.SERVING)
     began = time.monotonic()
     unit.stop(lambda _: True)
     assert time.monotonic() - began < 5

@@ -229,7 +229,7 @@ def expanding(ca: FakeCa, *rules: int) -> None:
     def answer(request: Message) -> Message:
         killed = left.pop(0)
         return pb.ExpansionResponse(
-            id=4, target=f"node:{AGENT}", rules=killed, finished=not left, revocation_seq=17 + killed
+            id=4, target=f"node:{AGENT}", revoked=killed, finished=not left, revocation_seq=17 + killed
         )
 
     ca.answers["GetExpansion"] = answer

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from inborn._internal.http.http_request import HttpRequest
 from inborn._internal.http.http_server import HttpResponse
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.source.snapshot import Snapshot, StaticSource
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.testing import MemoryAuthority
@@ -61,19 +61,21 @@ async def test_client_goes_on_and_its_id_is_told() -> None:
     assert await front.by_serial() == 204
 
 
-@pytest.mark.parametrize("kind", [RuleKind.SERIAL, RuleKind.KEY, RuleKind.SPIFFE_ID, RuleKind.ID_PREFIX])
-async def test_revoked_client_is_refused_at_once_by_its_certificate(kind: RuleKind) -> None:
+@pytest.mark.parametrize(
+    "kind", [RevocationKind.SERIAL, RevocationKind.KEY, RevocationKind.SPIFFE_ID, RevocationKind.ID_PREFIX]
+)
+async def test_revoked_client_is_refused_at_once_by_its_certificate(kind: RevocationKind) -> None:
     front = Front()
     other = front.authority.svid("spiffe://example.org/other")
     facts = front.client.facts
     value = {
-        RuleKind.SERIAL: facts.serial,
-        RuleKind.KEY: facts.key_hash,
-        RuleKind.SPIFFE_ID: CLIENT.encode(),
-        RuleKind.ID_PREFIX: CLIENT.encode(),
+        RevocationKind.SERIAL: facts.serial,
+        RevocationKind.KEY: facts.key_hash,
+        RevocationKind.SPIFFE_ID: CLIENT.encode(),
+        RevocationKind.ID_PREFIX: CLIENT.encode(),
     }[kind]
     assert await front.by_certificate() == 204
-    front.authority.add_rule(kind, value)
+    front.authority.revoke_target(kind, value)
     assert await front.by_certificate() == 403
     assert await front.by_certificate(other) == 204
     assert await front.by_certificate(front.authority.svid(CLIENT)) == 204  # issued after the revocation

@@ -29,7 +29,7 @@ from inborn_cli.doctor.host_checks import (
 from inborn_cli.output import as_document
 from inborn_cli.workload.memory import file_system_of, private_memory_directory
 from inborn_proto import admin_pb2, agent_pb2
-from tests.inborn_cli.fixtures_cli import AGENT, ENTRY_ID, RULE_ID, WEB, Command, FakeCa
+from tests.inborn_cli.fixtures_cli import AGENT, ENTRY_ID, POLICY_ID, WEB, Command, FakeCa
 
 
 class FakeAgent:
@@ -133,7 +133,7 @@ def test_why_tells_whose_word_each_selector_is(agent: FakeAgent, inborn: Command
     ]
 
 
-def test_why_names_the_rule_that_refuses_where_the_ca_is_here(
+def test_why_names_the_policy_that_refuses_where_the_ca_is_here(
     agent: FakeAgent, fake_ca: FakeCa, inborn: Command
 ) -> None:
     seccomp = "posture:seccomp:filter|posture:seccomp:strict"
@@ -141,19 +141,19 @@ def test_why_names_the_rule_that_refuses_where_the_ca_is_here(
     agent.refused.add(entry_id="e4", spiffe_id="spiffe://example.org/other", unmet=[seccomp])
     ran = inborn("why --pid 4711")
     assert ran.out.splitlines()[-3:] == [
-        f"entry e3 misses unix:gid:1, is refused by a rule that demands {seccomp}: {WEB}/3",
-        f"  refused by rule {RULE_ID} for {WEB}: locked in?[2J",
-        f"entry e4 is refused by a rule that demands {seccomp}: spiffe://example.org/other",
+        f"entry e3 misses unix:gid:1, is refused by a policy that demands {seccomp}: {WEB}/3",
+        f"  refused by policy {POLICY_ID} for {WEB}: locked in?[2J",
+        f"entry e4 is refused by a policy that demands {seccomp}: spiffe://example.org/other",
     ]
     entries = json.loads(inborn("why --pid 4711 --json").out)["entries"]
-    assert [entry["rules"] for entry in entries] == [[], [], [RULE_ID], []]
+    assert [entry["policies"] for entry in entries] == [[], [], [POLICY_ID], []]
 
 
 def test_why_does_without_the_ca(agent: FakeAgent, inborn: Command) -> None:
     agent.refused.add(entry_id="e4", spiffe_id=WEB, unmet=["posture:rootfs:ro"])
     ran = inborn("why --pid 4711")
     assert ran.status == 0
-    assert ran.out.splitlines()[-1] == f"entry e4 is refused by a rule that demands posture:rootfs:ro: {WEB}"
+    assert ran.out.splitlines()[-1] == f"entry e4 is refused by a policy that demands posture:rootfs:ro: {WEB}"
 
 
 def test_doctor_names_the_entries_that_rest_on_too_little(agent: FakeAgent, fake_ca: FakeCa, inborn: Command) -> None:

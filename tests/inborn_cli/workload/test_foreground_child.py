@@ -18,11 +18,11 @@ CLIENT = Path(__file__).resolve().parents[3] / "client"
 # What `inborn exec` does, without the identity.
 PARENT = """
 import os, queue, sys
-from inborn_cli.workload.foreground_child import Child, Ended, PassedSignal, block_signals, watch_signals
+from inborn_cli.workload.foreground_child import ForegroundChild, Ended, PassedSignal, block_signals, watch_signals
 mask = block_signals()
 events = queue.SimpleQueue()
 watch_signals(events)
-child = Child(sys.argv[1:], os.environ, mask=mask, events=events)
+child = ForegroundChild(sys.argv[1:], os.environ, mask=mask, events=events)
 while True:
     event = events.get()
     if isinstance(event, Ended):
@@ -125,7 +125,7 @@ def test_control_c_on_a_terminal_reaches_the_child_once() -> None:
 
 
 def test_program_that_is_not_there_is_an_error() -> None:
-    code = PARENT.replace("child = Child", "try:\n    child = Child", 1).replace(
+    code = PARENT.replace("child = ForegroundChild", "try:\n    child = ForegroundChild", 1).replace(
         "events=events)\n", "events=events)\nexcept FileNotFoundError:\n    sys.exit(127)\n", 1
     )
     ran = subprocess.run(

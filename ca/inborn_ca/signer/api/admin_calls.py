@@ -17,14 +17,14 @@ from inborn_ca.signer.commands.entries import Entries
 from inborn_ca.signer.commands.expansion import Expander
 from inborn_ca.signer.commands.findings import Findings
 from inborn_ca.signer.commands.health import Health
-from inborn_ca.signer.commands.posture_policies import PostureRules
+from inborn_ca.signer.commands.posture_policies import PosturePolicies
 from inborn_ca.signer.commands.queries import Ledger
 from inborn_ca.signer.commands.revocations import Revocations
 from inborn_ca.signer.commands.status import Status
 from inborn_ca.signer.commands.tokens import Tokens
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Command, Queue
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader
 from inborn_proto import admin_pb2
 
@@ -40,7 +40,7 @@ class AdminCalls:
 
     def __init__(
         self,
-        core: Core,
+        state: SignerState,
         queue: Queue,
         *,
         reader: Reader,
@@ -52,19 +52,19 @@ class AdminCalls:
         expander: Expander,
         revoker: AuthorityRevoker,
     ) -> None:
-        self._core = core
+        self._state = state
         self._queue = queue
         self._reader = reader
-        self._slow_reader = core.store.reader()
+        self._slow_reader = state.store.reader()
         self._slow = threading.Lock()
         self._front = front
         self._entries = entries
-        self._tokens = Tokens(core)
-        self._rules = PostureRules(core)
-        self._revocations = Revocations(core)
-        self._findings = Findings(core)
-        self._ledger = Ledger(core)
-        self._backups = Backups(core)
+        self._tokens = Tokens(state)
+        self._posture_policies = PosturePolicies(state)
+        self._revocations = Revocations(state)
+        self._findings = Findings(state)
+        self._ledger = Ledger(state)
+        self._backups = Backups(state)
         self._health = health
         self._status = status
         self._propagation = propagation
@@ -80,7 +80,7 @@ class AdminCalls:
             self._ledger,
             self._reader,
         )
-        rules = self._rules
+        policies = self._posture_policies
         calls: dict[str, Call] = {
             "CreateToken": Queued(lambda m, who: tokens.create(m, who, self._front.bootstrap_address)),
             "ListTokens": Direct(lambda m, _: tokens.list(reader, m)),
@@ -90,11 +90,11 @@ class AdminCalls:
             "GetEntry": Direct(lambda m, _: entries.get(reader, m)),
             "UpdateEntry": Queued(entries.update),
             "DeleteEntry": Queued(entries.delete),
-            "CreateRule": Queued(rules.create),
-            "ListRules": Direct(lambda m, _: rules.list()),
-            "DeleteRule": Queued(rules.delete),
+            "CreatePosturePolicy": Queued(policies.create),
+            "ListPosturePolicies": Direct(lambda m, _: policies.list()),
+            "DeletePosturePolicy": Queued(policies.delete),
             "ListCertificates": Later(lambda m, _: self._certificates(m)),
-            "GetCertificate": Direct(lambda m, _: ledger.certificate(reader, m, self._core.revocations)),
+            "GetCertificate": Direct(lambda m, _: ledger.certificate(reader, m, self._state.revocations)),
             "ListAgents": Later(lambda m, _: self._agents()),
             "BanAgent": Queued(revocations.ban),
             "Revoke": Queued(revocations.revoke),
@@ -128,7 +128,7 @@ class AdminCalls:
 
     def _certificates(self, m: admin_pb2.ListCertificatesRequest) -> Awaitable[Message]:
         ledger, reader = self._ledger, self._slow_reader
-        return self._in_thread(lambda: ledger.certificates(reader, m, ledger.all_rules(reader)))
+        return self._in_thread(lambda: ledger.certificates(reader, m, ledger.all_revocations(reader)))
 
     def _agents(self) -> Awaitable[Message]:
         return self._in_thread(lambda: self._ledger.agents(self._slow_reader, self._propagation))

@@ -13,19 +13,19 @@ from inborn._internal.wire.access import CallNotAllowed
 from inborn.errors import RequestError
 from inborn_ca.certificates.issuance import read_csr
 from inborn_ca.model.quota import Quota
-from inborn_ca.model.records import AuditRow, CertificateKind, Enrollee, EnrolleeKind
+from inborn_ca.model.records import AuditRow, CertificateKind, Member, MemberKind
 from inborn_ca.model.registration_entry import Entry
 from inborn_ca.signer.api.calls import Call, Direct, Queued
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
-from inborn_ca.signer.commands.enrollment import Enrolment
+from inborn_ca.signer.commands.enrollment import Enrollment
 from inborn_ca.signer.commands.findings import Findings
 from inborn_ca.signer.commands.issuing import Issuing
 from inborn_ca.signer.commands.own_revocation import OwnRevocation
 from inborn_ca.signer.feeds import Feeds
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Command, Finish, Refusal
-from inborn_ca.signer.state import Core, certificate_der
+from inborn_ca.signer.state import SignerState, certificate_der
 from inborn_ca.store.interface import Reader, Transaction
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2, signer_pb2
 
@@ -37,21 +37,21 @@ _SERVICE = "/inborn.signer.v1.Signing/"
 class FrontCalls:
     """The front's table of calls."""
 
-    def __init__(self, core: Core, reader: Reader, feeds: Feeds, propagation: Propagation) -> None:
-        self._core = core
+    def __init__(self, state: SignerState, reader: Reader, feeds: Feeds, propagation: Propagation) -> None:
+        self._state = state
         self._reader = reader
         self._feeds = feeds
         self._propagation = propagation
-        self._enrolment = Enrolment(core)
-        self._issuing = Issuing(core)
-        self._findings = Findings(core)
-        self._own_revocation = OwnRevocation(core)
+        self._enrollment = Enrollment(state)
+        self._issuing = Issuing(state)
+        self._findings = Findings(state)
+        self._own_revocation = OwnRevocation(state)
         self.measure: Callable[[], signer_pb2.Measures] = signer_pb2.Measures
         """Set by whoever composes the signer."""
         self.authority: bytes | None = None
         """Whose certificate the front was given last; None: no front is attached."""
         # A captured front must not be able to fill the disk. An honest one renews twice in a life.
-        per_second = max(1 / 60, 4 / core.lifetimes.front.total_seconds())
+        per_second = max(1 / 60, 4 / state.lifetimes.front.total_seconds())
         self._certified = Quota("certificates of its own", capacity=20, per_second=per_second)
         self._reported = Quota("reports of denials", capacity=120, per_second=1)
         self.bootstrap_address = ""
@@ -62,26 +62,26 @@ class FrontCalls:
         return {
             _SERVICE + "Attach": Direct(self._attach),
             _SERVICE + "Enroll": Queued(
-                lambda m, _: self._enrolment.enroll(m), lambda m, _: self._refusal("enroll", m.origin), lane=_joiner
+                lambda m, _: self._enrollment.enroll(m), lambda m, _: self._refusal("enroll", m.origin), lane=_joiner
             ),
             _SERVICE + "Issue": Queued(
                 lambda m, _: self._issuing.issue(m),
                 lambda m, _: self._refusal("svid.issue", m.origin),
                 needs_savepoint=False,
-                lane=_asker,
+                lane=_requester,
             ),
             _SERVICE + "Renew": Queued(
-                lambda m, _: self._enrolment.renew(m), lambda m, _: self._refusal("renew", m.origin), lane=_asker
+                lambda m, _: self._enrollment.renew(m), lambda m, _: self._refusal("renew", m.origin), lane=_requester
             ),
             _SERVICE + "Revoke": Queued(
                 lambda m, _: self._own_revocation.revoke(m),
                 lambda m, _: self._refusal("revoke.own", m.origin),
-                lane=_asker,
+                lane=_requester,
             ),
             _SERVICE + "Report": Queued(
                 lambda m, _: self._findings.report(m),
                 lambda m, _: self._refusal("restore.report", m.origin),
-                lane=_asker,
+                lane=_requester,
             ),
             _SERVICE + "CertifyFront": Queued(lambda m, _: self._certify_front(m)),
             _SERVICE + "DomainSnapshot": Direct(lambda m, _: self._feeds.snapshot_part(m)),
@@ -93,24 +93,24 @@ class FrontCalls:
         }
 
     def _refusal(self, action: str, origin: str) -> Refusal:
-        return audit.denial(self._core.clock(), action, origin=origin[:200])
+        return audit.denial(self._state.clock(), action, origin=origin[:200])
 
     def _attach(self, message: signer_pb2.AttachRequest, _: str) -> signer_pb2.AttachResponse:
         self.bootstrap_address, self.api_address = message.bootstrap_address, message.api_address
         self.crl_address = message.crl_address
         return signer_pb2.AttachResponse(
-            trust_domain=self._core.trust_domain.name, log_id=self._core.log_id, roots=self._core.bundle.ders()
+            trust_domain=self._state.trust_domain.name, log_id=self._state.log_id, roots=self._state.bundle.ders()
         )
 
     def _certify_front(self, message: signer_pb2.CertifyFrontRequest) -> Command:
         def command(tx: Transaction, changes: Changes) -> Finish:
             self._certified.take("the front", 1, time.monotonic())
-            pending = self._core.certify(
+            pending = self._state.certify(
                 tx,
                 kind=CertificateKind.FRONT,
-                spiffe_id=self._core.ca_name("front"),
+                spiffe_id=self._state.ca_name("front"),
                 public_key=read_csr(message.csr),
-                ttl=self._core.lifetimes.front,
+                ttl=self._state.lifetimes.front,
             )
 
             def finish() -> signer_pb2.CertifyFrontResponse:
@@ -128,17 +128,17 @@ class FrontCalls:
         hosts = {address.rpartition(":")[0] for address in (self.bootstrap_address, self.api_address)}
         return sorted(host for host in hosts if host and not _is_ip(host))
 
-    def node_state(self, node: str) -> tuple[Enrollee | None, list[Entry]]:
+    def node_state(self, node: str) -> tuple[Member | None, list[Entry]]:
         """An agent and all entries, for its node feed; a daemon has none."""
-        enrollee = self._reader.enrollee(_id(node))
-        if enrollee is None or enrollee.kind is not EnrolleeKind.AGENT or enrollee.banned_at is not None:
+        member = self._reader.member(_id(node))
+        if member is None or member.kind is not MemberKind.AGENT or member.banned_at is not None:
             return None, []
-        return enrollee, self._reader.entries()
+        return member, self._reader.entries()
 
     def _open_node(self, message: signer_pb2.NodeFeedRequest, _: str) -> feed_pb2.FeedMessage:
         """An agent's or enrolled daemon's: a workload's certificate looks like a daemon's, and only the store knows."""
         node = str(_id(message.spiffe_id))
-        if self._reader.enrollee(_id(node)) is None:
+        if self._reader.member(_id(node)) is None:
             raise CallNotAllowed(f"{node} has not enrolled: only agents and enrolled daemons may watch")
         self._propagation.connected(node)
         return self._feeds.open_node(node, *self.node_state(node))
@@ -151,7 +151,7 @@ class FrontCalls:
     def _acknowledge(self, message: signer_pb2.Acknowledgements, _: str) -> signer_pb2.Done:
         for one in message.acknowledgements:
             ack: ca_pb2.WatchAck = one.ack
-            if ack.log_id == self._core.log_id:
+            if ack.log_id == self._state.log_id:
                 self._propagation.acknowledged(one.spiffe_id, ack)
         return signer_pb2.Done()
 
@@ -160,7 +160,7 @@ class FrontCalls:
             self._reported.take("the front", 1, time.monotonic())
             tx.add_denial(
                 AuditRow(
-                    at=self._core.clock(),
+                    at=self._state.clock(),
                     actor=message.spiffe_id[:2048] or "unknown",
                     action="rpc.denied",
                     subject=message.method[:200],
@@ -180,7 +180,7 @@ class FrontCalls:
         self._propagation.all_disconnected()
 
 
-def _asker(message: signer_pb2.ForwardedRequest, _: str) -> bytes:
+def _requester(message: signer_pb2.ForwardedRequest, _: str) -> bytes:
     """The lane of a signed request: the serial that it names, believed or not. What cannot be read shares one."""
     try:
         return signed_pb2.SignedBody.FromString(message.request.body).serial[:20]

@@ -12,16 +12,17 @@ from dataclasses import replace
 
 from cryptography import x509
 
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.x509_svid import serial_octets
 from inborn.errors import InternalError, moment
 from inborn_ca.authorities.authority_life import Step, StepKind, make_issuing, make_root, plan
 from inborn_ca.authorities.crl import build_crl, next_this_update
-from inborn_ca.model.records import AuthorityRecord, AuthorityState
+from inborn_ca.model.records import AuthorityRecord
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
-from inborn_ca.signer.commands.authority_order import authority_rule
+from inborn_ca.signer.commands.authority_order import revoke_authority_row
 from inborn_ca.signer.queue import Finish
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Transaction
 
 __all__ = ["Authorities", "RevokedEntry"]
@@ -37,8 +38,8 @@ RevokedEntry = tuple[bytes, dt.datetime, int]
 class Authorities:
     """Commands that keep roots and issuing authorities as they should be."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, state: SignerState) -> None:
+        self._state = state
         self._prepared_at_revision: dict[bytes, int] = {}
         self._activation_due_since: dict[bytes, dt.datetime] = {}
 
@@ -49,10 +50,10 @@ class Authorities:
 
         def command(tx: Transaction, changes: Changes) -> Finish:
             if not any(a.state is AuthorityState.ROOT for a in tx.authorities()):
-                now = self._core.clock()
-                root_id, root_key = self._core.keys.create()
+                now = self._state.clock()
+                root_id, root_key = self._state.keys.create()
                 root = make_root(
-                    trust_domain=self._core.trust_domain, key=root_key, now=now, life=self._core.lifetimes.root
+                    trust_domain=self._state.trust_domain, key=root_key, now=now, life=self._state.lifetimes.root
                 )
                 record = AuthorityRecord(key_id=root_id, state=AuthorityState.ROOT, certificate=root, created_at=now)
                 tx.add_authority(self._with_crl(record, (), now) or record)
@@ -66,14 +67,14 @@ class Authorities:
         """Make a new issuing authority; with `activate` it signs at once (the first start, a restored database)."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            now = self._core.clock()
+            now = self._state.clock()
             record = self._make_issuing(now)
             if activate:
                 self._retire_active(tx, now)
                 record = replace(record, state=AuthorityState.ACTIVE, activated_at=now)
             tx.add_authority(record)
             changes.authorities = True
-            self._prepared_at_revision[record.key_id] = self._core.domain_revision + 1
+            self._prepared_at_revision[record.key_id] = self._state.domain_revision + 1
             action = "authority.activate" if activate else "authority.prepare"
             tx.add_audit(audit.row(now, "signer", action, record.key_id.hex()))
             return lambda: None
@@ -102,31 +103,32 @@ class Authorities:
     def _may_activate(self, key_id: bytes, heard_by_all: Callable[[int], bool]) -> bool:
         if not self._has_active() or heard_by_all(self._prepared_at_revision.get(key_id, 0)):
             return True
-        now = self._core.clock()
+        now = self._state.clock()
         return now >= self._activation_due_since.setdefault(key_id, now) + PATIENCE
 
     def _has_active(self) -> bool:
         """Whether one signs. One that has expired, while the machine was off, signs nothing any more."""
-        now = self._core.clock()
+        now = self._state.clock()
         return any(
-            a.state is AuthorityState.ACTIVE and a.certificate.not_valid_after_utc > now for a in self._core.authorities
+            a.state is AuthorityState.ACTIVE and a.certificate.not_valid_after_utc > now
+            for a in self._state.authorities
         )
 
     def _plan(self) -> list[Step]:
-        lifetimes = self._core.lifetimes
+        lifetimes = self._state.lifetimes
         return plan(
-            self._core.authorities,
-            now=self._core.clock(),
+            self._state.authorities,
+            now=self._state.clock(),
             lifetimes=lifetimes,
             longest_svid=lifetimes.longest_svid,
         )
 
     def successor(self) -> AuthorityRecord | None:
         """The oldest prepared authority that is alive."""
-        now = self._core.clock()
+        now = self._state.clock()
         prepared = [
             a
-            for a in self._core.authorities
+            for a in self._state.authorities
             if a.state is AuthorityState.PREPARED and a.certificate.not_valid_after_utc > now
         ]
         return min(prepared, key=lambda a: a.created_at, default=None)
@@ -135,7 +137,7 @@ class Authorities:
         """This authority signs from now on, and the one that did is retired."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            now = self._core.clock()
+            now = self._state.clock()
             self._retire_active(tx, now)
             prepared = next(a for a in tx.authorities() if a.key_id == key_id)
             tx.update_authority(replace(prepared, state=AuthorityState.ACTIVE, activated_at=now))
@@ -152,7 +154,7 @@ class Authorities:
             authority = next(a for a in tx.authorities() if a.key_id == key_id)
             tx.update_authority(replace(authority, state=state))
             changes.authorities = True
-            tx.add_audit(audit.row(self._core.clock(), "signer", f"authority.{state}", key_id.hex()))
+            tx.add_audit(audit.row(self._state.clock(), "signer", f"authority.{state}", key_id.hex()))
             return lambda: None
 
         return command
@@ -163,8 +165,8 @@ class Authorities:
         def command(tx: Transaction, changes: Changes) -> Finish:
             tx.remove_authority(key_id)
             changes.authorities = True
-            tx.add_audit(audit.row(self._core.clock(), "signer", "authority.remove", key_id.hex()))
-            return lambda: self._core.keys.delete(key_id)
+            tx.add_audit(audit.row(self._state.clock(), "signer", "authority.remove", key_id.hex()))
+            return lambda: self._state.keys.delete(key_id)
 
         return command
 
@@ -176,14 +178,14 @@ class Authorities:
 
     def _make_issuing(self, now: dt.datetime) -> AuthorityRecord:
         root = self._root()
-        key_id, key = self._core.keys.create()
+        key_id, key = self._state.keys.create()
         certificate = make_issuing(
-            trust_domain=self._core.trust_domain,
+            trust_domain=self._state.trust_domain,
             root=root.certificate,
-            root_key=self._core.signing_key(root.key_id),
+            root_key=self._state.signing_key(root.key_id),
             key=key,
             now=now,
-            life=self._core.lifetimes.issuing,
+            life=self._state.lifetimes.issuing,
         )
         record = AuthorityRecord(key_id=key_id, state=AuthorityState.PREPARED, certificate=certificate, created_at=now)
         with_crl = self._with_crl(record, (), now)
@@ -192,7 +194,7 @@ class Authorities:
         return with_crl
 
     def _root(self) -> AuthorityRecord:
-        roots = self._core.roots
+        roots = self._state.roots
         if not roots:
             raise InternalError("there is no root authority")
         return roots[-1]
@@ -208,7 +210,7 @@ class Authorities:
         """
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            now = self._core.clock()
+            now = self._state.clock()
             early: list[bytes] = []
             for authority in tx.authorities():
                 if authority.key_id not in key_ids:
@@ -239,7 +241,7 @@ class Authorities:
 
     def renew_root_crl(self, tx: Transaction, changes: Changes, *, also: tuple[x509.Certificate, int]) -> bool:
         """List one issuing certificate more, with a reason, in its root's CRL. False: too early, nothing is changed."""
-        now = self._core.clock()
+        now = self._state.clock()
         certificate, reason = also
         added = (serial_octets(certificate.serial_number), now, reason)
         root = next(a for a in tx.authorities() if a.certificate.subject == certificate.issuer)
@@ -258,31 +260,31 @@ class Authorities:
         return revoked(authority.key_id)
 
     def _revoked_issuing(self, tx: Transaction, root: AuthorityRecord) -> list[RevokedEntry]:
-        """The issuing certificates of a root that are revoked; when and why is in the rule."""
+        """The issuing certificates of a root that are revoked; when and why is in the revocation."""
         entries: list[RevokedEntry] = []
         for record in tx.authorities():
             if record.state is AuthorityState.REVOKED and record.certificate.issuer == root.certificate.subject:
-                rule = authority_rule(self._core, record.key_id)
-                at, reason = (rule.revoked_at, rule.reason) if rule is not None else (None, 0)
+                revocation = revoke_authority_row(self._state, record.key_id)
+                at, reason = (revocation.revoked_at, revocation.reason) if revocation is not None else (None, 0)
                 entries.append((serial_octets(record.certificate.serial_number), at or record.created_at, reason))
         return entries
 
     def crls_due(self) -> list[bytes]:
         """Authorities whose CRL is missing or due to be made again."""
-        missing = [a.key_id for a in self._core.authorities if a.crl_this_update is None]
+        missing = [a.key_id for a in self._state.authorities if a.crl_this_update is None]
         return missing + [s.key_id for s in self._plan() if s.kind is StepKind.RENEW_CRL and s.key_id not in missing]
 
     def _with_crl(
         self, authority: AuthorityRecord, revoked: Sequence[RevokedEntry], now: dt.datetime
     ) -> AuthorityRecord | None:
-        lifetimes = self._core.lifetimes
+        lifetimes = self._state.lifetimes
         this_update = next_this_update(authority.crl_this_update, now, lifetimes.crl_backdate)
         if this_update is None:
             return None
         life = lifetimes.crl_root if authority.state is AuthorityState.ROOT else lifetimes.crl_issuing
         crl = build_crl(
             issuer=authority.certificate,
-            key=self._core.signing_key(authority.key_id),
+            key=self._state.signing_key(authority.key_id),
             number=authority.crl_number + 1,
             this_update=this_update,
             next_update=now + life,

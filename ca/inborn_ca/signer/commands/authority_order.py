@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import NotFoundError, PreconditionError, RequestError
-from inborn_ca.model.records import AuthorityRecord, AuthorityState
+from inborn_ca.model.records import AuthorityRecord
 from inborn_ca.signer.queue import Finish
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader, Transaction
 
-__all__ = ["AuthorityOrder", "authority_rule", "close_order", "find_issuing", "give_order", "read_order"]
+__all__ = ["AuthorityOrder", "close_order", "find_issuing", "give_order", "read_order", "revoke_authority_row"]
 
 _META = "revoking_authority"
 _SHORTEST, _LONGEST = 16, 40  # digits: what a person copies from a table, and a whole subject key identifier
@@ -31,7 +32,7 @@ class AuthorityOrder:
     note: str
 
 
-def find_issuing(core: Core, text: str) -> AuthorityRecord:
+def find_issuing(state: SignerState, text: str) -> AuthorityRecord:
     """An issuing authority by its key identifier in hex, or by its beginning as `inborn status` prints it.
 
     Raises `RequestError`, `NotFoundError`.
@@ -41,7 +42,7 @@ def find_issuing(core: Core, text: str) -> AuthorityRecord:
         raise RequestError(f"authority is not hexadecimal: {text[:80]!a}")
     if not _SHORTEST <= len(wanted) <= _LONGEST:
         raise RequestError(f"authority is {_SHORTEST} to {_LONGEST} hexadecimal digits, not {len(wanted)}")
-    found = [a for a in core.authorities if a.key_id.hex().startswith(wanted)]
+    found = [a for a in state.authorities if a.key_id.hex().startswith(wanted)]
     if len(found) != 1:
         raise NotFoundError(f"{len(found)} authorities have key {wanted}", hint="inborn status names them")
     record = found[0]
@@ -63,11 +64,11 @@ def read_order(reader: Reader) -> AuthorityOrder | None:
     )
 
 
-def authority_rule(core: Core, key_id: bytes) -> RevocationRule | None:
-    """The rule that revokes this authority."""
-    for log in core.revocations.logs():
-        for rule in log.of_target(RuleKind.AUTHORITY, key_id):
-            return rule
+def revoke_authority_row(state: SignerState, key_id: bytes) -> Revocation | None:
+    """The revocation that revokes this authority."""
+    for log in state.revocations.logs():
+        for revocation in log.of_target(RevocationKind.AUTHORITY, key_id):
+            return revocation
     return None
 
 

@@ -1,15 +1,15 @@
 """Revoking an issuing authority, so that only what it signed and nobody else notices.
 
-Theory of operation. The order is kept in the database from the command that gave it until the rule is committed; each
-step is chosen by what the authority's state is now, so that a process which ends in between goes on from there.
+Theory of operation. The order is kept in the database from the command that gave it until the revocation is committed;
+each step is chosen by what the authority's state is now, so that a process which ends in between goes on from there.
 
     active   -> the next one is prepared, pushed with its CRL, and activated; this one is retired
     retired  -> the signer's own certificates and the front's are made anew; this one is tainted
-    tainted  -> whoever is connected renews; then the rule is committed, and the root's CRL lists the certificate
-    prepared -> it has signed nothing: the rule at once
+    tainted  -> whoever is connected renews; then the revocation is committed, and the root's CRL lists the certificate
+    prepared -> it has signed nothing: the revocation at once
 
 Every wait is bounded: somebody who does not renew in time is revoked with the rest, and named. Whoever is away cannot
-renew and has to enrol again.
+renew and has to enroll again.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from inborn._internal.host.log import get_logger
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import InbornError, InternalError, NotFoundError
-from inborn_ca.model.records import AuthorityRecord, AuthorityState
+from inborn_ca.model.records import AuthorityRecord
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.authorities import Authorities
 from inborn_ca.signer.commands.authority_order import (
     AuthorityOrder,
-    authority_rule,
     close_order,
     find_issuing,
     read_order,
+    revoke_authority_row,
 )
 from inborn_ca.signer.commands.open_work import OpenWork
-from inborn_ca.signer.commands.revocation_log import RULE_OUTLIVES, add_rule
+from inborn_ca.signer.commands.revocation_log import REVOCATION_OUTLIVES, append_revocation
 from inborn_ca.signer.feeds import Feeds
 from inborn_ca.signer.progress import Progress, seconds_to_wait
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Command, Finish, Queue
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader, Transaction
 from inborn_proto import admin_pb2
 
@@ -66,7 +67,7 @@ class AuthorityRevoker(OpenWork):
 
     def __init__(
         self,
-        core: Core,
+        state: SignerState,
         queue: Queue,
         reader: Reader,
         authorities: Authorities,
@@ -79,7 +80,7 @@ class AuthorityRevoker(OpenWork):
     ) -> None:
         """`front_authority` says whose certificate the front was given last, None where no front is attached;
         `renew_front` makes it ask for another one."""
-        self._core = core
+        self._state = state
         self._queue = queue
         self._reader = reader
         self._authorities = authorities
@@ -88,15 +89,15 @@ class AuthorityRevoker(OpenWork):
         self._front_authority = front_authority
         self._renew_front = renew_front
         self.patience = patience or Patience()
-        self._slow_reader = core.store.reader()
+        self._slow_reader = state.store.reader()
         self._progress = Progress()
-        self._state = admin_pb2.AuthorityRevocationResponse()
+        self._answer = admin_pb2.AuthorityRevocationResponse()
         self._is_resumed = True
         """The process has just begun: who is away now may be on its way back."""
 
     async def wait(self, request: admin_pb2.AuthorityRevocationRequest) -> admin_pb2.AuthorityRevocationResponse:
         """How far it is; waits for another step than the one that is known, or for the time given."""
-        record = find_issuing(self._core, request.authority)
+        record = find_issuing(self._state, request.authority)
         return await self._progress.until(
             lambda: self._told(record.key_id),
             lambda told: told.finished or told.step != request.step,
@@ -104,14 +105,14 @@ class AuthorityRevoker(OpenWork):
         )
 
     def _told(self, key_id: bytes) -> admin_pb2.AuthorityRevocationResponse:
-        if self._state.authority == key_id.hex():
-            return self._state
-        record = find_issuing(self._core, key_id.hex())
+        if self._answer.authority == key_id.hex():
+            return self._answer
+        record = find_issuing(self._state, key_id.hex())
         told = admin_pb2.AuthorityRevocationResponse(authority=key_id.hex(), step="waiting")
         if record.state is AuthorityState.REVOKED:  # before this process began
             told.step, told.finished, told.successor = "revoked", True, self._successor_name()
-            rule = authority_rule(self._core, key_id)
-            told.revocation_seq = rule.seq if rule is not None else self._core.revocations.seq
+            revocation = revoke_authority_row(self._state, key_id)
+            told.revocation_seq = revocation.seq if revocation is not None else self._state.revocations.seq
         elif read_order(self._reader) is None:
             raise NotFoundError(f"authority {key_id.hex()} is not being revoked")
         return told
@@ -120,15 +121,15 @@ class AuthorityRevoker(OpenWork):
 
     async def _run(self) -> None:
         while (order := read_order(self._reader)) is not None:
-            if self._state.authority != order.authority.hex():
-                self._state = admin_pb2.AuthorityRevocationResponse(authority=order.authority.hex())
+            if self._answer.authority != order.authority.hex():
+                self._answer = admin_pb2.AuthorityRevocationResponse(authority=order.authority.hex())
             try:
-                if any(a.key_id == order.authority for a in self._core.authorities):
+                if any(a.key_id == order.authority for a in self._state.authorities):
                     await self._work(order)
                 else:  # its life is over, and it was removed
                     await self._queue.run(lambda tx, changes: close_order(tx))
             except InbornError as e:
-                _log.warning("authority_revocation.failed", step=self._state.step, error=e.message)
+                _log.warning("authority_revocation.failed", step=self._answer.step, error=e.message)
                 await asyncio.sleep(_RETRY)
         self._is_resumed = False
 
@@ -160,7 +161,7 @@ class AuthorityRevoker(OpenWork):
             if successor is None:
                 raise InternalError("the authority that was just made is not there")
         self._say("pushing")
-        revision = self._core.domain_revision
+        revision = self._state.domain_revision
         await self._until(lambda: self._propagation.without_revision(revision), self.patience.push)
         self._say("activating")
         await self._queue.run(self._authorities.activate(successor.key_id))
@@ -177,7 +178,7 @@ class AuthorityRevoker(OpenWork):
             )
 
     async def _wait_for_peers(self) -> None:
-        revision, expected = self._core.domain_revision, set(self._feeds.connected)
+        revision, expected = self._state.domain_revision, set(self._feeds.connected)
 
         def laggards() -> list[str]:
             """Whoever comes back with its new certificate is not connected for a moment, and not finished."""
@@ -194,24 +195,24 @@ class AuthorityRevoker(OpenWork):
                 await self._until(laggards, 0)
                 break
             await self._queue.run(_say_authorities)
-        self._say("settling", self._state.laggards)
+        self._say("settling", self._answer.laggards)
         await asyncio.sleep(self.patience.settle)
 
     async def _revoke(self, order: AuthorityOrder) -> None:
-        self._say("revoking", self._state.laggards)
+        self._say("revoking", self._answer.laggards)
         away = await self._away()
         while (seq := await self._queue.run(self._commit(order))) is None:
             await asyncio.sleep(_RETRY)
         if seq:
-            self._state.revocation_seq, self._state.successor = seq, self._successor_name()
-            self._state.away.extend(away)
-            self._state.finished = True
-            self._say("revoked", self._state.laggards)
+            self._answer.revocation_seq, self._answer.successor = seq, self._successor_name()
+            self._answer.away.extend(away)
+            self._answer.finished = True
+            self._say("revoked", self._answer.laggards)
             _log.event("authority.revoked", authority=order.authority.hex(), seq=seq, away=len(away))
 
     def _commit(self, order: AuthorityOrder) -> Command:
-        """The rule, the state and the root's CRL in one transaction. Finishes with the rule's seq; None: the CRL would
-        be the second one of its second; 0: the authority is active again, or for the first time."""
+        """The revocation, the state and the root's CRL in one transaction. Finishes with the revocation's seq; None:
+        the CRL would be the second one of its second; 0: the authority is active again, or for the first time."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
             record = next(a for a in tx.authorities() if a.key_id == order.authority)
@@ -219,14 +220,14 @@ class AuthorityRevoker(OpenWork):
                 return lambda: 0
             if not self._authorities.renew_root_crl(tx, changes, also=(record.certificate, order.reason)):
                 return lambda: None
-            seq = add_rule(
-                self._core, tx, changes, RuleKind.AUTHORITY, order.authority,
+            seq = append_revocation(
+                self._state, tx, changes, RevocationKind.AUTHORITY, order.authority,
                 cut_offs={order.authority: None}, reason=order.reason, blocks=False, actor=order.actor,
-                note=order.note, alive_until=record.certificate.not_valid_after_utc + RULE_OUTLIVES,
+                note=order.note, alive_until=record.certificate.not_valid_after_utc + REVOCATION_OUTLIVES,
             )  # fmt: skip
             tx.update_authority(replace(record, state=AuthorityState.REVOKED))
             close_order(tx)
-            now = self._core.clock()
+            now = self._state.clock()
             tx.add_audit(audit.row(now, order.actor, "authority.revoke", order.authority.hex(), detail={"seq": seq}))
             return lambda: seq
 
@@ -239,30 +240,30 @@ class AuthorityRevoker(OpenWork):
 
         def is_over() -> bool:
             names = laggards()
-            if names[:100] != list(self._state.laggards):
-                del self._state.laggards[:]
-                self._state.laggards.extend(names[:100])
+            if names[:100] != list(self._answer.laggards):
+                del self._answer.laggards[:]
+                self._answer.laggards.extend(names[:100])
             return not names
 
         return await self._propagation.until(is_over, seconds)
 
     async def _away(self) -> list[str]:
         """Agents and daemons that have certificates alive, all of them of the authority, and are not connected."""
-        key_id, now = bytes.fromhex(self._state.authority), self._core.clock()
+        key_id, now = bytes.fromhex(self._answer.authority), self._state.clock()
         holders = await asyncio.to_thread(lambda: self._slow_reader.holders_of_authority(key_id, at=now))
         connected = set(self._feeds.connected)
         return [str(holder) for holder in holders if str(holder) not in connected]
 
     def _record(self, order: AuthorityOrder) -> AuthorityRecord:
-        return find_issuing(self._core, order.authority.hex())
+        return find_issuing(self._state, order.authority.hex())
 
     def _successor_name(self) -> str:
-        return next((a.key_id.hex() for a in self._core.authorities if a.state is AuthorityState.ACTIVE), "")
+        return next((a.key_id.hex() for a in self._state.authorities if a.state is AuthorityState.ACTIVE), "")
 
     def _say(self, step: str, laggards: object = ()) -> None:
-        self._state.step = step
+        self._answer.step = step
         if not laggards:
-            del self._state.laggards[:]
+            del self._answer.laggards[:]
         self._progress.moved()
 
 

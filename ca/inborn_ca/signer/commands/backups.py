@@ -11,7 +11,7 @@ from inborn_ca.authorities.key_store import MIN_PASSPHRASE
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.queue import Finish
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Transaction
 from inborn_proto import admin_pb2
 
@@ -21,8 +21,8 @@ __all__ = ["Backups"]
 class Backups:
     """`inborn ca backup`."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, state: SignerState) -> None:
+        self._state = state
 
     def check(self, request: admin_pb2.BackupRequest) -> Path:
         """The path to write to. Raises if it is not absolute, is there already, or the passphrase is too short."""
@@ -41,8 +41,10 @@ class Backups:
         """Write the file, at length, in a thread of its own."""
         keys = []
         if passphrase:
-            keys = [(a.key_id, self._core.keys.export_encrypted(a.key_id, passphrase)) for a in self._core.authorities]
-        octets = self._core.store.backup(path, keys=keys)
+            keys = [
+                (a.key_id, self._state.keys.export_encrypted(a.key_id, passphrase)) for a in self._state.authorities
+            ]
+        octets = self._state.store.backup(path, keys=keys)
         return admin_pb2.BackupResponse(path=str(path), octets=octets, with_keys=bool(keys))
 
     def record(self, response: admin_pb2.BackupResponse, actor: str) -> Callable[[Transaction, Changes], Finish]:
@@ -50,7 +52,7 @@ class Backups:
 
         def command(tx: Transaction, changes: Changes) -> Finish:
             detail = {"octets": response.octets, "with_keys": response.with_keys}
-            tx.add_audit(audit.row(self._core.clock(), actor, "ca.backup", response.path, detail=detail))
+            tx.add_audit(audit.row(self._state.clock(), actor, "ca.backup", response.path, detail=detail))
             return lambda: response
 
         return command

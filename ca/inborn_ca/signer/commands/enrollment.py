@@ -1,4 +1,4 @@
-"""Enrolment by token and renewal by the holder of a certificate (design: getting in).
+"""Enrollment by token and renewal by the holder of a certificate (design: getting in).
 
 A token is believed when the CSR is signed by its key. Each use is bound to the key of the CSR: the same key may ask
 again (a lost reply), another one takes another use, and beyond the last one it is refused and an alarm is raised.
@@ -22,20 +22,20 @@ from inborn._internal.wire.messages import parse_message
 from inborn._internal.wire.signed_request import ENROLL_CONTEXT, MAX_BODY_SIZE, verify_octets
 from inborn.errors import DeniedError, RequestError, UnauthenticatedError, moment
 from inborn_ca.certificates.issuance import read_csr
-from inborn_ca.model.records import AskerKey, CertificateKind, Enrollee, EnrolleeKind, Token
+from inborn_ca.model.records import CertificateKind, Member, MemberKind, RequesterKey, Token
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.revocation_log import revoke_certificates_of
 from inborn_ca.signer.commands.targets import REASONS
 from inborn_ca.signer.queue import Finish
-from inborn_ca.signer.requesters.signed import Asker, WrongRecipient, believe
-from inborn_ca.signer.state import Core, Pending, certificate_der, spki_of
+from inborn_ca.signer.requesters.signed import Requester, WrongRecipient, believe
+from inborn_ca.signer.state import Pending, SignerState, certificate_der, spki_of
 from inborn_ca.store.interface import Transaction
 from inborn_proto import ca_pb2, signer_pb2
 
 __all__ = [
     "RENEW_METHOD",
-    "Enrolment",
+    "Enrollment",
     "RenewalStopped",
     "TokenExpired",
     "TokenSpent",
@@ -68,11 +68,11 @@ class RenewalStopped(DeniedError):
     """Two holders of one key were seen."""
 
 
-class Enrolment:
+class Enrollment:
     """Commands that give somebody a certificate that it renews itself."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, state: SignerState) -> None:
+        self._state = state
 
     # -- by token ----------------------------------------------------------------------------------------------------
 
@@ -82,24 +82,24 @@ class Enrolment:
         def command(tx: Transaction, changes: Changes) -> Finish:
             token, public_key = self._believe_token(tx, forwarded.request)
             key_hash = key_sha256(public_key)
-            enrollee = self._take_use(tx, token, key_hash, forwarded.origin, changes)
-            now = self._core.clock()
-            self._core.askers.put_key(tx, _asker(tx, public_key, enrollee.spiffe_id))
-            pending = self._certify(tx, enrollee, public_key)
+            member = self._take_use(tx, token, key_hash, forwarded.origin, changes)
+            now = self._state.clock()
+            self._state.requesters.put_key(tx, _requester(tx, public_key, member.spiffe_id))
+            pending = self._certify(tx, member, public_key)
             actor = f"token:{token.id.hex()}"
-            detail = {"serial": pending.prepared.serial.hex(), "name": enrollee.name}
-            action = f"{enrollee.kind}.enroll"
-            tx.add_audit(audit.row(now, actor, action, str(enrollee.spiffe_id), detail=detail, origin=forwarded.origin))
-            return lambda: self._response(pending, enrollee.spiffe_id)
+            detail = {"serial": pending.prepared.serial.hex(), "name": member.name}
+            action = f"{member.kind}.enroll"
+            tx.add_audit(audit.row(now, actor, action, str(member.spiffe_id), detail=detail, origin=forwarded.origin))
+            return lambda: self._response(pending, member.spiffe_id)
 
         return command
 
     def _believe_token(self, tx: Transaction, request: ca_pb2.EnrollRequest) -> tuple[Token, ec.EllipticCurvePublicKey]:
         if len(request.body) > MAX_BODY_SIZE or len(request.signature) != 64:
-            raise RequestError("enrolment is too large, or its signature has not 64 octets")
-        body = parse_message(ca_pb2.EnrollBody, request.body, "enrolment")
-        if body.trust_domain != self._core.trust_domain.name:
-            raise WrongRecipient(f"token is for trust domain {body.trust_domain!a}, this is {self._core.trust_domain}")
+            raise RequestError("enrollment is too large, or its signature has not 64 octets")
+        body = parse_message(ca_pb2.EnrollBody, request.body, "enrollment")
+        if body.trust_domain != self._state.trust_domain.name:
+            raise WrongRecipient(f"token is for trust domain {body.trust_domain!a}, this is {self._state.trust_domain}")
         token = tx.token(body.token_id)
         if token is None:
             raise UnknownToken("token is not one of this CA's", hint=_ADVICE)
@@ -111,8 +111,8 @@ class Enrolment:
         )
         return token, read_csr(body.csr)
 
-    def _take_use(self, tx: Transaction, token: Token, key_hash: bytes, origin: str, changes: Changes) -> Enrollee:
-        now = self._core.clock()
+    def _take_use(self, tx: Transaction, token: Token, key_hash: bytes, origin: str, changes: Changes) -> Member:
+        now = self._state.clock()
         facts = {"actor": f"token:{token.id.hex()}"}
         if token.withdrawn_at is not None:
             raise TokenWithdrawn(
@@ -126,7 +126,7 @@ class Enrolment:
             )
         holder = tx.token_use(token.id, key_hash)
         if holder is not None:
-            known = tx.enrollee(holder)
+            known = tx.member(holder)
             if known is None or known.banned_at is not None:
                 raise DeniedError(f"{holder} is banned", **facts)
             return known
@@ -144,32 +144,32 @@ class Enrolment:
                 changes.audited = True
 
             raise TokenSpent(message, hint=_ADVICE, consequence=consequence, **facts)
-        enrollee = self._new_enrollee(tx, token, now, changes)
-        self._core.askers.put_enrollee(tx, enrollee)
-        tx.add_token_use(token.id, key_hash, enrollee.spiffe_id, now)
-        return enrollee
+        member = self._new_member(tx, token, now, changes)
+        self._state.requesters.put_member(tx, member)
+        tx.add_token_use(token.id, key_hash, member.spiffe_id, now)
+        return member
 
-    def _new_enrollee(self, tx: Transaction, token: Token, now: dt.datetime, changes: Changes) -> Enrollee:
-        spiffe_id = token.spiffe_id or self._core.trust_domain.id.child("inborn", "agent", str(uuid.uuid4()))
-        before = tx.enrollee(spiffe_id)
+    def _new_member(self, tx: Transaction, token: Token, now: dt.datetime, changes: Changes) -> Member:
+        spiffe_id = token.spiffe_id or self._state.trust_domain.id.child("inborn", "agent", str(uuid.uuid4()))
+        before = tx.member(spiffe_id)
         name, groups = token.name, token.groups
         if before is not None:
             if before.banned_at is not None:
                 raise DeniedError(f"{spiffe_id} is banned since {moment(before.banned_at)}")
             name, groups = name or before.name, groups or before.groups
-            if before.kind is EnrolleeKind.AGENT or before.stopped_at is not None:
+            if before.kind is MemberKind.AGENT or before.stopped_at is not None:
                 # Enrolled anew: what the same agent had ends here, and what two holders of one key had. A daemon may
                 # have several instances of one ID, each with a token of its own.
                 revoke_certificates_of(
-                    self._core,
+                    self._state,
                     tx,
                     changes,
                     before.spiffe_id,
                     actor=f"token:{token.id.hex()}",
                     reason=REASONS["superseded"],
                 )
-        changes.enrollees.append(spiffe_id)
-        return Enrollee(
+        changes.members.append(spiffe_id)
+        return Member(
             spiffe_id=spiffe_id, kind=token.kind, enrolled_at=now, token_id=token.id, name=name, groups=groups
         )
 
@@ -179,97 +179,97 @@ class Enrolment:
         """The command for a signed `RenewRequest`; finishes with an `EnrollResponse`."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            asker = believe(self._core, tx, forwarded.request, method=RENEW_METHOD)
+            requester = believe(self._state, tx, forwarded.request, method=RENEW_METHOD)
             try:
-                pending = self._renew(tx, asker, forwarded.origin)
+                pending = self._renew(tx, requester, forwarded.origin)
             except DeniedError as e:
-                e.facts.setdefault("actor", asker.actor)
+                e.facts.setdefault("actor", requester.actor)
                 raise
-            return lambda: self._response(pending, asker.enrollee.spiffe_id)
+            return lambda: self._response(pending, requester.member.spiffe_id)
 
         return command
 
-    def _renew(self, tx: Transaction, asker: Asker, origin: str) -> Pending:
-        request = parse_message(ca_pb2.RenewRequest, asker.payload, "renewal")
+    def _renew(self, tx: Transaction, requester: Requester, origin: str) -> Pending:
+        request = parse_message(ca_pb2.RenewRequest, requester.payload, "renewal")
         public_key = read_csr(request.csr)
         successor = key_sha256(public_key)
-        now = self._core.clock()
-        who = asker.enrollee.spiffe_id
-        if asker.enrollee.stopped_at is not None:
+        now = self._state.clock()
+        who = requester.member.spiffe_id
+        if requester.member.stopped_at is not None:
             raise RenewalStopped(
-                f"renewal of {who} is stopped since {moment(asker.enrollee.stopped_at)}: two holders of one key",
-                hint="an admin enrols it again: inborn token create --agent ID (or --id ID)",
+                f"renewal of {who} is stopped since {moment(requester.member.stopped_at)}: two holders of one key",
+                hint="an admin enrolls it again: inborn token create --agent ID (or --id ID)",
             )
-        if successor == asker.key.key_hash:
+        if successor == requester.key.key_hash:
             raise RequestError("successor key is the same as the key that asks")
-        if asker.key.successor is not None and asker.key.successor != successor:
-            self._stop(asker, now, origin)
-        self._core.askers.put_key(tx, replace(asker.key, successor=successor))
-        known = tx.asker(successor)
+        if requester.key.successor is not None and requester.key.successor != successor:
+            self._stop(requester, now, origin)
+        self._state.requesters.put_key(tx, replace(requester.key, successor=successor))
+        known = tx.requester(successor)
         if known is not None and known.spiffe_id != who:
             raise DeniedError(f"successor key of {who} is already that of {known.spiffe_id}")
-        self._core.askers.put_key(tx, known or _asker(tx, public_key, who))
-        pending = self._certify(tx, asker.enrollee, public_key)
-        detail = {"serial": pending.prepared.serial.hex(), "predecessor": asker.certificate.serial.hex()}
+        self._state.requesters.put_key(tx, known or _requester(tx, public_key, who))
+        pending = self._certify(tx, requester.member, public_key)
+        detail = {"serial": pending.prepared.serial.hex(), "predecessor": requester.certificate.serial.hex()}
         tx.add_audit(
-            audit.row(now, asker.actor, f"{asker.enrollee.kind}.renew", str(who), detail=detail, origin=origin)
+            audit.row(now, requester.actor, f"{requester.member.kind}.renew", str(who), detail=detail, origin=origin)
         )
         return pending
 
-    def _stop(self, asker: Asker, now: dt.datetime, origin: str) -> None:
-        who = asker.enrollee.spiffe_id
+    def _stop(self, requester: Requester, now: dt.datetime, origin: str) -> None:
+        who = requester.member.spiffe_id
         message = f"two holders of one key of {who}: a second successor was asked for, from {origin or 'unknown'}"
 
         def consequence(tx: Transaction, changes: Changes) -> None:
-            self._core.askers.put_enrollee(tx, replace(asker.enrollee, stopped_at=now))
+            self._state.requesters.put_member(tx, replace(requester.member, stopped_at=now))
             tx.raise_alarm(kind="renewal.two_holders", subject=str(who), message=message, at=now)
             changes.audited = True
 
         raise RenewalStopped(
             message,
-            hint="an admin enrols it again: inborn token create --agent ID (or --id ID)",
+            hint="an admin enrolls it again: inborn token create --agent ID (or --id ID)",
             consequence=consequence,
         )
 
     # -- both --------------------------------------------------------------------------------------------------------
 
-    def _certify(self, tx: Transaction, enrollee: Enrollee, public_key: ec.EllipticCurvePublicKey) -> Pending:
-        lifetimes = self._core.lifetimes
-        if enrollee.kind is EnrolleeKind.AGENT:
-            return self._core.certify(
+    def _certify(self, tx: Transaction, member: Member, public_key: ec.EllipticCurvePublicKey) -> Pending:
+        lifetimes = self._state.lifetimes
+        if member.kind is MemberKind.AGENT:
+            return self._state.certify(
                 tx,
                 kind=CertificateKind.AGENT,
-                spiffe_id=enrollee.spiffe_id,
+                spiffe_id=member.spiffe_id,
                 public_key=public_key,
                 ttl=lifetimes.agent,
-                node=enrollee.spiffe_id,
+                node=member.spiffe_id,
             )
-        return self._core.certify(
+        return self._state.certify(
             tx,
             kind=CertificateKind.DAEMON,
-            spiffe_id=enrollee.spiffe_id,
+            spiffe_id=member.spiffe_id,
             public_key=public_key,
             ttl=lifetimes.daemon,
         )
 
     def _response(self, pending: Pending, spiffe_id: SpiffeId) -> ca_pb2.EnrollResponse:
         leaf = pending.sign()
-        self._core.issued_count += 1
+        self._state.issued_count += 1
         return ca_pb2.EnrollResponse(
             chain=[leaf, certificate_der(pending.issuer.certificate)],
             spiffe_id=str(spiffe_id),
-            log_id=self._core.log_id,
-            roots=self._core.bundle.ders(),
+            log_id=self._state.log_id,
+            roots=self._state.bundle.ders(),
         )
 
 
-def _asker(tx: Transaction, public_key: ec.EllipticCurvePublicKey, spiffe_id: SpiffeId) -> AskerKey:
+def _requester(tx: Transaction, public_key: ec.EllipticCurvePublicKey, spiffe_id: SpiffeId) -> RequesterKey:
     """The key's row as it is, or a new one."""
     spki = spki_of(public_key)
     key_hash = key_sha256(public_key)
-    known = tx.asker(key_hash)
+    known = tx.requester(key_hash)
     if known is not None:
         if known.spiffe_id != spiffe_id:
             raise DeniedError(f"key is already that of {known.spiffe_id}")
         return known
-    return AskerKey(key_hash=key_hash, spki=spki, spiffe_id=spiffe_id)
+    return RequesterKey(key_hash=key_hash, spki=spki, spiffe_id=spiffe_id)

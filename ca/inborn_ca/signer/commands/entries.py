@@ -16,7 +16,7 @@ from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.tokens import find_agent
 from inborn_ca.signer.queue import Finish
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader, Transaction
 from inborn_proto import admin_pb2, feed_pb2
 
@@ -29,10 +29,10 @@ class Entries:
     """Commands and reads behind `inborn entry`."""
 
     def __init__(
-        self, core: Core, *, min_ttl: dt.timedelta, ca_names: Callable[[], Sequence[str]] = lambda: ()
+        self, state: SignerState, *, min_ttl: dt.timedelta, ca_names: Callable[[], Sequence[str]] = lambda: ()
     ) -> None:
         """`ca_names` gives the DNS names under which the CA itself is reached: no entry may have them."""
-        self._core = core
+        self._state = state
         self._min_ttl = min_ttl
         self._ca_names = ca_names
 
@@ -40,7 +40,7 @@ class Entries:
         """Finishes with an `EntryResponse`; warnings say where an entry rests on too little."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            now = self._core.clock()
+            now = self._state.clock()
             entry = Entry(
                 id=str(uuid.uuid4()),
                 spiffe_id=from_operator_input(request.spiffe_id),
@@ -75,7 +75,7 @@ class Entries:
             fields = set(request.set)
             if not fields or fields - _SETTABLE:
                 raise RequestError(f"name what is to be set, out of {', '.join(sorted(_SETTABLE))}")
-            entry = replace(before, revision=before.revision + 1, updated_at=self._core.clock())
+            entry = replace(before, revision=before.revision + 1, updated_at=self._state.clock())
             if "selectors" in fields:
                 entry = replace(entry, selectors=frozenset(parse_selector(text) for text in request.selectors))
             if "node" in fields:
@@ -128,21 +128,21 @@ class Entries:
         return response
 
     def _message(self, entry: Entry) -> admin_pb2.Entry:
-        return entry_message(entry, self._core.demands_on(entry.spiffe_id))
+        return entry_message(entry, self._state.demands_on(entry.spiffe_id))
 
     def _check(self, entry: Entry) -> None:
         check_entry(
             entry,
-            trust_domain=self._core.trust_domain,
+            trust_domain=self._state.trust_domain,
             min_ttl=self._min_ttl,
-            max_ttl=self._core.lifetimes.workload_max,
+            max_ttl=self._state.lifetimes.workload_max,
             ca_names=self._ca_names(),
         )
 
     def _ttl(self, seconds: int) -> dt.timedelta:
         if not -(2**31) <= seconds < 2**31:
             raise RequestError(f"ttl is out of range: {seconds} s")
-        return dt.timedelta(seconds=seconds) if seconds else self._core.lifetimes.workload_default
+        return dt.timedelta(seconds=seconds) if seconds else self._state.lifetimes.workload_default
 
     def _node(self, reader: Reader, text: str) -> NodeMatch:
         if not text:
@@ -151,9 +151,9 @@ class Entries:
                 raise RequestError("entry names no node", hint="say --node AGENT, --node group:NAME or --node any")
             return NodeMatch(kind=NodeKind.NAME, value=local)
         if text == "any" or text.startswith(("name:", "group:")):
-            return NodeMatch.parse(text, self._core.trust_domain)
+            return NodeMatch.parse(text, self._state.trust_domain)
         if text.startswith("spiffe://"):
-            match = NodeMatch.parse(text, self._core.trust_domain)
+            match = NodeMatch.parse(text, self._state.trust_domain)
             find_agent(reader, match.value)
             return match
         return NodeMatch(kind=NodeKind.NAME, value=find_agent(reader, text).name)
@@ -175,7 +175,7 @@ class Entries:
             "admin": entry.admin,
             "revoke_when_lost": entry.revoke_when_lost,
         }
-        tx.add_audit(audit.row(self._core.clock(), actor, action, entry.id, detail=detail))
+        tx.add_audit(audit.row(self._state.clock(), actor, action, entry.id, detail=detail))
         warnings = entry_warnings(after) if after is not None else []
         return lambda: admin_pb2.EntryResponse(entry=self._message(entry), warnings=warnings)
 

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from inborn._internal.host.log import get_logger
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn.errors import NotFoundError
 from inborn_ca.model.records import Expansion
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.open_work import OpenWork
-from inborn_ca.signer.commands.revocation_log import add_rule
+from inborn_ca.signer.commands.revocation_log import append_revocation
 from inborn_ca.signer.progress import Progress, seconds_to_wait
 from inborn_ca.signer.queue import Finish, Queue
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader, Transaction
 from inborn_proto import admin_pb2
 
@@ -35,8 +35,8 @@ CHUNK = 500  # serials a transaction: 20 ms, so that an issue waits no longer th
 class Expander(OpenWork):
     """Works on open expansions, one after another, until there is none."""
 
-    def __init__(self, core: Core, queue: Queue, reader: Reader) -> None:
-        self._core = core
+    def __init__(self, state: SignerState, queue: Queue, reader: Reader) -> None:
+        self._state = state
         self._queue = queue
         self._reader = reader
         self._progress = Progress()
@@ -63,11 +63,11 @@ class Expander(OpenWork):
                 expansion = await self._queue.run(self._chunk(expansion))
                 self._progress.moved()
                 await asyncio.sleep(0)  # whatever has arrived meanwhile is the next group
-            _log.event("expansion.finished", target=expansion.target, rules=expansion.rules)
+            _log.event("expansion.finished", target=expansion.target, revoked=expansion.revoked)
 
     def _chunk(self, expansion: Expansion) -> Callable[[Transaction, Changes], Finish]:
         def command(tx: Transaction, changes: Changes) -> Finish:
-            now = self._core.clock()
+            now = self._state.clock()
             serials = tx.alive_serials(
                 expansion.kind,
                 expansion.value,
@@ -78,11 +78,11 @@ class Expander(OpenWork):
             )
             seq = expansion.revocation_seq
             for serial, authority in serials:
-                seq = add_rule(
-                    self._core,
+                seq = append_revocation(
+                    self._state,
                     tx,
                     changes,
-                    RuleKind.SERIAL,
+                    RevocationKind.SERIAL,
                     serial,
                     cut_offs={authority: serial},
                     reason=expansion.reason,
@@ -94,13 +94,13 @@ class Expander(OpenWork):
             done = replace(
                 expansion,
                 after_serial=serials[-1][0] if serials else expansion.after_serial,
-                rules=expansion.rules + len(serials),
+                revoked=expansion.revoked + len(serials),
                 revocation_seq=seq,
                 finished_at=None if serials else now,
             )
             tx.update_expansion(done)
             if not serials:
-                detail = {"rules": done.rules, "seq": seq}
+                detail = {"revoked": done.revoked, "seq": seq}
                 tx.add_audit(audit.row(now, expansion.actor, "revoke.expanded", expansion.target, detail=detail))
             return lambda: done
 
@@ -111,7 +111,7 @@ def _message(expansion: Expansion) -> admin_pb2.ExpansionResponse:
     return admin_pb2.ExpansionResponse(
         id=expansion.id,
         target=expansion.target,
-        rules=expansion.rules,
+        revoked=expansion.revoked,
         finished=expansion.finished_at is not None,
         revocation_seq=expansion.revocation_seq,
     )

@@ -14,7 +14,7 @@ from inborn.errors import InbornError
 from inborn_ca.model.records import CertificateKind
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.queue import Finish, Queue
-from inborn_ca.signer.state import Core, certificate_der
+from inborn_ca.signer.state import SignerState, certificate_der
 from inborn_ca.store.interface import Transaction
 from inborn_proto import admin_pb2, signer_pb2
 
@@ -28,8 +28,8 @@ Probe = Callable[[], Awaitable[signer_pb2.ProbeResponse]]
 class Health:
     """`inborn health`: recorded like every other issue, verified and thrown away in the signer."""
 
-    def __init__(self, core: Core, queue: Queue, probe: Probe) -> None:
-        self._core = core
+    def __init__(self, state: SignerState, queue: Queue, probe: Probe) -> None:
+        self._state = state
         self._queue = queue
         self._probe = probe
         self._lock = asyncio.Lock()
@@ -61,22 +61,22 @@ class Health:
         )
 
     def _throw_away(self, tx: Transaction, changes: Changes) -> Finish:
-        spiffe_id = self._core.trust_domain.id.child("inborn", "health")
-        pending = self._core.certify(
+        spiffe_id = self._state.trust_domain.id.child("inborn", "health")
+        pending = self._state.certify(
             tx,
             kind=CertificateKind.HEALTH,
             spiffe_id=spiffe_id,
             public_key=ec.generate_private_key(ec.SECP256R1()).public_key(),
-            ttl=self._core.lifetimes.health,
+            ttl=self._state.lifetimes.health,
         )
 
         def finish() -> None:
             verify_chain(
                 [pending.sign(), certificate_der(pending.issuer.certificate)],
-                bundles={self._core.trust_domain: self._core.bundle},
+                bundles={self._state.trust_domain: self._state.bundle},
                 revocations=RevocationSet(),
                 authorize=lambda peer: peer == spiffe_id,
-                now=self._core.clock(),
+                now=self._state.clock(),
             )
 
         return finish

@@ -11,14 +11,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.spiffe.spiffe_id import from_operator_input
 from inborn.errors import NotFoundError, RequestError
-from inborn_ca.model.records import Alarm, AuditRow, EnrolleeKind, Issued
+from inborn_ca.model.records import Alarm, AuditRow, Issued, MemberKind
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands.revocations import block_message
 from inborn_ca.signer.commands.targets import octets_of_hex, reason_name
 from inborn_ca.signer.commands.tokens import find_agent
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Finish
-from inborn_ca.signer.state import Core, to_rule
+from inborn_ca.signer.state import SignerState, to_revocation
 from inborn_ca.store.interface import CertificateFilter, Reader, Transaction
 from inborn_proto import admin_pb2
 
@@ -31,8 +31,8 @@ MAX_SEQ = 2**63 - 1  # the largest integer of the store
 class Ledger:
     """Reads for the admin. Methods that scan take the reader of a thread of its own."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, state: SignerState) -> None:
+        self._state = state
 
     def certificates(
         self, reader: Reader, request: admin_pb2.ListCertificatesRequest, revocations: RevocationSet
@@ -44,7 +44,7 @@ class Ledger:
             entry_id=request.entry_id,
             issued_after=_time(request.issued_after) if request.HasField("issued_after") else None,
             issued_before=_time(request.issued_before) if request.HasField("issued_before") else None,
-            alive_at=None if request.history else self._core.clock(),
+            alive_at=None if request.history else self._state.clock(),
             after_serial=octets_of_hex(request.after_serial, "serial") if request.after_serial else b"",
             limit=limit + 1,
         )
@@ -61,14 +61,16 @@ class Ledger:
             raise NotFoundError(f"no certificate has serial {request.serial[:80]!a}")
         return self._certificate(row, revocations)
 
-    def all_rules(self, reader: Reader) -> RevocationSet:
+    def all_revocations(self, reader: Reader) -> RevocationSet:
         """A set of its own, for use in a reader's thread."""
-        rules = RevocationSet()
-        rules.apply_snapshot(self._core.log_id, reader.revocation_seq(), [to_rule(r) for r in reader.revocations()])
-        return rules
+        revocations = RevocationSet()
+        revocations.apply_snapshot(
+            self._state.log_id, reader.revocation_seq(), [to_revocation(r) for r in reader.revocations()]
+        )
+        return revocations
 
     def _certificate(self, row: Issued, revocations: RevocationSet) -> admin_pb2.Certificate:
-        rule = revocations.find(self._core.facts(row))
+        revocation = revocations.find(self._state.facts(row))
         message = admin_pb2.Certificate(
             serial=row.serial.hex(),
             spiffe_id=str(row.spiffe_id),
@@ -78,7 +80,7 @@ class Ledger:
             key_sha256=row.key_hash.hex(),
             authority=row.authority.hex(),
             selectors=[str(selector) for selector in row.selectors],
-            revoked_by=rule.seq if rule is not None else 0,
+            revoked_by=revocation.seq if revocation is not None else 0,
         )
         message.issued_at.FromDatetime(row.issued_at)
         message.not_after.FromDatetime(row.not_after)
@@ -86,22 +88,22 @@ class Ledger:
 
     def agents(self, reader: Reader, propagation: Propagation) -> admin_pb2.ListAgentsResponse:
         response = admin_pb2.ListAgentsResponse()
-        now = self._core.clock()
+        now = self._state.clock()
         own = reader.certificates(CertificateFilter(alive_at=now))
-        for enrollee in reader.enrollees():
-            if enrollee.kind is not EnrolleeKind.AGENT:
+        for member in reader.members():
+            if member.kind is not MemberKind.AGENT:
                 continue
-            name = str(enrollee.spiffe_id)
-            state = "banned" if enrollee.banned_at else "stopped" if enrollee.stopped_at else "active"
+            name = str(member.spiffe_id)
+            state = "banned" if member.banned_at else "stopped" if member.stopped_at else "active"
             agent = response.agents.add(
                 spiffe_id=name,
-                name=enrollee.name,
-                groups=enrollee.groups,
+                name=member.name,
+                groups=member.groups,
                 state=state,
                 connected=propagation.state(name) is not None,
             )
-            agent.enrolled_at.FromDatetime(enrollee.enrolled_at)
-            ends = [row.not_after for row in own if row.spiffe_id == enrollee.spiffe_id]
+            agent.enrolled_at.FromDatetime(member.enrolled_at)
+            ends = [row.not_after for row in own if row.spiffe_id == member.spiffe_id]
             if ends:
                 agent.svid_expires_at.FromDatetime(max(ends))
             heard = propagation.state(name)
@@ -124,7 +126,7 @@ class Ledger:
         for row in rows[:limit]:
             message = response.revocations.add(
                 seq=row.seq,
-                target=to_rule(row).target,
+                target=to_revocation(row).target,
                 reason=reason_name(row.reason),
                 blocks=row.blocks,
                 actor=row.actor,
@@ -156,7 +158,7 @@ class Ledger:
         """The command behind `inborn alarms ack`; finishes with an `Alarm`."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            alarm = tx.acknowledge_alarm(request.id, actor, self._core.clock())
+            alarm = tx.acknowledge_alarm(request.id, actor, self._state.clock())
             if alarm is None:
                 raise NotFoundError(f"no open alarm has number {request.id}", hint="inborn alarms list shows them")
             message = alarm_message(alarm)
@@ -165,11 +167,11 @@ class Ledger:
         return command
 
     def bundle(self) -> admin_pb2.GetBundleResponse:
-        bundle = self._core.bundle
+        bundle = self._state.bundle
         return admin_pb2.GetBundleResponse(
-            trust_domain=self._core.trust_domain.name,
+            trust_domain=self._state.trust_domain.name,
             roots=bundle.ders(),
-            sequence=max(1, self._core.domain_revision),
+            sequence=max(1, self._state.domain_revision),
             digest=bundle.digest().hex(),
         )
 

@@ -1,4 +1,4 @@
-"""One rule more in the revocation log, with its cut-off.
+"""One revocation more in the revocation log, with its cut-off.
 
 The cut-off names each authority that has certificates alive: for the active one the highest serial recorded so far, for
 every other one all of it. What is issued afterwards is never touched, whatever the clock says.
@@ -9,38 +9,41 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn.errors import RequestError
-from inborn_ca.model.records import AuthorityState, RevocationRecord
+from inborn_ca.model.records import RevocationRecord
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
-from inborn_ca.signer.state import Core, to_rule
+from inborn_ca.signer.state import SignerState, to_revocation
 from inborn_ca.store.interface import CertificateFilter, Transaction
 
-__all__ = ["RULE_OUTLIVES", "add_rule", "cut_offs_now", "revoke_certificates_of"]
+__all__ = ["REVOCATION_OUTLIVES", "append_revocation", "cut_offs_now", "revoke_certificates_of"]
 
 MAX_NOTE = 1024  # characters: a sentence or a ticket's address
 
-RULE_OUTLIVES = dt.timedelta(days=1)  # a rule outlives what it can touch by a day, for clocks that are wrong
+REVOCATION_OUTLIVES = dt.timedelta(
+    days=1
+)  # a revocation outlives what it can touch by a day, for clocks that are wrong
 
 
-def cut_offs_now(core: Core) -> dict[bytes, bytes | None]:
+def cut_offs_now(state: SignerState) -> dict[bytes, bytes | None]:
     """The cut-off of a revocation that commits now."""
     cut_offs: dict[bytes, bytes | None] = {}
-    for authority in core.authorities:
+    for authority in state.authorities:
         if authority.state is AuthorityState.ACTIVE:
-            cut_offs[authority.key_id] = core.serials.ceiling
+            cut_offs[authority.key_id] = state.serials.ceiling
         elif authority.state not in (AuthorityState.ROOT, AuthorityState.PREPARED):
             cut_offs[authority.key_id] = None
     return cut_offs
 
 
-def add_rule(
-    core: Core,
+def append_revocation(
+    state: SignerState,
     tx: Transaction,
     changes: Changes,
-    kind: RuleKind,
+    kind: RevocationKind,
     value: bytes,
     *,
     reason: int,
@@ -51,42 +54,42 @@ def add_rule(
     alive_until: dt.datetime | None = None,
     audited: bool = True,
 ) -> int:
-    """Append one rule to the revocation log, with its audit row; returns its seq.
+    """Append one revocation to the revocation log, with its audit row; returns its seq.
 
     `alive_until` says when nothing that it touches can be alive any more, where that is not the longest life from now.
     """
-    now = core.clock()
+    now = state.clock()
     if len(note) > MAX_NOTE:
         raise RequestError(f"note is longer than {MAX_NOTE} characters: {len(note)}")
     record = RevocationRecord(
-        seq=(changes.rules[-1].seq if changes.rules else tx.revocation_seq()) + 1,
+        seq=(changes.revocations[-1].seq if changes.revocations else tx.revocation_seq()) + 1,
         kind=kind,
         value=value,
-        cut_offs=cut_offs_now(core) if cut_offs is None else cut_offs,
+        cut_offs=cut_offs_now(state) if cut_offs is None else cut_offs,
         reason=reason,
         blocks=blocks,
         actor=actor,
         note=note,
         revoked_at=now,
-        alive_until=alive_until or now + core.lifetimes.longest_svid + RULE_OUTLIVES,
+        alive_until=alive_until or now + state.lifetimes.longest_svid + REVOCATION_OUTLIVES,
     )
     tx.add_revocation(record)
-    rule = to_rule(record)
-    changes.rules.append(rule)
+    revocation = to_revocation(record)
+    changes.revocations.append(revocation)
     if audited:
         detail = {"seq": record.seq, "reason": reason, "blocks": blocks, "note": note}
-        tx.add_audit(audit.row(now, actor, "revoke", rule.target, detail=detail))
+        tx.add_audit(audit.row(now, actor, "revoke", revocation.target, detail=detail))
     return record.seq
 
 
 def revoke_certificates_of(
-    core: Core, tx: Transaction, changes: Changes, spiffe_id: SpiffeId, *, actor: str, reason: int
+    state: SignerState, tx: Transaction, changes: Changes, spiffe_id: SpiffeId, *, actor: str, reason: int
 ) -> int:
     """Revoke each living certificate that an agent or daemon holds for itself; returns how many.
 
     Their keys are revoked and not their serials, so that a certificate that was recorded and never delivered dies too.
     """
-    alive = tx.certificates(CertificateFilter(spiffe_id=spiffe_id, alive_at=core.clock()))
+    alive = tx.certificates(CertificateFilter(spiffe_id=spiffe_id, alive_at=state.clock()))
     for key_hash in sorted({row.key_hash for row in alive}):
-        add_rule(core, tx, changes, RuleKind.KEY, key_hash, reason=reason, blocks=False, actor=actor)
+        append_revocation(state, tx, changes, RevocationKind.KEY, key_hash, reason=reason, blocks=False, actor=actor)
     return len(alive)

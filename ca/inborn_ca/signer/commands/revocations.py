@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import SpiffeId, from_operator_input, parse_spiffe_id
 from inborn.errors import NotFoundError, PreconditionError, RequestError
-from inborn_ca.model.records import AuthorityState, Block, BlockKind, EnrolleeKind, Expansion
+from inborn_ca.model.records import Block, BlockKind, Expansion, MemberKind
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.authority_order import AuthorityOrder, give_order
-from inborn_ca.signer.commands.revocation_log import MAX_NOTE, add_rule, cut_offs_now, revoke_certificates_of
+from inborn_ca.signer.commands.revocation_log import MAX_NOTE, append_revocation, cut_offs_now, revoke_certificates_of
 from inborn_ca.signer.commands.targets import REASONS, Target, parse_reason, parse_target
 from inborn_ca.signer.commands.tokens import find_agent, make_token
 from inborn_ca.signer.queue import Finish
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Alive, Transaction
 from inborn_proto import admin_pb2
 
@@ -40,8 +41,8 @@ class BulkGuard(PreconditionError):
 class Revocations:
     """Commands behind the admin's verbs."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, state: SignerState) -> None:
+        self._state = state
 
     def revoke(self, request: admin_pb2.RevokeRequest, actor: str) -> Callable[[Transaction, Changes], Finish]:
         """Kill what exists and block what would come next; finishes with a `RevokeResponse`.
@@ -55,14 +56,14 @@ class Revocations:
             if answered is not None:
                 return lambda: answered
             reason = parse_reason(request.reason)
-            target = parse_target(self._core, tx, request, reason=reason)
+            target = parse_target(self._state, tx, request, reason=reason)
             hit = self._hit(tx, target)
             response = self._preview(hit, request)
             if not request.dry_run:
                 self._guard(hit, request)
                 self._act(tx, changes, request, target, hit, reason, actor, response)
                 if request.request_id:
-                    tx.add_command_answer(request.request_id, response.SerializeToString(), self._core.clock())
+                    tx.add_command_answer(request.request_id, response.SerializeToString(), self._state.clock())
             return lambda: response
 
         return command
@@ -78,13 +79,13 @@ class Revocations:
 
     def _hit(self, tx: Transaction, target: Target) -> Alive:
         if target.can_block:
-            return tx.count_alive(target.block, target.block_value, at=self._core.clock())
-        if target.rule is RuleKind.AUTHORITY:
-            return tx.count_alive_of_authority(target.value, at=self._core.clock())
+            return tx.count_alive(target.block, target.block_value, at=self._state.clock())
+        if target.revocation is RevocationKind.AUTHORITY:
+            return tx.count_alive_of_authority(target.value, at=self._state.clock())
         row = tx.issued(target.value)
-        if row is None or row.not_after <= self._core.clock():
+        if row is None or row.not_after <= self._state.clock():
             return Alive(certificates=0, identities=0, nodes=0, examples=(), holders=())
-        is_holder = str(row.kind) in (EnrolleeKind.AGENT, EnrolleeKind.DAEMON)
+        is_holder = str(row.kind) in (MemberKind.AGENT, MemberKind.DAEMON)
         return Alive(
             certificates=1,
             identities=1,
@@ -95,7 +96,7 @@ class Revocations:
 
     def _preview(self, hit: Alive, request: admin_pb2.RevokeRequest) -> admin_pb2.RevokeResponse:
         return admin_pb2.RevokeResponse(
-            log_id=self._core.log_id,
+            log_id=self._state.log_id,
             certificates=hit.certificates,
             identities=hit.identities,
             nodes=hit.nodes,
@@ -124,13 +125,13 @@ class Revocations:
         actor: str,
         response: admin_pb2.RevokeResponse,
     ) -> None:
-        if target.rule is RuleKind.AUTHORITY:
+        if target.revocation is RevocationKind.AUTHORITY:
             self._begin_authority(tx, changes, request, target, reason, actor, response)
             return
         blocks = target.can_block and not request.reissue
-        if target.rule is not None:
-            response.revocation_seq = add_rule(
-                self._core, tx, changes, target.rule, target.value,
+        if target.revocation is not None:
+            response.revocation_seq = append_revocation(
+                self._state, tx, changes, target.revocation, target.value,
                 reason=reason, blocks=blocks, actor=actor, note=request.note,
             )  # fmt: skip
         else:
@@ -163,7 +164,7 @@ class Revocations:
         changes.revoking = True
         detail = {"reason": reason, "note": request.note}
         subject = f"authority:{response.authority}"
-        tx.add_audit(audit.row(self._core.clock(), actor, "revoke", subject, detail=detail))
+        tx.add_audit(audit.row(self._state.clock(), actor, "revoke", subject, detail=detail))
 
     def _begin_expansion(
         self,
@@ -175,17 +176,17 @@ class Revocations:
         request: admin_pb2.RevokeRequest,
         response: admin_pb2.RevokeResponse,
     ) -> None:
-        now = self._core.clock()
+        now = self._state.clock()
         if target.block is BlockKind.NODE:
             revoke_certificates_of(
-                self._core, tx, changes, parse_spiffe_id(target.block_value), actor=actor, reason=reason
+                self._state, tx, changes, parse_spiffe_id(target.block_value), actor=actor, reason=reason
             )
         response.expansion = tx.add_expansion(
             Expansion(
                 id=0,
                 kind=target.block,
                 value=target.block_value,
-                cut_offs=cut_offs_now(self._core),
+                cut_offs=cut_offs_now(self._state),
                 reason=reason,
                 actor=actor,
                 note=request.note,
@@ -193,22 +194,22 @@ class Revocations:
             )
         )
         changes.expanding = True
-        response.revocation_seq = changes.rules[-1].seq if changes.rules else tx.revocation_seq()
+        response.revocation_seq = changes.revocations[-1].seq if changes.revocations else tx.revocation_seq()
         detail = {"reason": reason, "reissue": request.reissue, "note": request.note, "expansion": response.expansion}
         subject = f"{target.block}:{target.block_value}"
         tx.add_audit(audit.row(now, actor, "revoke", subject, detail=detail))
 
     def _block(self, tx: Transaction, target: Target, actor: str, seq: int) -> None:
         if tx.find_block([(target.block, target.block_value)]) is None:
-            now = self._core.clock()
+            now = self._state.clock()
             tx.add_block(Block(kind=target.block, value=target.block_value, since=now, actor=actor, revocation_seq=seq))
 
     def _token_for_daemon(self, tx: Transaction, spiffe_id: SpiffeId, actor: str) -> str:
-        enrollee = tx.enrollee(spiffe_id)
-        if enrollee is None or enrollee.kind is not EnrolleeKind.DAEMON:
+        member = tx.member(spiffe_id)
+        if member is None or member.kind is not MemberKind.DAEMON:
             return ""
         return make_token(
-            self._core, tx, kind=EnrolleeKind.DAEMON, actor=actor, spiffe_id=spiffe_id, ttl=self._core.lifetimes.token
+            self._state, tx, kind=MemberKind.DAEMON, actor=actor, spiffe_id=spiffe_id, ttl=self._state.lifetimes.token
         )[0]
 
     # -- the rest ----------------------------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ class Revocations:
                     f"nothing is blocked by {kind}:{value}", hint="inborn blocks list shows what is blocked"
                 )
             self._lift_ban(tx, changes, block)
-            tx.add_audit(audit.row(self._core.clock(), actor, "block.lift", block.target))
+            tx.add_audit(audit.row(self._state.clock(), actor, "block.lift", block.target))
             # Agents ask again when they hear something: the domain feed says the authorities once more.
             changes.authorities = True
             return lambda: admin_pb2.UnblockResponse(blocks=[block_message(block)])
@@ -235,38 +236,38 @@ class Revocations:
         """A ban is the block of a node and more: who lifts the one lifts the other, and it may be enrolled again."""
         if block.kind is not BlockKind.NODE:
             return
-        enrollee = tx.enrollee(parse_spiffe_id(block.value))
-        if enrollee is not None and enrollee.banned_at is not None:
-            self._core.askers.put_enrollee(tx, replace(enrollee, banned_at=None))
-            changes.enrollees.append(enrollee.spiffe_id)
+        member = tx.member(parse_spiffe_id(block.value))
+        if member is not None and member.banned_at is not None:
+            self._state.requesters.put_member(tx, replace(member, banned_at=None))
+            changes.members.append(member.spiffe_id)
 
     def ban(self, request: admin_pb2.BanAgentRequest, actor: str) -> Callable[[Transaction, Changes], Finish]:
-        """Keep an agent out: its certificates are revoked, it cannot renew or enrol, its tokens are withdrawn.
+        """Keep an agent out: its certificates are revoked, it cannot renew or enroll, its tokens are withdrawn.
 
         What it vouched for is expanded, as `revoke --agent` does. `unblock node:ID` lets it be enrolled again.
         """
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            enrollee = find_agent(tx, request.agent)
-            now = self._core.clock()
-            node = str(enrollee.spiffe_id)
+            member = find_agent(tx, request.agent)
+            now = self._state.clock()
+            node = str(member.spiffe_id)
             hit = tx.count_alive(BlockKind.NODE, node, at=now)
             reason = REASONS["privilegeWithdrawn"]
             response = admin_pb2.RevokeResponse(
-                log_id=self._core.log_id, certificates=hit.certificates, identities=hit.identities, blocked=True
+                log_id=self._state.log_id, certificates=hit.certificates, identities=hit.identities, blocked=True
             )
-            target = Target(rule=None, value=b"", block=BlockKind.NODE, block_value=node)
+            target = Target(revocation=None, value=b"", block=BlockKind.NODE, block_value=node)
             self._begin_expansion(
                 tx, changes, target, reason, actor, admin_pb2.RevokeRequest(note=request.reason), response
             )
-            self._core.askers.put_enrollee(tx, replace(enrollee, banned_at=enrollee.banned_at or now))
+            self._state.requesters.put_member(tx, replace(member, banned_at=member.banned_at or now))
             self._block(tx, target, actor, response.revocation_seq)
             for token in tx.tokens():
-                mine = token.id == enrollee.token_id or token.spiffe_id == enrollee.spiffe_id
+                mine = token.id == member.token_id or token.spiffe_id == member.spiffe_id
                 if mine and token.withdrawn_at is None:
                     tx.withdraw_token(token.id, now)
-            changes.enrollees.append(enrollee.spiffe_id)
-            changes.disconnect.append(enrollee.spiffe_id)
+            changes.members.append(member.spiffe_id)
+            changes.disconnect.append(member.spiffe_id)
             tx.add_audit(audit.row(now, actor, "agent.ban", node, detail={"reason": request.reason}))
             return lambda: response
 

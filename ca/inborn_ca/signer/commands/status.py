@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.version import VERSION
 from inborn_ca.authorities.authority_life import activate_at, prepare_at
-from inborn_ca.model.records import AuthorityState, EnrolleeKind
+from inborn_ca.model.records import MemberKind
 from inborn_ca.signer.commands.queries import alarm_message
 from inborn_ca.signer.queue import Queue
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader
 from inborn_proto import admin_pb2, signer_pb2
 
@@ -21,9 +22,14 @@ class Status:
     """`inborn status`, the CA's part."""
 
     def __init__(
-        self, core: Core, queue: Queue, *, addresses: Callable[[], tuple[str, str]], connected: Callable[[], int]
+        self,
+        state: SignerState,
+        queue: Queue,
+        *,
+        addresses: Callable[[], tuple[str, str]],
+        connected: Callable[[], int],
     ) -> None:
-        self._core = core
+        self._state = state
         self._queue = queue
         self._addresses = addresses
         self._connected = connected
@@ -33,45 +39,45 @@ class Status:
 
     def measure(self, reader: Reader, slowest: int) -> signer_pb2.Measures:
         """The gauges that a monitor wants to see."""
-        core = self._core
-        crls = [a.crl_next_update.timestamp() for a in core.authorities if a.crl_next_update is not None]
-        active = [a for a in core.authorities if a.state is AuthorityState.ACTIVE]
+        state = self._state
+        crls = [a.crl_next_update.timestamp() for a in state.authorities if a.crl_next_update is not None]
+        active = [a for a in state.authorities if a.state is AuthorityState.ACTIVE]
         return signer_pb2.Measures(
             open_alarms=len(reader.alarms()),
-            certificates_issued=core.issued_count,
-            revocation_seq=core.revocations.seq,
+            certificates_issued=state.issued_count,
+            revocation_seq=state.revocations.seq,
             oldest_revocation_seq=slowest,
             connected_peers=self._connected(),
-            root_expires=min((r.certificate.not_valid_after_utc.timestamp() for r in core.roots), default=0.0),
+            root_expires=min((r.certificate.not_valid_after_utc.timestamp() for r in state.roots), default=0.0),
             issuing_expires=min((a.certificate.not_valid_after_utc.timestamp() for a in active), default=0.0),
             crl_expires=min(crls, default=0.0),
             groups=self._queue.groups,
             jobs=self._queue.jobs,
             waiting=len(self._queue),
-            database_octets=core.store.size(),
+            database_octets=state.store.size(),
         )
 
     def get(self, reader: Reader) -> admin_pb2.StatusResponse:
         bootstrap, api = self._addresses()
-        agents = [e for e in reader.enrollees() if e.kind is EnrolleeKind.AGENT]
+        agents = [e for e in reader.members() if e.kind is MemberKind.AGENT]
         response = admin_pb2.StatusResponse(
-            trust_domain=self._core.trust_domain.name,
-            log_id=self._core.log_id.hex(),
+            trust_domain=self._state.trust_domain.name,
+            log_id=self._state.log_id.hex(),
             bootstrap_address=bootstrap,
             api_address=api,
             crl_address=self.crl_address(),
             agents_connected=self._connected(),
             agents=len(agents),
             entries=len(reader.entries()),
-            certificates_issued=self._core.issued_count,
-            revocation_seq=self._core.revocations.seq,
+            certificates_issued=self._state.issued_count,
+            revocation_seq=self._state.revocations.seq,
             alarms=[alarm_message(alarm) for alarm in reader.alarms()],
             data_dir=self.data_dir,
             version=VERSION,
             write_problem=self._queue.write_problem,
         )
-        response.started_at.FromDatetime(self._core.started_at)
-        for authority in self._core.authorities:
+        response.started_at.FromDatetime(self._state.started_at)
+        for authority in self._state.authorities:
             is_root = authority.state is AuthorityState.ROOT
             row = response.authorities.add(
                 id=authority.key_id.hex(), kind="root" if is_root else "issuing", state=str(authority.state)
@@ -80,8 +86,8 @@ class Status:
             if authority.crl_next_update is not None:
                 row.crl_next_update.FromDatetime(authority.crl_next_update)
             if authority.state is AuthorityState.ACTIVE:
-                row.prepare_at.FromDatetime(_utc(prepare_at(authority, self._core.lifetimes.longest_svid)))
-                row.activate_at.FromDatetime(_utc(activate_at(authority, self._core.lifetimes.longest_svid)))
+                row.prepare_at.FromDatetime(_utc(prepare_at(authority, self._state.lifetimes.longest_svid)))
+                row.activate_at.FromDatetime(_utc(activate_at(authority, self._state.lifetimes.longest_svid)))
         return response
 
 

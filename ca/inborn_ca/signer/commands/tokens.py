@@ -11,11 +11,11 @@ from dataclasses import replace
 from inborn._internal.enrollment.join_token import JoinToken
 from inborn._internal.spiffe.spiffe_id import SpiffeId, from_operator_input
 from inborn.errors import NotFoundError, PreconditionError, RequestError, duration, moment
-from inborn_ca.model.records import Enrollee, EnrolleeKind, Token
+from inborn_ca.model.records import Member, MemberKind, Token
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.queue import Finish
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader, Transaction
 from inborn_proto import admin_pb2
 
@@ -29,8 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 class Tokens:
     """Commands and reads behind `inborn token`."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, state: SignerState) -> None:
+        self._state = state
 
     def create(
         self, request: admin_pb2.CreateTokenRequest, actor: str, bootstrap_address: str
@@ -39,9 +39,9 @@ class Tokens:
 
         def command(tx: Transaction, changes: Changes) -> Finish:
             kind, spiffe_id = self._for_whom(tx, request)
-            ttl = dt.timedelta(seconds=request.ttl_seconds) if request.ttl_seconds else self._core.lifetimes.token
+            ttl = dt.timedelta(seconds=request.ttl_seconds) if request.ttl_seconds else self._state.lifetimes.token
             text, token = make_token(
-                self._core,
+                self._state,
                 tx,
                 kind=kind,
                 actor=actor,
@@ -60,16 +60,16 @@ class Tokens:
 
         return command
 
-    def _for_whom(self, tx: Transaction, request: admin_pb2.CreateTokenRequest) -> tuple[EnrolleeKind, SpiffeId | None]:
+    def _for_whom(self, tx: Transaction, request: admin_pb2.CreateTokenRequest) -> tuple[MemberKind, SpiffeId | None]:
         if request.spiffe_id and (request.agent or request.name or request.groups):
             raise RequestError("a token for one daemon has no agent, name or groups")
         if request.spiffe_id:
             spiffe_id = from_operator_input(request.spiffe_id)
-            if spiffe_id.trust_domain != self._core.trust_domain or not spiffe_id.path:
-                raise RequestError(f"{spiffe_id} is no identity of trust domain {self._core.trust_domain}")
+            if spiffe_id.trust_domain != self._state.trust_domain or not spiffe_id.path:
+                raise RequestError(f"{spiffe_id} is no identity of trust domain {self._state.trust_domain}")
             if spiffe_id.is_reserved:
                 raise RequestError(f"{spiffe_id} lies under the reserved path /inborn/")
-            return EnrolleeKind.DAEMON, spiffe_id
+            return MemberKind.DAEMON, spiffe_id
         if request.agent:
             agent = find_agent(tx, request.agent)
             if agent.banned_at is not None:
@@ -77,14 +77,14 @@ class Tokens:
                     f"{agent.spiffe_id} is banned since {moment(agent.banned_at)}",
                     hint=f"to let it in again: inborn unblock node:{agent.spiffe_id}",
                 )
-            return EnrolleeKind.AGENT, agent.spiffe_id
+            return MemberKind.AGENT, agent.spiffe_id
         if request.local:  # this host's agent lost what it had: it is enrolled anew and keeps its entries
-            known = [e for e in tx.enrollees() if e.kind is EnrolleeKind.AGENT and e.name == request.name]
-            return EnrolleeKind.AGENT, known[0].spiffe_id if known else None
-        return EnrolleeKind.AGENT, None
+            known = [e for e in tx.members() if e.kind is MemberKind.AGENT and e.name == request.name]
+            return MemberKind.AGENT, known[0].spiffe_id if known else None
+        return MemberKind.AGENT, None
 
     def list(self, reader: Reader, request: admin_pb2.ListTokensRequest) -> admin_pb2.ListTokensResponse:
-        now = self._core.clock()
+        now = self._state.clock()
         response = admin_pb2.ListTokensResponse()
         for token in reader.tokens():
             used = reader.count_token_uses(token.id)
@@ -104,7 +104,7 @@ class Tokens:
             token = tx.token(token_id)
             if token is None:
                 raise NotFoundError(f"no token has id {request.id}")
-            now = self._core.clock()
+            now = self._state.clock()
             if token.withdrawn_at is None:
                 tx.withdraw_token(token_id, now)
                 token = replace(token, withdrawn_at=now)
@@ -116,10 +116,10 @@ class Tokens:
 
 
 def make_token(
-    core: Core,
+    state: SignerState,
     tx: Transaction,
     *,
-    kind: EnrolleeKind,
+    kind: MemberKind,
     actor: str,
     ttl: dt.timedelta,
     spiffe_id: SpiffeId | None = None,
@@ -132,17 +132,17 @@ def make_token(
         raise RequestError(f"token's life must be more than nothing and at most {duration(MAX_TTL)}: {duration(ttl)}")
     if not 1 <= uses <= MAX_USES:
         raise RequestError(f"token's uses must be 1 to {MAX_USES}: {uses}")
-    if kind is EnrolleeKind.DAEMON and uses != 1:
+    if kind is MemberKind.DAEMON and uses != 1:
         raise RequestError("a token for one daemon is used once")
     for label in (*((name,) if name else ()), *groups):
         if not _NAME.fullmatch(label):
             raise RequestError(f"name must be letters, digits, . _ - (at most 63): {label[:80]!a}")
     if name and uses != 1:
         raise RequestError("a token that gives a name is used once")
-    if name and any(e.name == name and e.spiffe_id != spiffe_id for e in tx.enrollees()):
-        raise RequestError(f"an agent is called {name} already", hint=f"enrol it anew with: --agent {name}")
-    now = core.clock()
-    secret = JoinToken(trust_domain=core.trust_domain, bundle_digest=core.bundle.digest(), seed=os.urandom(32))
+    if name and any(e.name == name and e.spiffe_id != spiffe_id for e in tx.members()):
+        raise RequestError(f"an agent is called {name} already", hint=f"enroll it anew with: --agent {name}")
+    now = state.clock()
+    secret = JoinToken(trust_domain=state.trust_domain, bundle_digest=state.bundle.digest(), seed=os.urandom(32))
     token = Token(
         id=secret.id,
         public_key=secret.public_key,
@@ -161,11 +161,11 @@ def make_token(
     return secret.encode(), token
 
 
-def find_agent(reader: Reader, text: str) -> Enrollee:
+def find_agent(reader: Reader, text: str) -> Member:
     """An agent by its SPIFFE ID or its name. Raises `NotFoundError`."""
-    for enrollee in reader.enrollees():
-        if enrollee.kind is EnrolleeKind.AGENT and text and text in (str(enrollee.spiffe_id), enrollee.name):
-            return enrollee
+    for member in reader.members():
+        if member.kind is MemberKind.AGENT and text and text in (str(member.spiffe_id), member.name):
+            return member
     raise NotFoundError(f"no agent is called {text[:200]!a}", hint="inborn agent list shows them")
 
 

@@ -1,6 +1,6 @@
-"""What the signer remembers of those who ask often: their certificates' rows, keys and enrolments.
+"""What the signer remembers of those who ask often: their certificates' rows, keys and enrollments.
 
-Rows of the ledger never change. Keys and enrolments change by `put_key` and `put_enrollee` alone, which write through.
+Rows of the ledger never change. Keys and enrollments change by `put_key` and `put_member` alone, which write through.
 Used numbers are gathered and written once for a group; one that is not written was not answered either, since the whole
 group is undone then. Gain: 90 us instead of 170 us for a single request in the signer.
 """
@@ -8,21 +8,21 @@ group is undone then. Gain: 90 us instead of 170 us for a single request in the 
 from __future__ import annotations
 
 from inborn._internal.spiffe.spiffe_id import SpiffeId
-from inborn_ca.model.records import AskerKey, Enrollee, Issued
+from inborn_ca.model.records import Issued, Member, RequesterKey
 from inborn_ca.store.interface import Transaction
 
-__all__ = ["AskerCache"]
+__all__ = ["RequesterCache"]
 
 MAX_REMEMBERED = 10_000  # of each; about 1 KiB
 
 
-class AskerCache:
+class RequesterCache:
     """Used from one thread, inside of groups."""
 
     def __init__(self) -> None:
         self._rows: dict[bytes, Issued] = {}
-        self._keys: dict[bytes, AskerKey] = {}
-        self._enrollees: dict[SpiffeId, Enrollee] = {}
+        self._keys: dict[bytes, RequesterKey] = {}
+        self._members: dict[SpiffeId, Member] = {}
         self._used: dict[bytes, tuple[int, int]] = {}
 
     def row(self, tx: Transaction, serial: bytes) -> Issued | None:
@@ -36,11 +36,11 @@ class AskerCache:
                 self._rows[serial] = row
         return row
 
-    def key(self, tx: Transaction, key_hash: bytes) -> AskerKey | None:
+    def key(self, tx: Transaction, key_hash: bytes) -> RequesterKey | None:
         """A key with its numbers, those of this group included."""
         key = self._keys.get(key_hash)
         if key is None:
-            key = tx.asker(key_hash)
+            key = tx.requester(key_hash)
             if key is not None:
                 if len(self._keys) >= MAX_REMEMBERED:
                     self._keys.clear()
@@ -50,30 +50,30 @@ class AskerCache:
             return key
         return _with_numbers(key, *numbers)
 
-    def enrollee(self, tx: Transaction, spiffe_id: SpiffeId) -> Enrollee | None:
-        enrollee = self._enrollees.get(spiffe_id)
-        if enrollee is None:
-            enrollee = tx.enrollee(spiffe_id)
-            if enrollee is not None:
-                if len(self._enrollees) >= MAX_REMEMBERED:
-                    self._enrollees.clear()
-                self._enrollees[spiffe_id] = enrollee
-        return enrollee
+    def member(self, tx: Transaction, spiffe_id: SpiffeId) -> Member | None:
+        member = self._members.get(spiffe_id)
+        if member is None:
+            member = tx.member(spiffe_id)
+            if member is not None:
+                if len(self._members) >= MAX_REMEMBERED:
+                    self._members.clear()
+                self._members[spiffe_id] = member
+        return member
 
-    def use_number(self, key: AskerKey, last: int, used: int) -> AskerKey:
+    def use_number(self, key: RequesterKey, last: int, used: int) -> RequesterKey:
         """Take a number: it stays used, also when the request is refused later."""
         self._used[key.key_hash] = (last, used)
         return _with_numbers(key, last, used)
 
-    def put_key(self, tx: Transaction, key: AskerKey) -> None:
+    def put_key(self, tx: Transaction, key: RequesterKey) -> None:
         """Write a key with its successor. It is read anew afterwards, also if the command is undone."""
-        tx.put_asker(key)
+        tx.put_requester(key)
         self._keys.pop(key.key_hash, None)
 
-    def put_enrollee(self, tx: Transaction, enrollee: Enrollee) -> None:
-        """Write an enrolment. It is read anew afterwards, also if the command is undone."""
-        tx.put_enrollee(enrollee)
-        self._enrollees.pop(enrollee.spiffe_id, None)
+    def put_member(self, tx: Transaction, member: Member) -> None:
+        """Write an enrollment. It is read anew afterwards, also if the command is undone."""
+        tx.put_member(member)
+        self._members.pop(member.spiffe_id, None)
 
     def flush(self, tx: Transaction) -> None:
         """Write the numbers that were used; at the end of a group, outside of any savepoint."""
@@ -88,13 +88,13 @@ class AskerCache:
         """Nothing of the group happened."""
         self._rows.clear()
         self._keys.clear()
-        self._enrollees.clear()
+        self._members.clear()
         self._used.clear()
 
 
-def _with_numbers(key: AskerKey, last: int, used: int) -> AskerKey:
+def _with_numbers(key: RequesterKey, last: int, used: int) -> RequesterKey:
     """What `dataclasses.replace` would make, 3 us sooner a request."""
-    return AskerKey(
+    return RequesterKey(
         key_hash=key.key_hash,
         spki=key.spki,
         spiffe_id=key.spiffe_id,

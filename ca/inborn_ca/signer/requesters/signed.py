@@ -17,19 +17,28 @@ from inborn._internal.verification.verify import verify_current
 from inborn._internal.wire.messages import parse_message
 from inborn._internal.wire.signed_request import MAX_BODY_SIZE, REQUEST_CONTEXT, verify_octets
 from inborn.errors import DeniedError, RequestError, UnauthenticatedError, moment
-from inborn_ca.model.records import AskerKey, CertificateKind, Enrollee, Issued
+from inborn_ca.model.records import CertificateKind, Issued, Member, RequesterKey
 from inborn_ca.model.request_numbers import take
-from inborn_ca.signer.state import Core
+from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Transaction
 from inborn_proto import signed_pb2
 
-__all__ = ["Asker", "Banned", "LogChanged", "ReplayedRequest", "UnknownAsker", "WrongRecipient", "believe", "read_body"]
+__all__ = [
+    "Banned",
+    "LogChanged",
+    "ReplayedRequest",
+    "Requester",
+    "UnknownRequester",
+    "WrongRecipient",
+    "believe",
+    "read_body",
+]
 
 
 MAX_NUMBER = 2**62  # what the ledger can hold, and far beyond microseconds since 1970
 
 
-class UnknownAsker(UnauthenticatedError):
+class UnknownRequester(UnauthenticatedError):
     """The serial is not that of an agent or an enrolled daemon of ours."""
 
 
@@ -38,7 +47,7 @@ class WrongRecipient(RequestError):
 
 
 class LogChanged(DeniedError):
-    """The asker knows another incarnation of this CA's database."""
+    """The requester knows another incarnation of this CA's database."""
 
 
 class ReplayedRequest(UnauthenticatedError):
@@ -50,45 +59,45 @@ class Banned(DeniedError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asker:
+class Requester:
     """Whoever signed the request, proven."""
 
-    enrollee: Enrollee
+    member: Member
     certificate: Issued
-    key: AskerKey
+    key: RequesterKey
     payload: bytes
 
     @property
     def actor(self) -> str:
         """As the audit trail names it."""
-        return f"{self.enrollee.kind}:{self.enrollee.spiffe_id}"
+        return f"{self.member.kind}:{self.member.spiffe_id}"
 
 
-def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, method: str) -> Asker:
+def believe(state: SignerState, tx: Transaction, signed: signed_pb2.SignedRequest, *, method: str) -> Requester:
     """Check the proof, use up its number, and say who asks.
 
     Raises `RequestError` and its kin for what cannot be read, `UnauthenticatedError` and its kin for what is not
     proven, `Banned`. The number stays used when the command is refused later, so a request cannot be sent again.
     """
     body = read_body(signed)
-    if body.trust_domain != core.trust_domain.name:
-        raise WrongRecipient(f"request is for trust domain {body.trust_domain!a}, this is {core.trust_domain}")
+    if body.trust_domain != state.trust_domain.name:
+        raise WrongRecipient(f"request is for trust domain {body.trust_domain!a}, this is {state.trust_domain}")
     if body.method != method:
         raise WrongRecipient(f"request was signed for {body.method!a}, not for {method}")
-    row = core.askers.row(tx, body.serial)
-    key = core.askers.key(tx, row.key_hash) if row is not None else None
+    row = state.requesters.row(tx, body.serial)
+    key = state.requesters.key(tx, row.key_hash) if row is not None else None
     if row is None or key is None or row.kind not in (CertificateKind.AGENT, CertificateKind.DAEMON):
-        raise UnknownAsker(f"serial {body.serial.hex()} is not that of an agent or enrolled daemon of this CA")
+        raise UnknownRequester(f"serial {body.serial.hex()} is not that of an agent or enrolled daemon of this CA")
     verify_octets(_public_key(key.spki), REQUEST_CONTEXT, signed.body, signed.signature)
-    verify_current(core.facts(row), revocations=core.revocations, now=core.clock())
-    enrollee = core.askers.enrollee(tx, row.spiffe_id)
-    if enrollee is None:
-        raise UnknownAsker(f"{row.spiffe_id} is not enrolled")
-    if enrollee.banned_at is not None:
-        raise Banned(f"{row.spiffe_id} is banned since {moment(enrollee.banned_at)}")
-    if body.log_id != core.log_id:
+    verify_current(state.facts(row), revocations=state.revocations, now=state.clock())
+    member = state.requesters.member(tx, row.spiffe_id)
+    if member is None:
+        raise UnknownRequester(f"{row.spiffe_id} is not enrolled")
+    if member.banned_at is not None:
+        raise Banned(f"{row.spiffe_id} is banned since {moment(member.banned_at)}")
+    if body.log_id != state.log_id:
         raise LogChanged(
-            f"request is for log {body.log_id.hex()}, this is {core.log_id.hex()}",
+            f"request is for log {body.log_id.hex()}, this is {state.log_id.hex()}",
             hint="the CA was restored from a backup; ask again with the log_id of the stream",
         )
     taken = take(key.last_number, key.used_numbers, body.number)
@@ -96,8 +105,8 @@ def believe(core: Core, tx: Transaction, signed: signed_pb2.SignedRequest, *, me
         raise ReplayedRequest(
             f"request number {body.number} of {row.spiffe_id} was used or is too old, the last is {key.last_number}"
         )
-    key = core.askers.use_number(key, *taken)
-    return Asker(enrollee=enrollee, certificate=row, key=key, payload=body.payload)
+    key = state.requesters.use_number(key, *taken)
+    return Requester(member=member, certificate=row, key=key, payload=body.payload)
 
 
 @lru_cache(maxsize=10_000)

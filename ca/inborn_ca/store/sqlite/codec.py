@@ -13,17 +13,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from inborn._internal.selectors.demand import parse_demand
 from inborn._internal.selectors.selector import Selector, parse_selector
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import SpiffeId, parse_spiffe_id
-from inborn_ca.model.posture_policy import PostureRule
+from inborn_ca.model.posture_policy import PosturePolicy
 from inborn_ca.model.records import (
     Alarm,
-    AskerKey,
     AuditRow,
     AuthorityRecord,
-    AuthorityState,
     CertificateKind,
-    Enrollee,
-    EnrolleeKind,
+    Member,
+    MemberKind,
+    RequesterKey,
     Token,
 )
 from inborn_ca.model.registration_entry import Entry, NodeKind, NodeMatch
@@ -31,34 +31,34 @@ from inborn_ca.model.request_numbers import WINDOW_OCTETS
 
 __all__ = [
     "ALARM_COLUMNS",
-    "ASKER_COLUMNS",
     "AUDIT_COLUMNS",
     "AUTHORITY_COLUMNS",
-    "ENROLLEE_COLUMNS",
     "ENTRY_COLUMNS",
     "KINDS",
     "KIND_NUMBERS",
-    "RULE_COLUMNS",
+    "MEMBER_COLUMNS",
+    "POSTURE_POLICY_COLUMNS",
+    "REQUESTER_COLUMNS",
     "TOKEN_COLUMNS",
     "Row",
     "alarm",
     "alike",
-    "asker",
-    "asker_row",
     "audit",
     "audit_row",
     "authority",
     "authority_row",
-    "enrollee",
-    "enrollee_row",
     "entry",
     "entry_row",
     "from_micros",
     "id_or_none",
     "json_text",
+    "member",
+    "member_row",
     "micros_or_none",
-    "rule",
-    "rule_row",
+    "posture_policy",
+    "posture_policy_row",
+    "requester",
+    "requester_row",
     "selectors",
     "selectors_text",
     "time_or_none",
@@ -175,7 +175,7 @@ def token(row: Row) -> Token:
     return Token(
         id=id_,
         public_key=public_key,
-        kind=EnrolleeKind(kind),
+        kind=MemberKind(kind),
         uses=uses,
         created_at=from_micros(created_at),
         expires_at=from_micros(expires_at),
@@ -187,10 +187,10 @@ def token(row: Row) -> Token:
     )
 
 
-ENROLLEE_COLUMNS = "spiffe_id, kind, enrolled_at, token_id, name, groups, banned_at, stopped_at"
+MEMBER_COLUMNS = "spiffe_id, kind, enrolled_at, token_id, name, groups, banned_at, stopped_at"
 
 
-def enrollee_row(record: Enrollee) -> Row:
+def member_row(record: Member) -> Row:
     return (
         str(record.spiffe_id),
         str(record.kind),
@@ -203,11 +203,11 @@ def enrollee_row(record: Enrollee) -> Row:
     )
 
 
-def enrollee(row: Row) -> Enrollee:
+def member(row: Row) -> Member:
     spiffe_id, kind, enrolled_at, token_id, name, groups, banned_at, stopped_at = row
-    return Enrollee(
+    return Member(
         spiffe_id=parse_spiffe_id(spiffe_id),
-        kind=EnrolleeKind(kind),
+        kind=MemberKind(kind),
         enrolled_at=from_micros(enrolled_at),
         token_id=token_id,
         name=name,
@@ -217,10 +217,10 @@ def enrollee(row: Row) -> Enrollee:
     )
 
 
-ASKER_COLUMNS = "key_hash, spki, spiffe_id, last_number, used_numbers, successor"
+REQUESTER_COLUMNS = "key_hash, spki, spiffe_id, last_number, used_numbers, successor"
 
 
-def asker_row(record: AskerKey) -> Row:
+def requester_row(record: RequesterKey) -> Row:
     return (
         record.key_hash,
         record.spki,
@@ -231,9 +231,9 @@ def asker_row(record: AskerKey) -> Row:
     )
 
 
-def asker(row: Row) -> AskerKey:
+def requester(row: Row) -> RequesterKey:
     key_hash, spki, spiffe_id, last_number, used_numbers, successor = row
-    return AskerKey(
+    return RequesterKey(
         key_hash=key_hash,
         spki=spki,
         spiffe_id=parse_spiffe_id(spiffe_id),
@@ -290,10 +290,10 @@ def entry(row: Row) -> Entry:
     )
 
 
-RULE_COLUMNS = "id, prefix, demands, note, created_at, created_by"
+POSTURE_POLICY_COLUMNS = "id, prefix, demands, note, created_at, created_by"
 
 
-def rule_row(record: PostureRule) -> Row:
+def posture_policy_row(record: PosturePolicy) -> Row:
     return (
         record.id,
         str(record.prefix),
@@ -304,9 +304,9 @@ def rule_row(record: PostureRule) -> Row:
     )
 
 
-def rule(row: Row) -> PostureRule:
+def posture_policy(row: Row) -> PosturePolicy:
     id_, prefix, demands, note, created_at, created_by = row
-    return PostureRule(
+    return PosturePolicy(
         id=id_,
         prefix=parse_spiffe_id(prefix),
         demands=tuple(parse_demand(text) for text in json.loads(demands)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from inborn._internal.revocation.revocation_set import RuleKind
+from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn_ca.model.records import Block, BlockKind, Expansion, RevocationRecord
 from inborn_ca.store.sqlite.codec import Row, from_micros, json_text, micros_or_none, time_or_none, to_micros
 
@@ -44,7 +44,7 @@ def revocation(row: Row) -> RevocationRecord:
     seq, kind, value, cut_offs, reason, blocks, actor, note, revoked_at, alive_until, dropped_at = row
     return RevocationRecord(
         seq=seq,
-        kind=RuleKind(kind),
+        kind=RevocationKind(kind),
         value=value,
         cut_offs=_cut_offs(cut_offs),
         reason=reason,
@@ -69,7 +69,7 @@ def _cut_offs(text: str) -> dict[bytes, bytes | None]:
 
 
 EXPANSION_COLUMNS = (
-    "kind, value, cut_offs, reason, actor, note, started_at, after_serial, rules, revocation_seq, finished_at"
+    "kind, value, cut_offs, reason, actor, note, started_at, after_serial, revoked, revocation_seq, finished_at"
 )
 
 
@@ -83,7 +83,7 @@ def expansion_row(record: Expansion) -> Row:
         record.note,
         to_micros(record.started_at),
         record.after_serial,
-        record.rules,
+        record.revoked,
         record.revocation_seq,
         micros_or_none(record.finished_at),
     )
@@ -91,7 +91,7 @@ def expansion_row(record: Expansion) -> Row:
 
 def expansion(row: Row) -> Expansion:
     (
-        id_, kind, value, cut_offs, reason, actor, note, started_at, after_serial, rules, revocation_seq, finished_at
+        id_, kind, value, cut_offs, reason, actor, note, started_at, after_serial, revoked, revocation_seq, finished_at
     ) = row  # fmt: skip
     return Expansion(
         id=id_,
@@ -103,7 +103,7 @@ def expansion(row: Row) -> Expansion:
         note=note,
         started_at=from_micros(started_at),
         after_serial=after_serial,
-        rules=rules,
+        revoked=revoked,
         revocation_seq=revocation_seq,
         finished_at=time_or_none(finished_at),
     )

@@ -46,12 +46,12 @@ def prune(
         deleted += _prune_audit(handle, audit_before, limit - deleted)
     used_before = (issued_expired_before - 1 - life // dt.timedelta(microseconds=1)) // _DAY
     for table, key, condition, value in (
-        ("asker", "key_hash", "alive_until < ?", issued_expired_before),
+        ("requester", "key_hash", "alive_until < ?", issued_expired_before),
         ("selector_set", "id", "used_day < ?", used_before),
         (
             "token",
             "id",
-            "expires_at < ? AND NOT EXISTS (SELECT 1 FROM enrollee WHERE token_id = token.id)",
+            "expires_at < ? AND NOT EXISTS (SELECT 1 FROM member WHERE token_id = token.id)",
             issued_expired_before,
         ),
     ):

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.spiffe_id import SpiffeId, parse_spiffe_id
 from inborn_ca.certificates.serial import serial_floor
-from inborn_ca.model.posture_policy import PostureRule
+from inborn_ca.model.posture_policy import PosturePolicy
 from inborn_ca.model.records import (
     Alarm,
-    AskerKey,
     AuditRow,
     AuthorityRecord,
     Block,
-    Enrollee,
     Expansion,
     Issued,
+    Member,
+    RequesterKey,
     RevocationRecord,
     Token,
 )
@@ -86,17 +86,17 @@ class Queries(AliveQueries, FindingQueries):
         row = self._handle.row("SELECT count(*) FROM token_use WHERE token_id = ?", (token_id,))
         return int(row[0]) if row is not None else 0
 
-    def enrollees(self) -> list[Enrollee]:
-        rows = self._handle.rows(f"SELECT {codec.ENROLLEE_COLUMNS} FROM enrollee ORDER BY spiffe_id")
-        return [codec.enrollee(row) for row in rows]
+    def members(self) -> list[Member]:
+        rows = self._handle.rows(f"SELECT {codec.MEMBER_COLUMNS} FROM member ORDER BY spiffe_id")
+        return [codec.member(row) for row in rows]
 
-    def enrollee(self, spiffe_id: SpiffeId) -> Enrollee | None:
-        row = self._handle.row(f"SELECT {codec.ENROLLEE_COLUMNS} FROM enrollee WHERE spiffe_id = ?", (str(spiffe_id),))
-        return None if row is None else codec.enrollee(row)
+    def member(self, spiffe_id: SpiffeId) -> Member | None:
+        row = self._handle.row(f"SELECT {codec.MEMBER_COLUMNS} FROM member WHERE spiffe_id = ?", (str(spiffe_id),))
+        return None if row is None else codec.member(row)
 
-    def asker(self, key_hash: bytes) -> AskerKey | None:
-        row = self._handle.row(f"SELECT {codec.ASKER_COLUMNS} FROM asker WHERE key_hash = ?", (key_hash,))
-        return None if row is None else codec.asker(row)
+    def requester(self, key_hash: bytes) -> RequesterKey | None:
+        row = self._handle.row(f"SELECT {codec.REQUESTER_COLUMNS} FROM requester WHERE key_hash = ?", (key_hash,))
+        return None if row is None else codec.requester(row)
 
     def entries(self) -> list[Entry]:
         rows = self._handle.rows(f"SELECT {codec.ENTRY_COLUMNS} FROM entry ORDER BY created_at, id")
@@ -106,10 +106,10 @@ class Queries(AliveQueries, FindingQueries):
         row = self._handle.row(f"SELECT {codec.ENTRY_COLUMNS} FROM entry WHERE id = ?", (entry_id,))
         return None if row is None else codec.entry(row)
 
-    def rules(self) -> list[PostureRule]:
-        """The trust domain's rules, oldest first."""
-        rows = self._handle.rows(f"SELECT {codec.RULE_COLUMNS} FROM posture_rule ORDER BY created_at, id")
-        return [codec.rule(row) for row in rows]
+    def posture_policies(self) -> list[PosturePolicy]:
+        """The trust domain's posture policies, oldest first."""
+        rows = self._handle.rows(f"SELECT {codec.POSTURE_POLICY_COLUMNS} FROM posture_policy ORDER BY created_at, id")
+        return [codec.posture_policy(row) for row in rows]
 
     def issued(self, serial: bytes) -> Issued | None:
         rows = self._issued("WHERE i.serial = ?", (serial,))

@@ -246,7 +246,24 @@ def _add_findings(db: Database) -> None:
         db.execute(statement)
 
 
-_MIGRATIONS: tuple[Callable[[Database], None], ...] = (_lay_out, _add_findings)
+_NAMES = """
+ALTER TABLE asker RENAME TO requester;
+ALTER TABLE enrollee RENAME TO member;
+DROP INDEX enrollee_token;
+CREATE INDEX member_token ON member (token_id);
+ALTER TABLE posture_rule RENAME TO posture_policy;
+ALTER TABLE expansion RENAME COLUMN rules TO revoked;
+UPDATE finding SET kind = 'revocation' WHERE kind = 'rule';
+"""
+
+
+def _say_what_the_program_says(db: Database) -> None:
+    """Tables and columns have the words that the program has."""
+    for statement in _statements(_NAMES):
+        db.execute(statement)
+
+
+_MIGRATIONS: tuple[Callable[[Database], None], ...] = (_lay_out, _add_findings, _say_what_the_program_says)
 
 VERSION = len(_MIGRATIONS)
 

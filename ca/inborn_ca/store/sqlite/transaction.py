@@ -16,18 +16,18 @@ from dataclasses import replace
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn.errors import AlreadyExistsError, InternalError, NotFoundError
 from inborn_ca.certificates.serial import serial_time
-from inborn_ca.model.posture_policy import PostureRule
+from inborn_ca.model.posture_policy import PosturePolicy
 from inborn_ca.model.records import (
     Alarm,
-    AskerKey,
     AuditRow,
     AuthorityRecord,
     Block,
     BlockKind,
     CertificateKind,
-    Enrollee,
     Expansion,
     Issued,
+    Member,
+    RequesterKey,
     RevocationRecord,
     Token,
 )
@@ -53,7 +53,7 @@ class SqliteTransaction(Queries, FindingWrites):
         super().__init__(handle)
         self._names = names
         self._depth = 0
-        self._touched_askers: set[bytes] = set()
+        self._touched_requesters: set[bytes] = set()
         self._longest: tuple[int, int] | None = None
         self._block_kinds: set[str] | None = None
 
@@ -82,11 +82,11 @@ class SqliteTransaction(Queries, FindingWrites):
 
     def finish(self) -> None:
         """Write what belongs to the transaction as a whole. Called by the store before it commits."""
-        if self._touched_askers:
+        if self._touched_requesters:
             bound = self._last_end()
             self._handle.execute_many(
-                "UPDATE asker SET alive_until = max(alive_until, ?) WHERE key_hash = ?",
-                [(bound, key_hash) for key_hash in self._touched_askers],
+                "UPDATE requester SET alive_until = max(alive_until, ?) WHERE key_hash = ?",
+                [(bound, key_hash) for key_hash in self._touched_requesters],
             )
 
     def set_meta(self, key: str, value: str) -> None:
@@ -109,7 +109,7 @@ class SqliteTransaction(Queries, FindingWrites):
         """Forget an authority; what it issued keeps its name in the ledger. Raises `NotFoundError`."""
         self._delete("authority", "key_id", key_id, f"authority {key_id.hex()}")
 
-    # Who may enrol, and who has.
+    # Who may enroll, and who has.
 
     def add_token(self, token: Token) -> None:
         self._insert("token", codec.TOKEN_COLUMNS, codec.token_row(token))
@@ -128,39 +128,39 @@ class SqliteTransaction(Queries, FindingWrites):
             "INSERT INTO token_use VALUES (?, ?, ?, ?)", (token_id, key_hash, str(spiffe_id), codec.to_micros(at))
         )
 
-    def put_enrollee(self, enrollee: Enrollee) -> None:
+    def put_member(self, member: Member) -> None:
         """Add it, or replace what is known of the same ID."""
-        columns = codec.ENROLLEE_COLUMNS.split(", ")
+        columns = codec.MEMBER_COLUMNS.split(", ")
         updates = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
         self._handle.execute(
-            f"INSERT INTO enrollee ({codec.ENROLLEE_COLUMNS}) VALUES ({_marks(columns)}) "
+            f"INSERT INTO member ({codec.MEMBER_COLUMNS}) VALUES ({_marks(columns)}) "
             f"ON CONFLICT (spiffe_id) DO UPDATE SET {updates}",
-            codec.enrollee_row(enrollee),
+            codec.member_row(member),
         )
 
-    def put_asker(self, asker: AskerKey) -> None:
+    def put_requester(self, requester: RequesterKey) -> None:
         """Add it, or replace what is known of the same key.
 
         Raises `ConstraintBroken`, whatever a service says, if a number were to fall or a successor to change.
         """
         cursor = self._handle.execute(
-            f"INSERT INTO asker ({codec.ASKER_COLUMNS}, alive_until) VALUES (?, ?, ?, ?, ?, ?, 0) "
+            f"INSERT INTO requester ({codec.REQUESTER_COLUMNS}, alive_until) VALUES (?, ?, ?, ?, ?, ?, 0) "
             "ON CONFLICT (key_hash) DO UPDATE SET spiffe_id = excluded.spiffe_id, "
             "last_number = excluded.last_number, used_numbers = excluded.used_numbers, successor = excluded.successor "
             "WHERE excluded.last_number >= last_number AND (successor IS NULL OR successor IS excluded.successor)",
-            codec.asker_row(asker),
+            codec.requester_row(requester),
         )
         if not cursor.rowcount:
             raise ConstraintBroken(
-                f"asker {asker.key_hash.hex()}: its number may not fall and its successor may not change"
+                f"requester {requester.key_hash.hex()}: its number may not fall and its successor may not change"
             )
-        self._touched_askers.add(asker.key_hash)
+        self._touched_requesters.add(requester.key_hash)
 
     # Entries.
 
     def use_numbers(self, used: Iterable[tuple[bytes, int, int]]) -> None:
         self._handle.execute_many(
-            "UPDATE asker SET last_number = ?, used_numbers = ? WHERE key_hash = ?",
+            "UPDATE requester SET last_number = ?, used_numbers = ? WHERE key_hash = ?",
             [(last, bits.to_bytes(WINDOW_OCTETS, "big"), key_hash) for key_hash, last, bits in used],
         )
 
@@ -179,12 +179,12 @@ class SqliteTransaction(Queries, FindingWrites):
         """Raises `NotFoundError`."""
         self._delete("entry", "id", entry_id, f"entry {entry_id[:80]!a}")
 
-    def add_rule(self, rule: PostureRule) -> None:
-        self._insert("posture_rule", codec.RULE_COLUMNS, codec.rule_row(rule))
+    def add_posture_policy(self, policy: PosturePolicy) -> None:
+        self._insert("posture_policy", codec.POSTURE_POLICY_COLUMNS, codec.posture_policy_row(policy))
 
-    def delete_rule(self, rule_id: str) -> None:
+    def delete_posture_policy(self, policy_id: str) -> None:
         """Raises `NotFoundError`."""
-        self._delete("posture_rule", "id", rule_id, f"rule {rule_id[:80]!a}")
+        self._delete("posture_policy", "id", policy_id, f"posture policy {policy_id[:80]!a}")
 
     # The ledger.
 
@@ -210,7 +210,7 @@ class SqliteTransaction(Queries, FindingWrites):
         )
         self._widen(not_after - issued_at, codec.to_micros(time) - issued_at)
         if row.kind in (CertificateKind.AGENT, CertificateKind.DAEMON):
-            self._touched_askers.add(row.key_hash)
+            self._touched_requesters.add(row.key_hash)
 
     def _widen(self, life: int, lead: int) -> None:
         """Keep the bounds by which reads know what can be alive."""
@@ -251,10 +251,10 @@ class SqliteTransaction(Queries, FindingWrites):
 
     def update_expansion(self, expansion: Expansion) -> None:
         self._handle.execute(
-            "UPDATE expansion SET after_serial = ?, rules = ?, revocation_seq = ?, finished_at = ? WHERE id = ?",
+            "UPDATE expansion SET after_serial = ?, revoked = ?, revocation_seq = ?, finished_at = ? WHERE id = ?",
             (
                 expansion.after_serial,
-                expansion.rules,
+                expansion.revoked,
                 expansion.revocation_seq,
                 codec.micros_or_none(expansion.finished_at),
                 expansion.id,

@@ -2,7 +2,7 @@
 
 `inborn1-<base32>-<trust domain>`, where the base32 (lower case, no padding) holds the digest of the whole root bundle
 (32 octets), the seed of an Ed25519 key (32) and a checksum over all of it and the trust domain (4). The CA keeps the
-public half only. To enrol is to sign a CSR with it: the secret never crosses the wire.
+public half only. To enroll is to sign a CSR with it: the secret never crosses the wire.
 """
 
 from __future__ import annotations

@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from enum import Enum
 from typing import Self
 
 from cryptography import x509
 
-from inborn._internal.revocation.revocation_log import RuleLog, RulesPart
-from inborn._internal.revocation.revocation_set import RevocationRule
+from inborn._internal.revocation.revocation_log import LogPart, RevocationLog
+from inborn._internal.revocation.revocation_set import Revocation
 from inborn._internal.selectors.demand import Demand, unmet_demands
 from inborn._internal.selectors.selector import Selector
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 
 __all__ = [
     "Authority",
-    "AuthorityState",
     "DomainUpdate",
     "FeedEntry",
     "Heartbeat",
     "NodeUpdate",
     "SnapshotPart",
 ]
-
-
-class AuthorityState(Enum):
-    """What the CA says of an authority. The numbers are those of the wire."""
-
-    ROOT = 1
-    PREPARED = 2
-    ACTIVE = 3
-    RETIRED = 4
-    TAINTED = 5
-    REVOKED = 6
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether everything that the authority signed is to be renewed at once."""
-        return self in (AuthorityState.TAINTED, AuthorityState.REVOKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +47,8 @@ class Authority:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedEntry:
-    """What an agent knows of a registration entry: whoever on its node has all these selectors, and meets what rules of
-    the trust domain demand besides, is this SPIFFE ID."""
+    """What an agent knows of a registration entry: whoever on its node has all these selectors, and meets what
+    revocations of the trust domain demand besides, is this SPIFFE ID."""
 
     id: str
     spiffe_id: SpiffeId
@@ -75,16 +58,16 @@ class FeedEntry:
     revision: int = 0
     """Rises with each change of the entry, also of what an agent is not told (DNS names)."""
     demands: tuple[Demand, ...] = ()
-    """Of the rules that hold for its ID; they may change while the entry does not."""
+    """Of the revocations that hold for its ID; they may change while the entry does not."""
     revoke_when_lost: bool = False
     """What a process had is revoked when it no longer qualifies."""
 
     def is_meant_for(self, selectors: frozenset[Selector]) -> bool:
-        """Whether a process with these selectors is meant, whatever rules demand. Without selectors nobody is."""
+        """Whether a process with these selectors is meant, whatever revocations demand. Without selectors nobody is."""
         return bool(self.selectors) and self.selectors <= selectors
 
     def is_matched_by(self, selectors: frozenset[Selector]) -> bool:
-        """Whether a process with these selectors is meant, and no rule refuses it."""
+        """Whether a process with these selectors is meant, and no revocation refuses it."""
         return self.is_meant_for(selectors) and not self.unmet(selectors)
 
     def missing(self, selectors: frozenset[Selector]) -> list[Selector]:
@@ -104,15 +87,15 @@ class DomainUpdate:
     bundle: X509Bundle | None
     authorities: tuple[Authority, ...]
     revocation_seq: int
-    revocations: tuple[RevocationRule, ...] = ()
-    """New rules; a snapshot has all of them in `log` instead."""
+    revocations: tuple[Revocation, ...] = ()
+    """New revocations; a snapshot has all of them in `log` instead."""
     dropped: tuple[int, ...] = ()
-    log: RuleLog | None = None
+    log: RevocationLog | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotPart:
-    """A message of a snapshot of the domain feed. What is not rules stands in the first one."""
+    """A message of a snapshot of the domain feed. What is not revocations stands in the first one."""
 
     log_id: bytes
     revision: int
@@ -121,7 +104,7 @@ class SnapshotPart:
     more: bool
     bundle: X509Bundle | None
     authorities: tuple[Authority, ...]
-    rules: RulesPart
+    revocations: LogPart
     revocation_seq: int
 
     def is_of(self, other: SnapshotPart) -> bool:

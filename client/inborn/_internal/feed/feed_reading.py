@@ -11,21 +11,21 @@ from collections.abc import Sequence
 
 from inborn._internal.feed.feed_content import (
     Authority,
-    AuthorityState,
     DomainUpdate,
     FeedEntry,
     Heartbeat,
     NodeUpdate,
     SnapshotPart,
 )
-from inborn._internal.revocation.revocation_log import RulesPart
-from inborn._internal.revocation.revocation_set import RevocationRule
+from inborn._internal.revocation.revocation_log import LogPart
+from inborn._internal.revocation.revocation_set import Revocation
 from inborn._internal.selectors.demand import parse_demand
 from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import load_certificate
-from inborn._internal.wire.messages import datetime_from_ms, rule_from_wire
+from inborn._internal.wire.messages import datetime_from_ms, revocation_from_wire
 from inborn.errors import RequestError
 from inborn_proto import feed_pb2
 
@@ -60,12 +60,12 @@ def read_content(
 
 def _domain_update(wire: feed_pb2.DomainUpdate, trust_domain: TrustDomain) -> DomainUpdate:
     if wire.HasField("serials"):
-        raise InvalidFeed("an update of the domain feed has packed rules")
+        raise InvalidFeed("an update of the domain feed has packed revocations")
     return DomainUpdate(
         snapshot=False,
         bundle=X509Bundle.parse(trust_domain, list(wire.roots)) if wire.roots else None,
         authorities=_authorities(wire),
-        revocations=_rules(wire.revocations, wire.revocation_seq),
+        revocations=_revocations(wire.revocations, wire.revocation_seq),
         dropped=tuple(wire.dropped),
         revocation_seq=wire.revocation_seq,
     )
@@ -87,10 +87,10 @@ def _snapshot_part(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> Snapsh
         more=wire.more,
         bundle=X509Bundle.parse(trust_domain, list(wire.roots)) if wire.roots else None,
         authorities=_authorities(wire),
-        rules=RulesPart(
+        revocations=LogPart(
             authorities=tuple(wire.serials.authorities),
             records=wire.serials.records,
-            rules=_rules(wire.revocations, wire.revocation_seq),
+            revocations=_revocations(wire.revocations, wire.revocation_seq),
         ),
         revocation_seq=wire.revocation_seq,
     )
@@ -102,13 +102,13 @@ def _authorities(wire: feed_pb2.DomainUpdate) -> tuple[Authority, ...]:
     return tuple(authority_from_wire(authority) for authority in wire.authorities)
 
 
-def _rules(wire: Sequence[feed_pb2.RevocationRule], seq: int) -> tuple[RevocationRule, ...]:
-    rules = tuple(rule_from_wire(rule) for rule in wire)
-    if any(later.seq <= earlier.seq for earlier, later in itertools.pairwise(rules)):
+def _revocations(wire: Sequence[feed_pb2.Revocation], seq: int) -> tuple[Revocation, ...]:
+    revocations = tuple(revocation_from_wire(revocation) for revocation in wire)
+    if any(later.seq <= earlier.seq for earlier, later in itertools.pairwise(revocations)):
         raise InvalidFeed("revocations do not come by rising seq")
-    if rules and rules[-1].seq > seq:
-        raise InvalidFeed(f"revocation {rules[-1].seq} lies beyond the log's length {seq}")
-    return rules
+    if revocations and revocations[-1].seq > seq:
+        raise InvalidFeed(f"revocation {revocations[-1].seq} lies beyond the log's length {seq}")
+    return revocations
 
 
 def authority_from_wire(wire: feed_pb2.AuthorityState) -> Authority:
@@ -116,8 +116,8 @@ def authority_from_wire(wire: feed_pb2.AuthorityState) -> Authority:
     if len(wire.crl) > _MAX_CRL_SIZE:
         raise InvalidFeed(f"a CRL is larger than {_MAX_CRL_SIZE} octets: {len(wire.crl)}")
     try:
-        state = AuthorityState(wire.state)
-    except ValueError as e:
+        state = AuthorityState[feed_pb2.AuthorityState.State.Name(wire.state)]
+    except (KeyError, ValueError) as e:
         raise InvalidFeed(f"an authority is in state {wire.state}, which this version does not know") from e
     return Authority.of(load_certificate(wire.certificate), state, wire.crl)
 

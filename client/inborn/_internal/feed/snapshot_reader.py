@@ -7,7 +7,7 @@ and count from 0, so that a front can neither leave one out nor mix two snapshot
 from __future__ import annotations
 
 from inborn._internal.feed.feed_content import DomainUpdate, SnapshotPart
-from inborn._internal.revocation.revocation_log import RuleLog
+from inborn._internal.revocation.revocation_log import RevocationLog
 from inborn.errors import PreconditionError
 
 __all__ = ["FeedGap", "SnapshotReader"]
@@ -23,20 +23,20 @@ class SnapshotReader:
     def __init__(self) -> None:
         self._first: SnapshotPart | None = None
         self._next = 0
-        self._log = RuleLog(b"", 0)
+        self._log = RevocationLog(b"", 0)
 
     def take(self, part: SnapshotPart) -> DomainUpdate | None:
         """The whole snapshot with its last part, None before.
 
-        Raises `FeedGap` for a part that does not follow on the one before, and what `RuleLog.extend` raises; the next
-        part must be a first one then.
+        Raises `FeedGap` for a part that does not follow on the one before, and what `RevocationLog.extend` raises; the
+        next part must be a first one then.
         """
         first, self._first = self._first, None
         if part.number == 0:
-            first, self._log = part, RuleLog(part.log_id, part.revocation_seq)
+            first, self._log = part, RevocationLog(part.log_id, part.revocation_seq)
         elif first is None or part.number != self._next or not part.is_of(first):
             raise FeedGap(f"part {part.number} of a snapshot does not follow on what came before")
-        self._log.extend(part.rules)
+        self._log.extend(part.revocations)
         if part.more:
             self._first, self._next = first, part.number + 1
             return None

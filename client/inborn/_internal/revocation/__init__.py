@@ -1,1 +1,1 @@
-"""Revocations as peers know them: the rules that travel, the set that is enforced. Pure."""
+"""Revocations as peers know them: the revocations that travel, the set that is enforced. Pure."""

@@ -1,4 +1,5 @@
-"""CRLs as revocation rules: for agents that are not Inborn's and fill the `crl` field of the Workload API (pure)."""
+"""CRLs as revocation revocations: for agents that are not Inborn's and fill the `crl` field of the Workload API
+(pure)."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.spiffe.x509_svid import serial_octets
 from inborn.errors import RequestError
 
-__all__ = ["InvalidCrl", "rules_from_crls"]
+__all__ = ["InvalidCrl", "revocations_from_crls"]
 
 _MAX_CRL_SIZE = 8 * 1024 * 1024  # octets: 200,000 certificates
 _MAX_CRLS = 256  # one for each authority
@@ -21,8 +22,8 @@ class InvalidCrl(RequestError):
     """A CRL cannot be read, or is of none of the authorities that are known."""
 
 
-def rules_from_crls(crls: Sequence[bytes], authorities: Iterable[x509.Certificate]) -> list[RevocationRule]:
-    """A rule for each certificate that a CRL names, for the authority that signed it (RFC 5280 5, 6.3).
+def revocations_from_crls(crls: Sequence[bytes], authorities: Iterable[x509.Certificate]) -> list[Revocation]:
+    """A revocation for each certificate that a CRL names, for the authority that signed it (RFC 5280 5, 6.3).
 
     A CRL that none of `authorities` signed is passed over: it says nothing about what we accept. Raises `InvalidCrl`
     for one that cannot be read. Not checked: nextUpdate (an old list is better than none), CRL numbers, indirect and
@@ -31,7 +32,7 @@ def rules_from_crls(crls: Sequence[bytes], authorities: Iterable[x509.Certificat
     if len(crls) > _MAX_CRLS:
         raise InvalidCrl(f"more than {_MAX_CRLS} CRLs: {len(crls)}")
     known = list(authorities)
-    rules: list[RevocationRule] = []
+    revocations: list[Revocation] = []
     for octets in crls:
         crl = _load(octets)
         signer = next((a for a in known if a.subject == crl.issuer and _is_signed_by(crl, a)), None)
@@ -42,16 +43,16 @@ def rules_from_crls(crls: Sequence[bytes], authorities: Iterable[x509.Certificat
         except (x509.ExtensionNotFound, ValueError):
             continue
         for entry in crl:
-            rules.append(
-                RevocationRule(
-                    seq=len(rules) + 1,
-                    kind=RuleKind.SERIAL,
+            revocations.append(
+                Revocation(
+                    seq=len(revocations) + 1,
+                    kind=RevocationKind.SERIAL,
                     value=serial_octets(entry.serial_number),
                     cut_offs={authority: None},
                     revoked_at=entry.revocation_date_utc,
                 )
             )
-    return rules
+    return revocations
 
 
 def _load(octets: bytes) -> x509.CertificateRevocationList:

@@ -1,13 +1,13 @@
 """Revocations of single certificates, packed: what an expansion makes of a node, an entry or a selector.
 
-Such a rule names a serial, one authority, and that serial as the cut-off. As an object it takes a kibibyte, and a
+Such a revocation names a serial, one authority, and that serial as the cut-off. As an object it takes a kibibyte, and a
 selector can touch a million certificates. Here it takes 39 octets and a place in a hash table.
 
 Theory of operation. Records lie one after the other by rising seq in one `bytearray`, never move, and are found by seq
 by bisection. The table has the number of a record (from 1) at the place that the serial's hash names, or at the next
 free one (linear probing, at most a third full); a serial is packed once at most. A record is there before the table
 names it, a larger table is built aside and put in place at once, and a dropped record is marked: so whoever looks up
-in another thread sees the rules from before or after.
+in another thread sees the revocations from before or after.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from inborn._internal.revocation.revocation import InvalidRule, RevocationRule, RuleKind
+from inborn._internal.revocation.revocation import InvalidRevocation, Revocation, RevocationKind
 
 __all__ = ["RECORD_SIZE", "PackedSerials"]
 
@@ -42,7 +42,7 @@ _MANY_DEAD = 4096  # records; fewer are not worth moving the others
 
 
 class PackedSerials:
-    """Rules by serial in little room. One thread may change it while others look up."""
+    """Revocations by serial in little room. One thread may change it while others look up."""
 
     __slots__ = ("_authorities", "_dead", "_last", "_numbers", "_view")
 
@@ -57,34 +57,39 @@ class PackedSerials:
     def __len__(self) -> int:
         return len(self._view[0]) // RECORD_SIZE - self._dead
 
-    def __iter__(self) -> Iterator[RevocationRule]:
-        """The rules by rising seq, as they are when each is reached; those that are added meanwhile are left out."""
+    def __iter__(self) -> Iterator[Revocation]:
+        """The revocations by rising seq, as they are when each is reached; those that are added meanwhile are left
+        out."""
         records, _ = self._view
         for at in range(0, len(records), RECORD_SIZE):
             if not records[at + _FLAGS_AT] & _DEAD:
-                yield self._rule(records, at)
+                yield self._revocation(records, at)
 
-    def add(self, rule: RevocationRule) -> bool:
-        """Take a rule in. False: it is of another form, has no higher seq than all before it, or its serial is packed
-        already; it has to be kept elsewhere."""
-        if rule.kind is not RuleKind.SERIAL or len(rule.cut_offs) != 1 or not self._last < rule.seq < 2**64:
+    def add(self, revocation: Revocation) -> bool:
+        """Take a revocation in. False: it is of another form, has no higher seq than all before it, or its serial is
+        packed already; it has to be kept elsewhere."""
+        if (
+            revocation.kind is not RevocationKind.SERIAL
+            or len(revocation.cut_offs) != 1
+            or not self._last < revocation.seq < 2**64
+        ):
             return False
-        ((authority, limit),) = rule.cut_offs.items()
-        if limit != rule.value or not 0 <= rule.reason <= _REASON or len(authority) > _MAX_AUTHORITY_SIZE:
+        ((authority, limit),) = revocation.cut_offs.items()
+        if limit != revocation.value or not 0 <= revocation.reason <= _REASON or len(authority) > _MAX_AUTHORITY_SIZE:
             return False
-        revoked_at = rule.revoked_at
+        revoked_at = revocation.revoked_at
         if revoked_at is not None and revoked_at.tzinfo is not dt.UTC:
             return False
         number = self._number(authority)
         if number is None:
             return False
         microseconds = _NO_TIME if revoked_at is None else (revoked_at - _EPOCH) // _MICROSECOND
-        flags = rule.reason | (_BLOCKS if rule.blocks else 0)
-        serial = rule.value.rjust(_SERIAL_SIZE, b"\0")
-        return self._append(_RECORD.pack(rule.seq, microseconds, number, flags, serial), serial, rule.seq)
+        flags = revocation.reason | (_BLOCKS if revocation.blocks else 0)
+        serial = revocation.value.rjust(_SERIAL_SIZE, b"\0")
+        return self._append(_RECORD.pack(revocation.seq, microseconds, number, flags, serial), serial, revocation.seq)
 
-    def find(self, serial: bytes, authority: bytes) -> RevocationRule | None:
-        """The rule of this certificate."""
+    def find(self, serial: bytes, authority: bytes) -> Revocation | None:
+        """The revocation of this certificate."""
         records, table = self._view
         padded = serial.rjust(_SERIAL_SIZE, b"\0")
         mask = len(table) - 1
@@ -95,22 +100,22 @@ class PackedSerials:
                 at = end - RECORD_SIZE
                 if records[at + _FLAGS_AT] & _DEAD:
                     return None
-                rule = self._rule(records, at)
-                return rule if authority in rule.cut_offs else None
+                revocation = self._revocation(records, at)
+                return revocation if authority in revocation.cut_offs else None
             place = (place + 1) & mask
         return None
 
-    def of_serial(self, serial: bytes) -> RevocationRule | None:
-        """The rule that names this serial, whichever authority's it is."""
+    def of_serial(self, serial: bytes) -> Revocation | None:
+        """The revocation that names this serial, whichever authority's it is."""
         at = self._find_serial(serial.rjust(_SERIAL_SIZE, b"\0"))
         records, _ = self._view
-        return None if at is None or records[at + _FLAGS_AT] & _DEAD else self._rule(records, at)
+        return None if at is None or records[at + _FLAGS_AT] & _DEAD else self._revocation(records, at)
 
     def has(self, seq: int) -> bool:
         return self._find_seq(seq) is not None
 
     def drop(self, seq: int) -> bool:
-        """Take a rule out. False: it is not here."""
+        """Take a revocation out. False: it is not here."""
         at = self._find_seq(seq)
         if at is None:
             return False
@@ -121,7 +126,7 @@ class PackedSerials:
         return True
 
     def drop_covered(self, by: PackedSerials) -> None:
-        """Take out what a rule of the other one says as well (that blocks, if the one here does)."""
+        """Take out what a revocation of the other one says as well (that blocks, if the one here does)."""
         records, _ = self._view
         for at, (_, _, number, flags, serial) in enumerate(_RECORD.iter_unpack(records)):
             if not flags & _DEAD and by.says(serial, self._authorities[number], flags & _BLOCKS):
@@ -130,7 +135,7 @@ class PackedSerials:
         self._move_if_many_are_dead()
 
     def says(self, padded: bytes, authority: bytes, blocks: int) -> bool:
-        """Whether there is a rule for this serial, which has 20 octets here, and this authority."""
+        """Whether there is a revocation for this serial, which has 20 octets here, and this authority."""
         at = self._find_serial(padded)
         if at is None:
             return False
@@ -140,7 +145,7 @@ class PackedSerials:
 
     @property
     def last_seq(self) -> int:
-        """No rule with a seq up to this one is packed any more."""
+        """No revocation with a seq up to this one is packed any more."""
         return self._last
 
     # -- handing on ----------------------------------------------------------------------------------------------------
@@ -151,30 +156,34 @@ class PackedSerials:
         return tuple(self._authorities)
 
     def pieces(self, count: int) -> Iterator[bytes]:
-        """The records as they are now, so many at a time; rules may be added and dropped between two pieces."""
+        """The records as they are now, so many at a time; revocations may be added and dropped between two pieces."""
         records, _ = self._view
         end, step = len(records), count * RECORD_SIZE
         for at in range(0, end, step):
             yield bytes(records[at : min(at + step, end)])
 
-    def extend(self, authorities: Sequence[bytes], piece: bytes) -> Iterator[RevocationRule]:
-        """Take in a piece of another one's records; yields the rules that cannot be packed here.
+    def extend(self, authorities: Sequence[bytes], piece: bytes) -> Iterator[Revocation]:
+        """Take in a piece of another one's records; yields the revocations that cannot be packed here.
 
-        Raises `InvalidRule` at the first record that is none: the rest is not taken in.
+        Raises `InvalidRevocation` at the first record that is none: the rest is not taken in.
         """
         if len(piece) % RECORD_SIZE:
-            raise InvalidRule(f"packed revocations have {len(piece)} octets, which is no multiple of {RECORD_SIZE}")
+            raise InvalidRevocation(
+                f"packed revocations have {len(piece)} octets, which is no multiple of {RECORD_SIZE}"
+            )
         for authority in authorities:
             if not 1 <= len(authority) <= _MAX_AUTHORITY_SIZE:
-                raise InvalidRule(f"key identifier of an authority has {len(authority)} octets")
+                raise InvalidRevocation(f"key identifier of an authority has {len(authority)} octets")
         numbers = [self._number(authority) for authority in authorities]
         for at, (seq, microseconds, number, flags, serial) in enumerate(_RECORD.iter_unpack(piece)):
             if flags & _DEAD:
                 continue
             if seq <= self._last or number >= len(numbers) or serial == _NO_SERIAL:
-                raise InvalidRule(f"packed revocation {seq} follows on {self._last}, or names no authority or serial")
+                raise InvalidRevocation(
+                    f"packed revocation {seq} follows on {self._last}, or names no authority or serial"
+                )
             if microseconds != _NO_TIME and not _EARLIEST <= microseconds <= _LATEST:
-                raise InvalidRule(f"packed revocation {seq} has a time out of range: {microseconds} us")
+                raise InvalidRevocation(f"packed revocation {seq} has a time out of range: {microseconds} us")
             mine = numbers[number]
             if mine == number:
                 record = piece[at * RECORD_SIZE : (at + 1) * RECORD_SIZE]
@@ -182,7 +191,7 @@ class PackedSerials:
                 record = _RECORD.pack(seq, microseconds, mine, flags, serial)
             if mine is None or not self._append(record, serial, seq):
                 self._last = seq
-                yield _rule(seq, microseconds, authorities[number], flags, serial)
+                yield _revocation(seq, microseconds, authorities[number], flags, serial)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -254,16 +263,16 @@ class PackedSerials:
         _fill(table, alive)
         self._view, self._dead = (alive, table), 0
 
-    def _rule(self, records: bytearray, at: int) -> RevocationRule:
+    def _revocation(self, records: bytearray, at: int) -> Revocation:
         seq, microseconds, number, flags, serial = _RECORD.unpack_from(records, at)
-        return _rule(seq, microseconds, self._authorities[number], flags, serial)
+        return _revocation(seq, microseconds, self._authorities[number], flags, serial)
 
 
-def _rule(seq: int, microseconds: int, authority: bytes, flags: int, serial: bytes) -> RevocationRule:
+def _revocation(seq: int, microseconds: int, authority: bytes, flags: int, serial: bytes) -> Revocation:
     value = serial.lstrip(b"\0")
-    return RevocationRule(
+    return Revocation(
         seq=seq,
-        kind=RuleKind.SERIAL,
+        kind=RevocationKind.SERIAL,
         value=value,
         cut_offs={authority: value},
         reason=flags & _REASON,

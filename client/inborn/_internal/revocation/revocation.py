@@ -11,15 +11,15 @@ from inborn._internal.spiffe.spiffe_id import InvalidSpiffeId, parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import CertificateFacts
 from inborn.errors import RequestError
 
-__all__ = ["InvalidRule", "RevocationRule", "RuleKind"]
+__all__ = ["InvalidRevocation", "Revocation", "RevocationKind"]
 
 
-class InvalidRule(RequestError):
+class InvalidRevocation(RequestError):
     """A revocation has a target that no certificate can have, and would never match."""
 
 
-class RuleKind(Enum):
-    """What a rule matches. The numbers are those of the wire."""
+class RevocationKind(Enum):
+    """What a revocation matches. The numbers are those of the wire."""
 
     SERIAL = 1
     KEY = 2
@@ -29,20 +29,20 @@ class RuleKind(Enum):
 
 
 # Octets of a target: SHA-256, a key identifier (SHA-1 has 20, SHA-512 has 64).
-_VALUE_SIZES = {RuleKind.KEY: range(32, 33), RuleKind.AUTHORITY: range(1, 65)}
+_VALUE_SIZES = {RevocationKind.KEY: range(32, 33), RevocationKind.AUTHORITY: range(1, 65)}
 _MAX_SERIAL_SIZE = 20  # octets, RFC 5280 4.1.2.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RevocationRule:
+class Revocation:
     """One revocation: valid if it exists.
 
     `value` is octets as on the wire (serial without leading zeros, SHA-256, ID in UTF-8, key identifier). Raises
-    `InvalidRule`: a rule that can never match must not look like a denial.
+    `InvalidRevocation`: a revocation that can never match must not look like a denial.
     """
 
     seq: int
-    kind: RuleKind
+    kind: RevocationKind
     value: bytes
     cut_offs: Mapping[bytes, bytes | None]
     """Authority -> highest serial touched; None: all of it. An authority that is not named is not touched."""
@@ -52,19 +52,19 @@ class RevocationRule:
 
     def __post_init__(self) -> None:
         if self.seq < 1:
-            raise InvalidRule(f"revocation's seq is not positive: {self.seq}")
-        if self.kind is RuleKind.SERIAL:
+            raise InvalidRevocation(f"revocation's seq is not positive: {self.seq}")
+        if self.kind is RevocationKind.SERIAL:
             if not 1 <= len(self.value) <= _MAX_SERIAL_SIZE:
-                raise InvalidRule(f"revocation {self.seq} has a serial of {len(self.value)} octets")
+                raise InvalidRevocation(f"revocation {self.seq} has a serial of {len(self.value)} octets")
             if self.value[0] == 0:
-                raise InvalidRule(f"revocation {self.seq} has a serial with leading zeros: {self.value.hex()}")
-        elif self.kind in (RuleKind.SPIFFE_ID, RuleKind.ID_PREFIX):
+                raise InvalidRevocation(f"revocation {self.seq} has a serial with leading zeros: {self.value.hex()}")
+        elif self.kind in (RevocationKind.SPIFFE_ID, RevocationKind.ID_PREFIX):
             try:
                 parse_spiffe_id(self.value.decode())
             except (UnicodeDecodeError, InvalidSpiffeId) as e:
-                raise InvalidRule(f"revocation {self.seq} names no SPIFFE ID") from e
+                raise InvalidRevocation(f"revocation {self.seq} names no SPIFFE ID") from e
         elif len(self.value) not in _VALUE_SIZES[self.kind]:
-            raise InvalidRule(f"revocation {self.seq} has a {self.kind.name.lower()} of {len(self.value)} octets")
+            raise InvalidRevocation(f"revocation {self.seq} has a {self.kind.name.lower()} of {len(self.value)} octets")
 
     def touches(self, facts: CertificateFacts) -> bool:
         """Whether the certificate lies at or below the cut-off; the target is not looked at."""
@@ -74,28 +74,28 @@ class RevocationRule:
         return limit is None or _number(facts.serial) <= _number(limit)
 
     def matches(self, facts: CertificateFacts) -> bool:
-        """Whether the rule's target is this certificate's, and the cut-off touches it.
+        """Whether the revocation's target is this certificate's, and the cut-off touches it.
 
-        Nothing of Inborn's own falls under a rule by ID or prefix: the verbs for agents and authorities name serials
-        and keys.
+        Nothing of Inborn's own falls under a revocation by ID or prefix: the verbs for agents and authorities name
+        serials and keys.
         """
         match self.kind:
-            case RuleKind.SERIAL:
+            case RevocationKind.SERIAL:
                 hit = self.value == facts.serial
-            case RuleKind.KEY:
+            case RevocationKind.KEY:
                 hit = self.value == facts.key_hash
-            case RuleKind.SPIFFE_ID:
+            case RevocationKind.SPIFFE_ID:
                 hit = self.value == str(facts.spiffe_id).encode() and not facts.spiffe_id.is_reserved
-            case RuleKind.ID_PREFIX:
+            case RevocationKind.ID_PREFIX:
                 hit = not facts.spiffe_id.is_reserved and facts.spiffe_id.is_at_or_below(
                     parse_spiffe_id(self.value.decode())
                 )
-            case RuleKind.AUTHORITY:
+            case RevocationKind.AUTHORITY:
                 hit = self.value == facts.authority
         return hit and self.touches(facts)
 
-    def covers(self, other: RevocationRule) -> bool:
-        """Whether every certificate that `other` matches is matched by this rule of the same target as well."""
+    def covers(self, other: Revocation) -> bool:
+        """Whether every certificate that `other` matches is matched by this revocation of the same target as well."""
         return (
             (self.kind, self.value) == (other.kind, other.value)
             and (self.blocks or not other.blocks)
@@ -109,9 +109,9 @@ class RevocationRule:
     def target(self) -> str:
         """The target as people read and type it: `serial:HEX`, `key:HEX`, `id:spiffe://...`."""
         match self.kind:
-            case RuleKind.SPIFFE_ID:
+            case RevocationKind.SPIFFE_ID:
                 return f"id:{self.value.decode()}"
-            case RuleKind.ID_PREFIX:
+            case RevocationKind.ID_PREFIX:
                 return f"id-prefix:{self.value.decode()}"
             case _:
                 return f"{self.kind.name.lower()}:{self.value.hex()}"

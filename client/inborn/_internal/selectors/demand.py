@@ -1,6 +1,6 @@
-"""What a rule of the trust domain demands of every workload under an ID: one fact out of a few, for each demand.
+"""What a policy of the trust domain demands of every workload under an ID: one fact out of a few, for each demand.
 
-An entry says who a workload is; a rule says how it must be locked in, for all entries under a prefix, so that nobody
+An entry says who a workload is; a policy says how it must be locked in, for all entries under a prefix, so that nobody
 forgets it. A demand is met by any one of its selectors. A fact that could not be read is absent, and meets nothing.
 """
 
@@ -35,7 +35,7 @@ WORDS = MappingProxyType(
 
 
 class DemandNotMet(DeniedError):
-    """A workload lacks what a rule of the trust domain demands; the message names the fact."""
+    """A workload lacks what a policy of the trust domain demands; the message names the fact."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -79,4 +79,4 @@ def check_demands(demands: Iterable[Demand], selectors: Collection[Selector], *,
     """Raise `DemandNotMet` for the first that is not met."""
     unmet = unmet_demands(demands, selectors)
     if unmet:
-        raise DemandNotMet(f"a rule of the trust domain demands {unmet[0]} of {who}, and it was not seen")
+        raise DemandNotMet(f"a policy of the trust domain demands {unmet[0]} of {who}, and it was not seen")

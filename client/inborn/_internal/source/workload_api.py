@@ -16,7 +16,7 @@ from inborn._internal.rpc.services import MESSAGE_LIMITS, AioStream, AioStub
 from inborn.errors import RequestError
 from inborn_proto import agent_pb2, workload
 
-__all__ = ["ENDPOINT_VARIABLE", "BadEndpoint", "WorkloadApi", "acknowledge", "default_socket", "parse_endpoint"]
+__all__ = ["ENDPOINT_VARIABLE", "BadEndpoint", "WorkloadApiClient", "acknowledge", "default_socket", "parse_endpoint"]
 
 ENDPOINT_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"  # SPIFFE Workload Endpoint 4
 _HEADER = (("workload.spiffe.io", "true"),)  # SPIFFE Workload Endpoint 5: against requests that a browser forges
@@ -66,7 +66,7 @@ def parse_endpoint(endpoint: str | Path) -> str:
     raise BadEndpoint(f"endpoint begins with neither unix: nor tcp: {text[:200]!a}")
 
 
-class WorkloadApi:
+class WorkloadApiClient:
     """One connection to an agent, on the running event loop. Raises errors of `inborn.errors`."""
 
     def __init__(self, endpoint: str | Path) -> None:
@@ -76,7 +76,7 @@ class WorkloadApi:
         self._spiffe = AioStub(self._channel, workload.SERVICE)
         self._local = AioStub(self._channel, _LOCAL)
 
-    async def __aenter__(self) -> WorkloadApi:
+    async def __aenter__(self) -> WorkloadApiClient:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

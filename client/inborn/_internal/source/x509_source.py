@@ -24,17 +24,17 @@ from types import TracebackType
 from typing import Self
 
 from inborn._internal.feed.log_parts import LogReader
-from inborn._internal.revocation.crl_reading import rules_from_crls
+from inborn._internal.revocation.crl_reading import revocations_from_crls
 from inborn._internal.revocation.revocation_set import RevocationGap, RevocationSet
 from inborn._internal.rpc.services import AioStream
 from inborn._internal.source.background import run_in_background
 from inborn._internal.source.snapshot import NoIdentity, Snapshot, SnapshotCallback, StaticSource
-from inborn._internal.source.workload_api import WorkloadApi, acknowledge, default_socket, parse_endpoint
+from inborn._internal.source.workload_api import WorkloadApiClient, acknowledge, default_socket, parse_endpoint
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_trust_domain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import InvalidSvid, X509Svid
 from inborn._internal.verification.verify import verify_chain
-from inborn._internal.wire.messages import UnimplementedError, rule_from_wire
+from inborn._internal.wire.messages import UnimplementedError, revocation_from_wire
 from inborn.errors import DeniedError, InbornError, UnavailableError
 from inborn_proto import agent_pb2, workload
 
@@ -171,7 +171,7 @@ class _Follower:
     async def _follow_once(self) -> None:
         """One connection, until it ends."""
         try:
-            async with WorkloadApi(self._endpoint) as api:
+            async with WorkloadApiClient(self._endpoint) as api:
                 if self._is_ours:
                     await self._attend(api)
                 else:
@@ -187,7 +187,7 @@ class _Follower:
         except Exception:
             log.exception("source failed")
 
-    async def _attend(self, api: WorkloadApi) -> None:
+    async def _attend(self, api: WorkloadApiClient) -> None:
         revocations = self.held.snapshot().revocations
         self._reader = LogReader()
         stream = await api.attend(revocations.log_id, revocations.seq)
@@ -206,7 +206,7 @@ class _Follower:
             stream.cancel()
         raise UnavailableError("the agent ended the stream")
 
-    async def _fetch(self, api: WorkloadApi) -> None:
+    async def _fetch(self, api: WorkloadApiClient) -> None:
         stream = api.fetch_x509_svid()
         try:
             async for message in stream:
@@ -252,9 +252,9 @@ class _Follower:
                 trust_domain = svid.spiffe_id.trust_domain
                 bundles[trust_domain] = X509Bundle.parse(trust_domain, wire.bundle)
             authorities = [c for svid in svids for c in svid.chain[1:]] + [r for b in bundles.values() for r in b.roots]
+            listed = revocations_from_crls(message.crl, authorities)
             revocations = RevocationSet()
-            rules = rules_from_crls(message.crl, authorities)
-            revocations.apply_snapshot(b"crl", len(rules), rules)
+            revocations.apply_snapshot(b"crl", len(listed), listed)
             self._publish(svids[0].spiffe_id.trust_domain, svids, bundles, tuple(message.crl), revocations)
         except InbornError as e:
             self._refuse(e)
@@ -278,8 +278,8 @@ class _Follower:
                 log.warning("agent shows older revocations, what is known stays reason=%s", e)
                 return
         else:
-            rules = [rule_from_wire(rule) for rule in message.rules]
-            revocations.apply_delta(message.log_id, message.revocation_seq, rules, message.dropped)
+            new = [revocation_from_wire(wire) for wire in message.revocations]
+            revocations.apply_delta(message.log_id, message.revocation_seq, new, message.dropped)
         self.held.replace(dataclasses.replace(snapshot))
         await acknowledge(stream, revocations.log_id, revocations.seq)
 

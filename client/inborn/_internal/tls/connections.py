@@ -175,8 +175,8 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Look after a connection from now on.
 
-        Raises what `verify` raises if something happened since the peer was verified: a rule that came between is seen
-        here, a later one by the sweep.
+        Raises what `verify` raises if something happened since the peer was verified: a revocation that came between is
+        seen here, a later one by the sweep.
         """
         self._open.add(connection)
         try:

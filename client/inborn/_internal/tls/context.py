@@ -189,7 +189,7 @@ class _InnerContext(ssl.SSLContext):
 
 
 def unsafe_unverified_context(alpn: Iterable[str] = ()) -> ssl.SSLContext:
-    """A client's context that verifies nothing and presents nothing: for enrolment, which reads the server's chain
+    """A client's context that verifies nothing and presents nothing: for enrollment, which reads the server's chain
     (`tls_peer.peer_chain`) and judges it before anything is said."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -43,11 +43,11 @@ class WhenExpired(StrEnum):
     """What an enforcer does when its knowledge has expired."""
 
     OPEN = "open"
-    """The last known rules hold, and a warning is logged once."""
+    """The last known revocations hold, and a warning is logged once."""
     CLOSED = "closed"
     """New and open connections and calls are refused."""
     CLOSED_NEW = "closed-new"
-    """New connections and calls are refused, those that are open go on; the last known rules hold for them."""
+    """New connections and calls are refused, those that are open go on; the last known revocations hold for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ ACCESS: Mapping[str, frozenset[CallerClass]] = {
         "inborn.admin.v1.Admin",
         "CreateToken ListTokens RevokeToken "
         "CreateEntry ListEntries GetEntry UpdateEntry DeleteEntry "
-        "CreateRule ListRules DeleteRule "
+        "CreatePosturePolicy ListPosturePolicies DeletePosturePolicy "
         "ListCertificates GetCertificate ListAgents BanAgent "
         "Revoke GetExpansion GetAuthorityRevocation "
         "ListFindings AcceptFinding Unblock ListRevocations GetPropagation GetBundle CheckHealth GetStatus "

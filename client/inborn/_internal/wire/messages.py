@@ -1,4 +1,4 @@
-"""Between the wire and the vocabulary: revocation rules and errors. Imports no gRPC: not every process has it."""
+"""Between the wire and the vocabulary: revocation revocations and errors. Imports no gRPC: not every process has it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from inborn._internal.revocation.revocation_set import RevocationRule, RuleKind
+from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn.errors import InbornError, RequestError, error_from_wire
 from inborn_proto import feed_pb2, signed_pb2
@@ -25,8 +25,8 @@ __all__ = [
     "error_to_metadata",
     "ms_from_datetime",
     "parse_message",
-    "rule_from_wire",
-    "rule_to_wire",
+    "revocation_from_wire",
+    "revocation_to_wire",
 ]
 
 ERROR_METADATA_KEY = "inborn-error-bin"
@@ -34,8 +34,14 @@ ERROR_METADATA_KEY = "inborn-error-bin"
 
 MAX_MESSAGE_SIZE = 16 * 1024 * 1024  # octets of one gRPC message: a snapshot of 100,000 revocations has 10 MiB
 _MAX_ERROR_SIZE = 6 * 1024  # octets: gRPC refuses metadata above 8 KiB
-_MAX_CUT_OFFS = 1024  # authorities that one rule names: a trust domain has a handful of CAs, each with a few alive
-_VALUE_SIZES = {RuleKind.SERIAL: range(1, 21), RuleKind.KEY: range(32, 33), RuleKind.AUTHORITY: range(1, 65)}
+_MAX_CUT_OFFS = (
+    1024  # authorities that one revocation names: a trust domain has a handful of CAs, each with a few alive
+)
+_VALUE_SIZES = {
+    RevocationKind.SERIAL: range(1, 21),
+    RevocationKind.KEY: range(32, 33),
+    RevocationKind.AUTHORITY: range(1, 65),
+}
 _TEXT_LIMIT = 1024  # characters of an error's message or hint as it is sent
 
 # gRPC statuses that are made by gRPC itself and have no class here, and the family they belong to.
@@ -65,40 +71,40 @@ def parse_message(message_type: type[M], octets: bytes, what: str) -> M:
     return message
 
 
-def rule_to_wire(rule: RevocationRule) -> feed_pb2.RevocationRule:
-    return feed_pb2.RevocationRule(
-        seq=rule.seq,
-        kind=rule.kind.name,  # the names and numbers are the same
-        value=rule.value,
+def revocation_to_wire(revocation: Revocation) -> feed_pb2.Revocation:
+    return feed_pb2.Revocation(
+        seq=revocation.seq,
+        kind=revocation.kind.name,  # the names and numbers are the same
+        value=revocation.value,
         cut_offs=[
             feed_pb2.CutOff(authority=authority, serial=serial or b"")
-            for authority, serial in sorted(rule.cut_offs.items())
+            for authority, serial in sorted(revocation.cut_offs.items())
         ],
-        reason=rule.reason,
-        blocks=rule.blocks,
-        revoked_at_ms=ms_from_datetime(rule.revoked_at) if rule.revoked_at else 0,
+        reason=revocation.reason,
+        blocks=revocation.blocks,
+        revoked_at_ms=ms_from_datetime(revocation.revoked_at) if revocation.revoked_at else 0,
     )
 
 
-def rule_from_wire(wire: feed_pb2.RevocationRule) -> RevocationRule:
-    """Raises `InvalidMessage`: for a kind that this program does not know as well, because a rule that it cannot
+def revocation_from_wire(wire: feed_pb2.Revocation) -> Revocation:
+    """Raises `InvalidMessage`: for a kind that this program does not know as well, because a revocation that it cannot
     enforce must not be passed over in silence."""
     try:
-        kind = RuleKind(wire.kind)
+        kind = RevocationKind(wire.kind)
     except ValueError as e:
         raise InvalidMessage(f"revocation {wire.seq} is of kind {wire.kind}, which this version does not know") from e
     if wire.seq < 1:
         raise InvalidMessage("revocation has no seq")
     if len(wire.cut_offs) > _MAX_CUT_OFFS:
         raise InvalidMessage(f"revocation {wire.seq} has more than {_MAX_CUT_OFFS} cut-offs: {len(wire.cut_offs)}")
-    if kind in (RuleKind.SPIFFE_ID, RuleKind.ID_PREFIX):
+    if kind in (RevocationKind.SPIFFE_ID, RevocationKind.ID_PREFIX):
         try:
             parse_spiffe_id(wire.value.decode())
         except (UnicodeDecodeError, RequestError) as e:
             raise InvalidMessage(f"revocation {wire.seq} names no SPIFFE ID") from e
     elif len(wire.value) not in _VALUE_SIZES[kind]:
         raise InvalidMessage(f"revocation {wire.seq} has a {kind.name.lower()} of {len(wire.value)} octets")
-    return RevocationRule(
+    return Revocation(
         seq=wire.seq,
         kind=kind,
         value=wire.value,

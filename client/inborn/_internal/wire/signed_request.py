@@ -1,6 +1,6 @@
 """Requests that carry their own proof to the signer.
 
-The asker signs (trust domain, method, log_id, a rising number, its certificate's serial, the request) with its
+The requester signs (trust domain, method, log_id, a rising number, its certificate's serial, the request) with its
 certificate's key under a context of its own. Whoever carries the request can drop it, and nothing else. The wire form
 lives in `inborn_proto.signed`; here are the octets that are signed and the check of the signature.
 """
@@ -57,4 +57,4 @@ def verify_octets(key: object, context: bytes, body: bytes, signature: bytes) ->
         else:
             raise BadSignature(f"key of type {type(key).__name__} cannot have signed this")
     except InvalidSignature as e:
-        raise BadSignature(f"signature under {context[:-1].decode()!r} is not the asker's") from e
+        raise BadSignature(f"signature under {context[:-1].decode()!r} is not the requester's") from e

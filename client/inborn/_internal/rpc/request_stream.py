@@ -12,12 +12,12 @@ from google.protobuf.message import Message
 from inborn._internal.rpc.services import AioStream
 from inborn.errors import UnavailableError
 
-__all__ = ["Exchange"]
+__all__ = ["RequestStream"]
 
 Response = TypeVar("Response", bound=Message)
 
 
-class Exchange(Generic[Response]):
+class RequestStream(Generic[Response]):
     """Opens its stream when it is needed. One request at a time: whoever calls sees to that."""
 
     def __init__(self, open_stream: Callable[[], AioStream]) -> None:
