@@ -32,7 +32,7 @@ from cryptography.x509.oid import NameOID
 
 from benchmarks.machine import tree
 from benchmarks.report import Figure, Sample, figure_of
-from inborn_member.enrollment import make_csr
+from inborn_member.enrolled import make_csr
 
 __all__ = ["Peer", "figures", "start"]
 

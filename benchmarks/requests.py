@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.wire.signed_request import REQUEST_CONTEXT, sign_octets
-from inborn_member.enrollment import make_csr
+from inborn_member.enrolled import make_csr
 from inborn_proto import ca_pb2, signed_pb2
 
 __all__ = ["ISSUE", "Holder"]

@@ -24,7 +24,8 @@ from inborn._internal.enrollment.join_token import parse_join_token
 from inborn._internal.host.paths import admin_socket, workload_socket
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.spiffe.x509_svid import read_certificate
-from inborn_member.enrollment import Enrolled, enroll_with_token
+from inborn_member.bootstrap import enroll_with_token
+from inborn_member.enrolled import Enrolled
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
 
 __all__ = ["LoadAgent", "Rig", "front_alias", "issue_call", "issue_stream", "running", "warm"]

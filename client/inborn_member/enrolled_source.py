@@ -38,8 +38,11 @@ from inborn._internal.spiffe.spiffe_id import RESERVED_PREFIX, SpiffeId
 from inborn._internal.spiffe.x509_svid import PrivateKey, X509Svid, key_sha256
 from inborn._internal.tls.tunnel import split_target
 from inborn.errors import InbornError, RequestError, UnavailableError
+from inborn_member.authority_client import AuthorityClient
+from inborn_member.bootstrap import enroll_with_token
 from inborn_member.daemon_state import DaemonIdentity, DaemonState
-from inborn_member.enrollment import AuthorityClient, Enrolled, RequestNumbers, enroll_with_token
+from inborn_member.enrolled import Enrolled
+from inborn_member.request_numbers import RequestNumbers
 
 __all__ = ["EnrolledSource", "WrongIdentity", "enroll"]
 

@@ -15,7 +15,7 @@ from inborn._internal.spiffe.x509_bundle import bundle_digest
 from inborn._internal.verification.verify import NotAuthorized, UntrustedCertificate
 from inborn.errors import InbornError, RequestError, UnavailableError
 from inborn.testing import MemoryAuthority
-from inborn_member.enrollment import BundleMismatch, enroll_with_token
+from inborn_member.bootstrap import BundleMismatch, enroll_with_token
 from tests.rigs.fixtures_spoken_ca import SpokenAuthority
 
 

@@ -20,8 +20,9 @@ from inborn._internal.spiffe.x509_svid import key_sha256
 from inborn.errors import RequestError, UnavailableError
 from inborn.testing import MemoryAuthority
 from inborn_member.daemon_state import DaemonState, DirectoryInUse, UnreadableState
+from inborn_member.enrolled import BadAnswer
 from inborn_member.enrolled_source import EnrolledSource, WrongIdentity
-from inborn_member.enrollment import BadAnswer, RequestNumbers
+from inborn_member.request_numbers import RequestNumbers
 from tests.rigs.fixtures_spoken_ca import DAEMON, SpokenAuthority
 
 WAIT = 10.0

@@ -37,7 +37,10 @@ from inborn._internal.verification.verify import authorize_id
 from inborn._internal.wire.messages import error_from_message
 from inborn._internal.wire.methods import find_method
 from inborn.errors import InbornError
-from inborn_member.enrollment import AuthorityClient, Enrolled, RequestNumbers, enroll_with_token, make_csr
+from inborn_member.authority_client import AuthorityClient
+from inborn_member.bootstrap import enroll_with_token
+from inborn_member.enrolled import Enrolled, make_csr
+from inborn_member.request_numbers import RequestNumbers
 from inborn_proto import admin_pb2, agent_pb2, ca_pb2
 from tests.rigs.up_rig import UP_TIME, Running, environment
 

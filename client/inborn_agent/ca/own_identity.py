@@ -26,7 +26,9 @@ from inborn_agent.ca.joining import Joiner, NoTokenYet
 from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
 from inborn_agent.live.live_cache import Clock, utc_now
 from inborn_agent.metrics import Metrics
-from inborn_member.enrollment import AuthorityClient, RequestNumbers, enroll_with_token, find_api_address
+from inborn_member.authority_client import AuthorityClient
+from inborn_member.bootstrap import enroll_with_token, find_api_address
+from inborn_member.request_numbers import RequestNumbers
 
 __all__ = ["NotAnAgent", "OwnIdentity", "WrongTrustDomain"]
 

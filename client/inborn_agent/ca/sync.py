@@ -30,7 +30,7 @@ from inborn_agent.disk.feed_values import domain_change, node_change
 from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.metrics import Metrics
-from inborn_member.enrollment import AuthorityClient, WatchStream
+from inborn_member.authority_client import AuthorityClient, WatchStream
 from inborn_proto import ca_pb2, feed_pb2
 
 __all__ = ["Saver", "Sync"]

@@ -22,7 +22,7 @@ from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import X509Svid, key_sha256
 from inborn.errors import InbornError
-from inborn_member.enrollment import Enrolled
+from inborn_member.enrolled import Enrolled
 
 __all__ = ["IdentityRecord", "IdentityStore"]
 

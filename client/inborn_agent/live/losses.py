@@ -36,7 +36,7 @@ from inborn_agent.cache.holders import Holders, Orphan
 from inborn_agent.cache.slots import Held
 from inborn_agent.live.attested_callers import AttestedCaller, attested_selectors
 from inborn_agent.live.live_cache import LiveCache
-from inborn_member.enrollment import AuthorityClient
+from inborn_member.authority_client import AuthorityClient
 
 __all__ = ["Losses"]
 

@@ -21,7 +21,7 @@ from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.live.attested_callers import AttestedCaller
 from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.live.losses import Losses
-from inborn_member.enrollment import AuthorityClient
+from inborn_member.authority_client import AuthorityClient
 from inborn_proto import ca_pb2
 from tests.inborn_agent.cache.test_cache import UID, UID_AND_PATH, entry, svid, synced
 from tests.rigs.certificates import NOW

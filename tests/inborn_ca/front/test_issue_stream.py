@@ -25,7 +25,8 @@ from inborn._internal.wire.access import CallNotAllowed
 from inborn.errors import InbornError, RequestError, UnavailableError
 from inborn_ca.front.exchanges import MAX_EXCHANGES_A_CALLER
 from inborn_ca.signer.requesters.signed import ReplayedRequest
-from inborn_member.enrollment import AuthorityClient, RequestNumbers
+from inborn_member.authority_client import AuthorityClient
+from inborn_member.request_numbers import RequestNumbers
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
 from tests.rigs.front_rig import EnrolledAgent, Rig, make_csr, running_ca
 

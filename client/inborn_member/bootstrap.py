@@ -1,0 +1,124 @@
+"""Getting in with a join token, at the CA's bootstrap port.
+
+To enroll is to make sure whom one talks to before anything is said: one TLS connection, made without verification,
+shows the server's chain and its bundle; the bundle's digest must be the token's, and the chain must lead to it and be
+that of a CA (`/inborn/ca/...`). Only then, and on that same connection, a CSR goes over, signed with the token's key.
+The token's secret never leaves the process.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hmac
+
+import grpc.aio
+
+from inborn._internal.enrollment.join_token import JoinToken
+from inborn._internal.grpc_adapter.channel import grpc_channel
+from inborn._internal.revocation.revocation_set import RevocationSet
+from inborn._internal.rpc.services import MESSAGE_LIMITS, AioStub
+from inborn._internal.source.snapshot import IdentitySource
+from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.spiffe.x509_svid import PrivateKey
+from inborn._internal.tls.context import unsafe_unverified_context
+from inborn._internal.tls.tunnel import Tunnel, split_target
+from inborn._internal.tls.verified_socket import peer_chain
+from inborn._internal.verification.verify import verify_chain
+from inborn._internal.wire.signed_request import ENROLL_CONTEXT, sign_octets
+from inborn.errors import InternalError, UnauthenticatedError, UnavailableError
+from inborn_member.enrolled import Enrolled, authorize_ca, judge_answer, make_csr
+from inborn_proto import ca_pb2
+
+__all__ = ["BundleMismatch", "enroll_with_token", "find_api_address"]
+
+_TIMEOUT = 30.0  # seconds for one unary call: the signer answers in milliseconds, and in seconds in a burst
+
+_BOOTSTRAP = ca_pb2.DESCRIPTOR.services_by_name["Bootstrap"]
+
+
+class BundleMismatch(UnauthenticatedError):
+    """The server's bundle is not the one that the token names."""
+
+
+async def enroll_with_token(token: JoinToken, address: str, key: PrivateKey) -> Enrolled:
+    """Enroll at the CA's bootstrap port `address` (`host:port`) under the token, for this key.
+
+    The same key may ask again after a lost reply, so it is kept before this is called. Raises `BundleMismatch` and what
+    `verify_chain` raises when the server is not the token's CA (nothing was told to it), `UnavailableError` when there
+    is none, the CA's own errors, and `BadAnswer`.
+    """
+    host, _ = split_target(address)
+    tunnel = Tunnel(address, unsafe_unverified_context(["h2"]), only_one=True)
+    options = [*MESSAGE_LIMITS, ("grpc.use_local_subchannel_pool", 1), ("grpc.default_authority", host)]
+    try:
+        async with grpc.aio.insecure_channel(tunnel.address, options) as channel:
+            stub = AioStub(channel, _BOOTSTRAP)
+            try:
+                shown = await stub.unary(
+                    "GetBundle", ca_pb2.GetBundleRequest(), ca_pb2.GetBundleResponse, timeout=_TIMEOUT
+                )
+            except UnavailableError as e:
+                raise (tunnel.reason() if tunnel.failure else e) from e
+            bundle = _judge_server(token, tunnel, shown)
+            body = ca_pb2.EnrollBody(
+                trust_domain=token.trust_domain.name, token_id=token.id, csr=make_csr(key)
+            ).SerializeToString()
+            answer = await stub.unary(
+                "Enroll",
+                ca_pb2.EnrollRequest(body=body, signature=sign_octets(token.private_key, ENROLL_CONTEXT, body)),
+                ca_pb2.EnrollResponse,
+                timeout=_TIMEOUT,
+            )
+    finally:
+        tunnel.close()
+    api_address = _api_address(shown, host)
+    return judge_answer(answer, key, bundle, api_address)
+
+
+async def find_api_address(source: IdentitySource, address: str, *, timeout: float = 5.0) -> str:
+    """Ask at the CA's bootstrap port `address` where its API port is now: for who is enrolled and finds nobody there.
+
+    The server must be a CA of the source's own trust domain. Raises `UnavailableError`.
+    """
+    host, _ = split_target(address)
+    trust_domain = source.snapshot().trust_domain
+    if trust_domain is None:
+        raise InternalError("source does not know its trust domain")
+    async with grpc_channel(source, address, authorize_ca(trust_domain), aio=True) as channel:
+        try:
+            shown = await AioStub(channel, _BOOTSTRAP).unary(
+                "GetBundle", ca_pb2.GetBundleRequest(), ca_pb2.GetBundleResponse, timeout=timeout
+            )
+        except UnavailableError as e:
+            raise (channel.reason() or e) from e
+    return _api_address(shown, host)
+
+
+def _api_address(shown: ca_pb2.GetBundleResponse, host: str) -> str:
+    """Where the API port is; the host that was dialled stands in where the CA names none. Raises `BadTarget`."""
+    api_host, _, api_port = shown.api_address.rpartition(":")
+    if not api_host:
+        api_host = f"[{host}]" if ":" in host else host
+    api_address = f"{api_host}:{api_port}"
+    split_target(api_address)
+    return api_address
+
+
+def _judge_server(token: JoinToken, tunnel: Tunnel, shown: ca_pb2.GetBundleResponse) -> X509Bundle:
+    """The bundle, if it is the token's and the server at the end of this very connection is its CA."""
+    bundle = X509Bundle.parse(token.trust_domain, list(shown.roots))
+    if not hmac.compare_digest(bundle.digest(), token.bundle_digest):
+        raise BundleMismatch(
+            f"server's bundle has digest {bundle.digest().hex()[:16]}, the token's is {token.bundle_digest.hex()[:16]}",
+            hint="the CA's root was replaced since the token was made, or this is another server; ask for a new token",
+        )
+    if tunnel.peer is None:
+        raise UnauthenticatedError("server showed no certificate")
+    verify_chain(
+        peer_chain(tunnel.peer),
+        bundles={token.trust_domain: bundle},
+        revocations=RevocationSet(),
+        authorize=authorize_ca(token.trust_domain),
+        now=dt.datetime.now(dt.UTC),
+    )
+    return bundle
