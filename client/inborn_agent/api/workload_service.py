@@ -1,6 +1,6 @@
 """The SPIFFE Workload API, X.509 part, byte-compatible (SPIFFE Workload API 5, Workload Endpoint).
 
-Revocations that clients of all languages rely on: every message is the full state, and the first comes at once. A
+Rules that clients of all languages rely on: every message is the full state, and the first comes at once. A
 stream never ends with OK: at shutdown with UNAVAILABLE, when the caller has no identity (any more) with
 PERMISSION_DENIED, which is said only when it is sure. Nothing half-built is ever sent. The JWT and WIT profiles answer
 UNIMPLEMENTED.
@@ -140,10 +140,9 @@ class WorkloadService:
 
 
 def no_identity_reason(view: View) -> str:
-    """Why there is none, where that is sure. Names what a revocation demands, and no entry: those are told to root
-    alone."""
+    """Why there is none, where that is sure. Names what a policy demands, and no entry: root alone is told those."""
     if view.refused and not view.entries:
-        return f"a revocation of the trust domain demands {view.refused[0].unmet}, which this process does not show"
+        return f"a posture policy demands {view.refused[0].unmet}, which this process does not show"
     return view.denial or "no registration entry matches this process; `inborn why` shows its selectors"
 
 

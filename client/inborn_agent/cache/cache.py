@@ -109,7 +109,7 @@ class Cache:
         )
 
     def restless(self) -> set[int]:
-        """Subscribers that miss an entry by a revocation alone: a process locks itself in after it was started."""
+        """Subscribers that miss an entry by a posture policy alone: a process locks itself in after it was started."""
         return {
             subscriber
             for subscriber, (selectors, _) in self._subscribers.items()
@@ -301,7 +301,7 @@ class Cache:
         notify = {subscriber for d in dropped for subscriber in self._subscribers_of(d.entry_id)}
         for subscriber, (selectors, _) in list(self._subscribers.items()):
             notify |= self.subscribe(subscriber, selectors, now).notify
-            # Whoever is meant is looked at anew: what a revocation demands now may have come or gone since the last
+            # Whoever is meant is looked at anew: what a policy demands now may have come or gone since the last
             # time.
             if touched and any(entry.id in touched for entry in self.entries.meant_for(selectors)):
                 notify.add(subscriber)
@@ -353,7 +353,7 @@ class Cache:
         is_same_certificate = dataclasses.replace(entry, demands=slot.entry.demands) == slot.entry
         svid, slot.entry = slot.svid, entry
         if svid is not None and is_same_certificate:
-            return None  # a revocation has changed: who may have it is another question
+            return None  # a policy has changed: who may have it is another question
         slot.denial = slot.problem = ""
         slot.schedule.hurry(now)
         if is_same_id or svid is None:

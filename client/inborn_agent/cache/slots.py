@@ -34,7 +34,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueRefusal:
-    """An entry that a process would have, did it meet this demand of a rule; there may be more that it does not."""
+    """An entry that a process would have, did it meet this demand of a policy; there may be more that it does not."""
 
     entry: FeedEntry
     unmet: Demand
@@ -54,7 +54,7 @@ class View:
     problem: str
     """Why the CA could not be asked, where that failed."""
     refused: tuple[IssueRefusal, ...] = ()
-    """Entries whose selectors it has, and which a rule of the trust domain refuses to it."""
+    """Entries whose selectors it has, and which a posture policy refuses to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,7 +208,7 @@ def entry_message(entry: Entry, demands: Sequence[Demand] = ()) -> admin_pb2.Ent
 
 
 def feed_entry(entry: Entry, demands: Sequence[Demand]) -> feed_pb2.Entry:
-    """What an agent is told of an entry, and of what rules demand of it."""
+    """What an agent is told of an entry, and of what posture policies demand of it."""
     return feed_pb2.Entry(
         id=entry.id,
         spiffe_id=str(entry.spiffe_id),

@@ -48,7 +48,7 @@ class Authority:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedEntry:
     """What an agent knows of a registration entry: whoever on its node has all these selectors, and meets what
-    revocations of the trust domain demand besides, is this SPIFFE ID."""
+    the posture policies demand besides, is this SPIFFE ID."""
 
     id: str
     spiffe_id: SpiffeId
@@ -58,16 +58,16 @@ class FeedEntry:
     revision: int = 0
     """Rises with each change of the entry, also of what an agent is not told (DNS names)."""
     demands: tuple[Demand, ...] = ()
-    """Of the revocations that hold for its ID; they may change while the entry does not."""
+    """Of the posture policies that hold for its ID; they may change while the entry does not."""
     revoke_when_lost: bool = False
     """What a process had is revoked when it no longer qualifies."""
 
     def is_meant_for(self, selectors: frozenset[Selector]) -> bool:
-        """Whether a process with these selectors is meant, whatever revocations demand. Without selectors nobody is."""
+        """Whether a process with these selectors is meant, whatever else is demanded. Without selectors nobody is."""
         return bool(self.selectors) and self.selectors <= selectors
 
     def is_matched_by(self, selectors: frozenset[Selector]) -> bool:
-        """Whether a process with these selectors is meant, and no revocation refuses it."""
+        """Whether a process with these selectors is meant, and no posture policy refuses it."""
         return self.is_meant_for(selectors) and not self.unmet(selectors)
 
     def missing(self, selectors: frozenset[Selector]) -> list[Selector]:

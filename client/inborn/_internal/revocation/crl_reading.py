@@ -1,5 +1,4 @@
-"""CRLs as revocation revocations: for agents that are not Inborn's and fill the `crl` field of the Workload API
-(pure)."""
+"""CRLs as revocations: for agents that are not Inborn's and fill the `crl` field of the Workload API. Pure."""
 
 from __future__ import annotations
 
