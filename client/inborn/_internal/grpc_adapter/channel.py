@@ -1,12 +1,14 @@
 """gRPC channels that follow a source: `grpc_channel`.
 
 Such a channel goes through a `Tunnel`, so the server is known by its SPIFFE ID, refused when it is revoked, also on an
-open connection, and nothing of gRPC's own TLS is used. When the source's identity or bundles change, new calls take a
-new connection, and the old one ends with the last call on it: no call fails because of a rotation.
+open connection, and nothing of gRPC's own TLS is used. When the source's identity or bundles change, or the server's
+certificate comes near its end, new calls take a new connection, and the old one ends with the last call on it: no call
+fails because of a rotation of either side.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -85,8 +87,14 @@ class _Line:
         self.calls = 0
         self.callables: dict[Any, Any] = {}
 
-    def is_of(self, snapshot: Snapshot) -> bool:
-        return self.svids is snapshot.svids and self.bundles is snapshot.bundles
+    def is_good_for(self, snapshot: Snapshot, now: dt.datetime) -> bool:
+        """Whether new calls go here: it was made for this identity, and the server's certificate lasts."""
+        replace_at = self.tunnel.replace_at
+        return (
+            self.svids is snapshot.svids
+            and self.bundles is snapshot.bundles
+            and (replace_at is None or now < replace_at)
+        )
 
 
 class _Lines:
@@ -116,13 +124,13 @@ class _Lines:
 
     def acquire(self) -> _Line:
         """The line for a new call, which must be released."""
-        snapshot = self._source.snapshot()
+        snapshot, now = self._source.snapshot(), dt.datetime.now(dt.UTC)
         idle: _Line | None = None
         with self._lock:
             if self._is_closed:
                 raise ValueError("channel is closed")
             line = self._current
-            if line is None or not line.is_of(snapshot):
+            if line is None or not line.is_good_for(snapshot, now):
                 if line is not None:
                     self.rotations += 1
                     if line.calls == 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import os
 import socket
@@ -25,6 +26,9 @@ __all__ = ["BadTarget", "Tunnel", "split_target"]
 log = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT = 10.0  # seconds for TCP and TLS together: a lost SYN is sent three times in it
+_USED_OF_A_LIFE = 2 / 3
+"""How much of the peer's remaining life a connection is used for new calls: who renews at half of a life presents a new
+certificate by then, and a call that begins at the last moment still has a third of it."""
 _CHUNK = 64 * 1024  # octets read at a time; also what each side buffers before it makes the other wait
 
 
@@ -60,6 +64,8 @@ class Tunnel:
         self._current: asyncio.Task[None] | None = None
         self.failure: Exception | None = None
         self.peer: ssl.SSLObject | None = None
+        self.replace_at: dt.datetime | None = None
+        """When new calls should take another connection, because the peer's certificate is about to end."""
         self._directory = SocketDirectory()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -137,6 +143,10 @@ class Tunnel:
             for writer in (outer_writer, inner_writer):
                 if writer is not None:
                     writer.transport.abort()
+            if outer_writer is not None:
+                ssl_object = outer_writer.get_extra_info("ssl_object")
+                if isinstance(ssl_object, VerifiedObject):
+                    ssl_object.has_ended()
 
     def _remember(self, outer: asyncio.StreamWriter, inner: asyncio.StreamWriter) -> None:
         ssl_object = outer.get_extra_info("ssl_object")
@@ -150,6 +160,9 @@ class Tunnel:
 
         if isinstance(ssl_object, VerifiedObject):
             ssl_object.close_with(refuse)
+            if ssl_object.svid is not None:
+                now = dt.datetime.now(dt.UTC)
+                self.replace_at = now + (ssl_object.svid.not_after - now) * _USED_OF_A_LIFE
 
     def reason(self) -> InbornError:
         """Why the last connection came to nothing, as an error of ours."""

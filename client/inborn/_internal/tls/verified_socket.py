@@ -58,6 +58,7 @@ class _Verified:
     svid: CertificateFacts | None = None
     _connection: Connection | None = None
     _refusal: InbornError | None = None
+    _forget: Callable[[], object] | None = None
 
     def _verify(self, close: Callable[[], None]) -> None:
         """After the handshake: verify the peer and look after the connection from now on. Raises `PeerRefused`."""
@@ -84,8 +85,14 @@ class _Verified:
             self._refusal = e
             log.warning("peer refused reason=%s", e)
             raise _refused(e) from e
-        weakref.finalize(self, connections.remove, self._connection).atexit = False
+        self._forget = weakref.finalize(self, connections.remove, self._connection)
+        self._forget.atexit = False
         self.svid, self.spiffe_id = facts, facts.spiffe_id
+
+    def has_ended(self) -> None:
+        """The connection is gone: nobody looks after it from now on. May be called more than once, from any thread."""
+        if self._forget is not None:
+            self._forget()
 
     def _check(self) -> None:
         """Before octets pass: the peer was verified, and not refused since."""
@@ -121,6 +128,14 @@ class VerifiedSocket(_Verified, ssl.SSLSocket):
             self._check()
         return super().send(data, flags)
 
+    def _real_close(self) -> None:  # what close() comes to, once no file of the socket is open any more
+        self.has_ended()
+        super()._real_close()  # type: ignore[misc]
+
+    def detach(self) -> int:
+        self.has_ended()
+        return super().detach()
+
 
 class VerifiedObject(_Verified, ssl.SSLObject):
     """A TLS connection over buffers, as asyncio uses it; `spiffe_id` says who the peer is."""
@@ -134,6 +149,11 @@ class VerifiedObject(_Verified, ssl.SSLObject):
         ref: weakref.ref[ssl.SSLObject] = weakref.ref(self)
         # Where there is no loop of asyncio's, the next read or write raises.
         self._verify(lambda: None if loop is None else abort_transport(ref, loop))
+
+    def unwrap(self) -> Any:
+        """Say goodbye. From the first word of it on the connection counts as gone."""
+        self.has_ended()
+        return super().unwrap()
 
     def close_with(self, close: Callable[[InbornError], None]) -> None:
         """Say how the connection is closed, for an owner who has the transport at hand."""
