@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from inborn._internal.spiffe.spiffe_id import TrustDomain
@@ -29,7 +29,7 @@ ID = "spiffe://example.org/workload"
 
 _serials = itertools.count((1 << 144) + 1)  # 19 octets, as the CA's are
 
-Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | dsa.DSAPrivateKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,6 +325,68 @@ def leaf_with_crl_sign(issuing: Credential) -> Credential:
 def ca_as_leaf(issuing: Credential) -> Credential:
     """An SVID that says to be a CA."""
     return make_leaf(issuing, shape=Shape(is_ca=True))
+
+
+def leaf_with_rsa_1024(issuing: Credential) -> Credential:
+    return make_leaf(issuing, key=rsa.generate_private_key(65537, 1024))
+
+
+def leaf_with_rsa_of_a_broken_byte(issuing: Credential) -> Credential:
+    """2052 bits."""
+    return make_leaf(issuing, key=rsa.generate_private_key(65537, 2052))
+
+
+def leaf_with_p192(issuing: Credential) -> Credential:
+    return make_leaf(issuing, key=ec.generate_private_key(ec.SECP192R1()))
+
+
+def leaf_with_dsa(issuing: Credential) -> Credential:
+    return make_leaf(issuing, key=dsa.generate_private_key(1024))
+
+
+_UNREADABLE_NAME_CONSTRAINT = x509.UnrecognizedExtension(
+    x509.NameConstraints.oid,
+    bytes.fromhex("3009" "a007" "3005" "8703" "7f0000"),  # permitted: an iPAddress of 3 bytes, no address and mask
+)  # fmt: skip
+
+
+def leaf_with_unreadable_name_constraint(issuing: Credential) -> Credential:
+    return make_leaf(issuing, shape=Shape(more=((_UNREADABLE_NAME_CONSTRAINT, True),)))
+
+
+def root_with_unreadable_name_constraint() -> Credential:
+    key = ec.generate_private_key(ec.SECP256R1())
+    shape = _authority_shape("example.org", "root", key, path_length=None)
+    return make_root(key=key, shape=dataclasses.replace(shape, more=((_UNREADABLE_NAME_CONSTRAINT, True),)))
+
+
+def _issuing_with(root: Credential, **defect: object) -> Credential:
+    key = ec.generate_private_key(ec.SECP256R1())
+    shape = _authority_shape("example.org", "issuing", key, path_length=0)
+    return make_issuing(root, key=key, shape=dataclasses.replace(shape, **defect))  # type: ignore[arg-type]
+
+
+def issuing_without_authority_key_id(root: Credential) -> Credential:
+    return _issuing_with(root, authority_key_id=None)
+
+
+def issuing_with_unreadable_name_constraint(root: Credential) -> Credential:
+    return _issuing_with(root, more=((_UNREADABLE_NAME_CONSTRAINT, True),))
+
+
+def issuing_with_name_constraint_not_critical(root: Credential) -> Credential:
+    """It permits all that it signs, and whoever does not know it may pass it over."""
+    permitted = [x509.UniformResourceIdentifier("example.org")]
+    return _issuing_with(root, more=((x509.NameConstraints(permitted, None), False),))
+
+
+def issuing_with_policy_constraint_not_critical(root: Credential) -> Credential:
+    return _issuing_with(root, more=((x509.PolicyConstraints(0, None), False),))
+
+
+def issuing_with_rsa_1024(root: Credential) -> Credential:
+    key = rsa.generate_private_key(65537, 1024)
+    return make_issuing(root, key=key)
 
 
 def leaf_with_server_auth_only(issuing: Credential) -> Credential:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from inborn._internal.spiffe.certificate_parts import InvalidSvid, key_identifiers
 from inborn.errors import InternalError
 
 __all__ = ["CrlRefused", "CrlShelf", "PublishedCrl"]
@@ -86,9 +87,12 @@ class CrlShelf:
 def _read_authority(der: bytes) -> tuple[x509.Certificate, bytes]:
     try:
         certificate = x509.load_der_x509_certificate(der)
-        return certificate, certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except (ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound) as e:
+        authority, _ = key_identifiers(certificate)
+    except (ValueError, UnsupportedAlgorithm, InvalidSvid) as e:
         raise CrlRefused("certificate of an authority cannot be read") from e
+    if not authority:
+        raise CrlRefused("certificate of an authority has no subject key identifier")
+    return certificate, authority
 
 
 def _read(certificate: x509.Certificate, authority: bytes, der: bytes) -> PublishedCrl:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 
 import pytest
 from cryptography import x509
@@ -13,7 +14,7 @@ from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import MAX_ROOTS, InvalidBundle, X509Bundle, bundle_digest
 from inborn._internal.spiffe.x509_svid import InvalidSvid
 from tests.rigs import certificates
-from tests.rigs.certificates import Credential, make_bundle, make_issuing, make_leaf, make_root
+from tests.rigs.certificates import Credential, Key, make_bundle, make_issuing, make_leaf, make_root
 
 EXAMPLE = TrustDomain("example.org")
 
@@ -162,10 +163,23 @@ def test_spiffe_format_of_an_ed25519_root() -> None:
     assert octets(key["x"]) == private.public_key().public_bytes_raw()
 
 
-def test_root_of_a_curve_that_no_jwk_has_is_not_shown_without_its_key() -> None:
-    bundle = make_bundle(make_root(key=ec.generate_private_key(ec.BrainpoolP256R1())))
-    with pytest.raises(InvalidBundle, match="brainpoolP256r1"):
-        bundle.spiffe_json(sequence=1)
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: ec.generate_private_key(ec.BrainpoolP256R1()), "brainpoolP256r1"),
+        (lambda: ec.generate_private_key(ec.SECP192R1()), "secp192r1"),
+        (lambda: rsa.generate_private_key(65537, 1024), "1024 bits"),
+        (lambda: rsa.generate_private_key(65537, 2052), "2052 bits"),
+    ],
+)
+def test_root_with_a_weak_or_odd_key_is_refused(make: Callable[[], Key], why: str) -> None:
+    with pytest.raises(InvalidBundle, match=why):
+        make_bundle(make_root(key=make()))
+
+
+def test_root_with_a_name_constraint_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(InvalidBundle, match="cannot be read"):
+        make_bundle(certificates.root_with_unreadable_name_constraint())
 
 
 def test_one_key_for_each_root_in_their_order(root: Credential, other: Credential) -> None:

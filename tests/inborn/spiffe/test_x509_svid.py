@@ -72,6 +72,11 @@ def test_facts_of_a_leaf(issuing: Credential) -> None:
         (certificates.leaf_without_authority_key_id, r"no extension 2\.5\.29\.35"),
         (certificates.leaf_with_unreadable_name, "cannot be read"),
         (certificates.leaf_with_names_twice, "cannot be read"),
+        (certificates.leaf_with_unreadable_name_constraint, "cannot be read"),
+        (certificates.leaf_with_rsa_1024, "RSA key has 1024 bits"),
+        (certificates.leaf_with_rsa_of_a_broken_byte, "RSA key has 2052 bits"),
+        (certificates.leaf_with_p192, "curve secp192r1"),
+        (certificates.leaf_with_dsa, "which is not taken"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -177,6 +177,11 @@ def test_bad_leaf_is_no_svid(issuing: Credential, bundles: Bundles, make: Callab
         certificates.issuing_with_path,
         certificates.issuing_of_other_trust_domain,
         certificates.expired_issuing,
+        certificates.issuing_without_authority_key_id,
+        certificates.issuing_with_unreadable_name_constraint,
+        certificates.issuing_with_name_constraint_not_critical,
+        certificates.issuing_with_policy_constraint_not_critical,
+        certificates.issuing_with_rsa_1024,
     ],
 )
 def test_leaf_of_a_bad_authority_is_not_trusted(

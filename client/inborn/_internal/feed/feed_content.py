@@ -13,6 +13,7 @@ from inborn._internal.revocation.revocation_set import Revocation
 from inborn._internal.selectors.demand import Demand, unmet_demands
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.authority_state import AuthorityState
+from inborn._internal.spiffe.certificate_parts import InvalidSvid, key_identifiers
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 
@@ -39,8 +40,8 @@ class Authority:
     @classmethod
     def of(cls, certificate: x509.Certificate, state: AuthorityState, crl: bytes = b"") -> Self:
         try:
-            key_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-        except (x509.ExtensionNotFound, ValueError):
+            key_id, _ = key_identifiers(certificate)
+        except InvalidSvid:
             key_id = b""
         return cls(certificate=certificate, key_id=key_id, state=state, crl=crl)
 

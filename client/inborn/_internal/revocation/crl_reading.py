@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
+from inborn._internal.spiffe.certificate_parts import InvalidSvid, key_identifiers
 from inborn._internal.spiffe.x509_svid import serial_octets
 from inborn.errors import RequestError
 
@@ -38,8 +39,10 @@ def revocations_from_crls(crls: Sequence[bytes], authorities: Iterable[x509.Cert
         if signer is None:
             continue
         try:
-            authority = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-        except (x509.ExtensionNotFound, ValueError):
+            authority, _ = key_identifiers(signer)
+        except InvalidSvid:
+            continue
+        if not authority:
             continue
         for entry in crl:
             revocations.append(

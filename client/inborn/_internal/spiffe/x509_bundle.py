@@ -15,8 +15,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from inborn._internal.spiffe.certificate_parts import InvalidSvid, check_key, read_extensions
 from inborn._internal.spiffe.spiffe_id import TrustDomain
-from inborn._internal.spiffe.x509_svid import InvalidSvid, load_certificate, split_der
+from inborn._internal.spiffe.x509_svid import load_certificate, split_der
 
 __all__ = ["MAX_ROOTS", "InvalidBundle", "X509Bundle", "bundle_digest"]
 
@@ -81,11 +82,12 @@ def bundle_digest(roots: Iterable[bytes]) -> bytes:
 
 def _check_root(root: x509.Certificate) -> None:
     try:
-        is_ca = root.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        is_ca = read_extensions(root).get_extension_for_class(x509.BasicConstraints).value.ca
+        check_key(root)
     except x509.ExtensionNotFound as e:
         raise InvalidBundle("bundle has a certificate without basic constraints") from e
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as e:
-        raise InvalidBundle("bundle has a certificate with an extension that cannot be read") from e
+    except InvalidSvid as e:
+        raise InvalidBundle(f"bundle has a root that cannot be used: {e.message}") from e
     if not is_ca:
         raise InvalidBundle("bundle has a certificate that is no CA's")
 

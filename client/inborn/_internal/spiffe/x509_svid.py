@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from inborn._internal.spiffe.certificate_parts import InvalidSvid, check_key, read_extensions
 from inborn._internal.spiffe.spiffe_id import InvalidSpiffeId, SpiffeId, parse_spiffe_id
-from inborn.errors import RequestError
 
 __all__ = [
     "MAX_CERTIFICATE_SIZE",
@@ -41,10 +41,6 @@ MAX_CHAIN_LENGTH = 4  # leaf, issuing authority, and two cross-signed ones
 _MAX_SERIAL_OCTETS = 20  # RFC 5280 4.1.2.2
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
-
-
-class InvalidSvid(RequestError):
-    """A certificate is not an X509-SVID; the message names the rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,18 +191,18 @@ def read_certificate(leaf: x509.Certificate) -> CertificateFacts:
 
     Enforced: exactly one URI SAN, a SPIFFE ID with a path; not a CA; key usage present, critical, with
     digitalSignature and without keyCertSign and cRLSign; extended key usage, where there is one, has both serverAuth
-    and clientAuth; an authority key identifier. Not checked: signatures, time, trust, revocation.
+    and clientAuth; an authority key identifier; a key that `check_key` takes. Not checked: signatures, time, trust,
+    revocation.
     """
+    extensions = read_extensions(leaf)
     try:
-        extensions = leaf.extensions
         spiffe_id = _spiffe_id(extensions)
         _check_constraints(extensions)
         authority = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-        key_hash = key_sha256(leaf.public_key())
     except x509.ExtensionNotFound as e:
         raise InvalidSvid(f"certificate has no extension {e.oid.dotted_string}") from e
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm) as e:
-        raise InvalidSvid("certificate has an extension or a key that cannot be read") from e
+    check_key(leaf)
+    key_hash = key_sha256(leaf.public_key())
     if not authority:
         raise InvalidSvid("certificate's authority key identifier has no key identifier")
     return CertificateFacts(

@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from inborn._internal.revocation.revocation_set import RevocationSet
+from inborn._internal.spiffe.certificate_parts import (
+    InvalidSvid,
+    check_critical_constraints,
+    check_key,
+    key_identifiers,
+    read_extensions,
+)
 from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import (
     MAX_CHAIN_LENGTH,
     CertificateFacts,
-    InvalidSvid,
     parse_chain,
     read_certificate,
 )
@@ -145,37 +152,42 @@ def _verify_path(
     try:
         verifier = PolicyBuilder().store(Store(list(bundle.roots))).time(at).build_client_verifier()
         path = verifier.verify(chain[0], list(chain[1:])).chain
-    except (VerificationError, ValueError, UnsupportedAlgorithm) as e:
+    except (VerificationError, ValueError, TypeError, UnsupportedAlgorithm) as e:
         raise UntrustedCertificate(
             f"certificate of {facts.spiffe_id} does not lead to the bundle of {bundle.trust_domain}: {e}"
         ) from e
     try:
-        _check_signer(path[1], facts)
-        for issuer in path[1:]:
-            _check_issuer(issuer, bundle.trust_domain)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as e:
-        raise UntrustedCertificate("issuing certificate has an extension that cannot be read") from e
+        if len(path) < 2:
+            raise UntrustedCertificate("certificate is its own root")
+        for certificate, signer in pairwise(path):
+            _check_signer(certificate, signer)
+            _check_issuer(signer, bundle.trust_domain)
+    except InvalidSvid as e:
+        raise UntrustedCertificate(f"issuing certificate cannot be used: {e.message}") from e
 
 
-def _check_signer(signer: x509.Certificate, facts: CertificateFacts) -> None:
-    """The leaf names the authority that signed it (RFC 5280 4.2.1.1); finding a path does not ask for that.
+def _check_signer(certificate: x509.Certificate, signer: x509.Certificate) -> None:
+    """A certificate names the authority that signed it (RFC 5280 4.2.1.1); finding a path does not ask for that.
 
     Revocation by authority and every cut-off go by this name, and whoever stole an issuing key chooses what it says.
     """
-    try:
-        key_id = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound as e:
-        raise UntrustedCertificate("issuing certificate has no subject key identifier") from e
-    if key_id != facts.authority:
+    _, named = key_identifiers(certificate)
+    key_id, _ = key_identifiers(signer)
+    if not key_id:
+        raise UntrustedCertificate("issuing certificate has no subject key identifier")
+    if key_id != named:
         raise UntrustedCertificate(
-            f"certificate's authority key identifier is {facts.authority.hex()}, it was signed by {key_id.hex()}"
+            f"certificate's authority key identifier is {named.hex() or 'absent'}, it was signed by {key_id.hex()}"
         )
 
 
 def _check_issuer(issuer: x509.Certificate, trust_domain: TrustDomain) -> None:
-    """A signing certificate that has an ID has its own trust domain's, without a path (X509-SVID 4.1)."""
+    """A signing certificate that has an ID has its own trust domain's, without a path (X509-SVID 4.1); its key
+    is strong, and what constrains it is critical."""
+    check_key(issuer)
+    check_critical_constraints(issuer)
     try:
-        names = issuer.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = read_extensions(issuer).get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return
     for uri in names.get_values_for_type(x509.UniformResourceIdentifier):
