@@ -20,6 +20,8 @@ _TEMPLATES = {
     "haproxy-tcp": "haproxy-tcp.cfg",
     "postgresql": "postgresql.conf",
     "envoy": "envoy.yaml",
+    "envoy-svid": "envoy-sds-svid.yaml",
+    "envoy-trust": "envoy-sds-trust.yaml",
 }
 _PLACE = re.compile("@([A-Z_]+)@")
 # Without anything that has a meaning of its own in one of these languages.
@@ -38,6 +40,8 @@ _VALUE = re.compile(r"[A-Za-z0-9/._:\[\]-]{1,300}")
 @click.option("--auth-socket", metavar="PATH", help="nginx: where `inborn files` answers (default: DIR.auth.sock).")
 @click.option("--haproxy-socket", metavar="PATH", default="/run/haproxy/admin.sock", show_default=True)
 @click.option("--tcp", "is_tcp", is_flag=True, help="HAProxy: TCP mode instead of HTTP.")
+@click.option("--sds", type=click.Choice(["svid", "trust"]), help="Envoy: the file of this secret instead.")
+@click.option("--sds-dir", metavar="DIR", default="/etc/envoy", show_default=True, help="Envoy: where those files lie.")
 def show(
     server: str,
     directory: str | None,
@@ -46,24 +50,29 @@ def show(
     auth_socket: str | None,
     haproxy_socket: str,
     is_tcp: bool,
+    sds: str | None,
+    sds_dir: str,
 ) -> None:
+    if sds is not None and server != "envoy":
+        raise RequestError(f"--sds is for envoy, not for {server}")
     if is_tcp and server != "haproxy":
         raise RequestError(f"--tcp is for haproxy, not for {server}")
     where = str(Path(directory or f"/run/inborn-{server}").absolute())
     default_port = 5432 if server == "postgresql" else 8443
     text = configuration(
-        "haproxy-tcp" if is_tcp else server,
+        "haproxy-tcp" if is_tcp else f"{server}-{sds}" if sds else server,
         directory=where,
         listen=listen or f"127.0.0.1:{default_port}",
         backend=backend,
         auth_socket=str(Path(auth_socket or f"{where}.auth.sock").absolute()),
         haproxy_socket=str(Path(haproxy_socket).absolute()),
+        sds_directory=str(Path(sds_dir).absolute()),
     )
     print_data(text.rstrip("\n"))
 
 
 def configuration(
-    name: str, *, directory: str, listen: str, backend: str, auth_socket: str, haproxy_socket: str
+    name: str, *, directory: str, listen: str, backend: str, auth_socket: str, haproxy_socket: str, sds_directory: str
 ) -> str:
     """A template filled in. Raises `RequestError` for a value that would be more than a value there."""
     values = {
@@ -72,6 +81,7 @@ def configuration(
         "BACKEND": backend,
         "AUTH_SOCKET": auth_socket,
         "HAPROXY_SOCKET": haproxy_socket,
+        "SDS_DIR": sds_directory,
     }
     for option in ("LISTEN", "BACKEND"):
         host, colon, port = values[option].rpartition(":")

@@ -16,7 +16,7 @@ from inborn_cli.servers.presented import CheckedServer, NotPresented
 from inborn_cli.servers.reload import CommandReload, Reload
 from inborn_cli.servers.revoked_serials import DECIMAL_FILE, REVOKED_FILE
 from inborn_cli.talk import say, say_error
-from inborn_cli.workload.identity_files import BUNDLE_FILE, COMBINED_FILE
+from inborn_cli.workload.identity_files import BUNDLE_FILE, COMBINED_FILE, CRL_FILE, crl_issuers
 
 __all__ = ["Follower", "HaproxyFollower", "PublishedFiles", "ReloadFollower"]
 
@@ -154,6 +154,7 @@ class HaproxyFollower(Follower):
         self._check = _Check(server)
         self._has_told = False
         self._bundle = b""
+        self._crls = b""
         self._next_look = 0.0
         super().__init__(tend_every=_TEND_EVERY)
 
@@ -172,11 +173,20 @@ class HaproxyFollower(Follower):
         if self._bundle not in (b"", bundle):
             self._have_reloaded("there are other roots")
         self._bundle = bundle
+        self._see_to_new_authorities(published.files[CRL_FILE])
         if time.monotonic() >= self._next_look:
             end = self._runtime.crls_end()
             if end is not None and end - now < _CRL_MARGIN:
                 self._have_reloaded(f"its CRLs end at {moment(end)}, and then it refuses everybody")
             self._next_look = time.monotonic() + _LOOK_EVERY
+
+    def _see_to_new_authorities(self, crls: bytes) -> None:
+        """A CRL of an authority that is new to it must be read before that authority signs anything."""
+        if crls == self._crls:
+            return
+        if self._runtime.lacks_crls_of(crl_issuers(crls)):
+            self._have_reloaded("there is a CRL of another authority, without which it refuses whom that one signs")
+        self._crls = crls
 
     def _have_reloaded(self, why: str) -> None:
         if self._reload is None:

@@ -36,7 +36,8 @@ _TIMEOUT = 10.0  # seconds: it answers in milliseconds, and one that hangs is as
 _MAX_ANSWER = 256 * 1024 * 1024  # octets: 100,000 sessions have 40 million
 _MAX_LINE = 8 * 1024  # octets of commands in one line: half of the smallest usual tune.bufsize
 _SERIAL = re.compile(r"[0-9A-F]{2,40}")
-_KEY = re.compile(r"\bkey=([0-9A-F]{2,40})/([0-9]{12})Z?/(\S{3,64})(?= )")
+_ROW = re.compile(r"\bkey=([0-9A-F]{2,40})/([0-9]{12})Z?/(\S{3,64}) (?:\S+ )*?conn_cur=([0-9]+)\b")
+_ISSUER = re.compile(r"^Issuer: (.*)$", re.MULTILINE)
 _NEXT_UPDATE = re.compile(r"^Next Update: (\w{3} +[0-9]{1,2} [0-9:]{8} [0-9]{4}) GMT", re.MULTILINE)
 _SESSION = re.compile(r"^(0x[0-9a-f]+): proto=\S+ src=(\S+) ", re.MULTILINE)
 
@@ -54,6 +55,8 @@ class TrackedSession:
     not_after: dt.datetime
     source: str
     """Address and port, as `show sess` has them."""
+    is_open: bool
+    """A row of a session that has ended stays for hours, and its address and port may be somebody else's by now."""
 
 
 class HaproxyRuntime:
@@ -89,13 +92,23 @@ class HaproxyRuntime:
         found = _NEXT_UPDATE.findall(self._ask(f"show ssl crl-file {self._file(CRL_FILE)}"))
         return min((_openssl_time(text) for text in found), default=None)
 
+    def lacks_crls_of(self, authorities: Iterable[str]) -> bool:
+        """Whether it has read no CRL of one of these authorities (their common names): then it refuses everybody whose
+        chain has that authority. Raises `HaproxyRefused`."""
+        issuers = _ISSUER.findall(self._ask(f"show ssl crl-file {self._file(CRL_FILE)}"))
+        return any(not any(issuer.endswith(f"/CN={name}") for issuer in issuers) for name in authorities)
+
     def end_sessions(self, now: dt.datetime) -> int:
         """End the sessions whose certificate is revoked or has expired; how many."""
         answer = self._ask(f"show table {SESSION_TABLE}")
         self.has_sessions = not answer.startswith("No such table")
         if not self.has_sessions:
             return 0
-        dead = {s.source for s in read_sessions(answer) if s.serial in self._serials or s.not_after < now}
+        dead = {
+            session.source
+            for session in read_sessions(answer)
+            if session.is_open and (session.serial in self._serials or session.not_after < now)
+        }
         if not dead:
             return 0
         found = [number for number, source in _SESSION.findall(self._ask("show sess")) if source in dead]
@@ -160,12 +173,12 @@ class HaproxyRuntime:
 
 def read_sessions(table: str) -> Iterator[TrackedSession]:
     """The clients in the answer to `show table`. What was not made by the generated configuration is passed over."""
-    for serial, not_after, source in _KEY.findall(table):
+    for serial, not_after, source, connections in _ROW.findall(table):
         try:
             end = dt.datetime.strptime(not_after, "%y%m%d%H%M%S").replace(tzinfo=dt.UTC)
         except ValueError:
             continue
-        yield TrackedSession(serial=serial, not_after=end, source=source)
+        yield TrackedSession(serial=serial, not_after=end, source=source, is_open=connections != "0")
 
 
 def _chunks(serials: Iterable[str], name: int) -> Iterator[list[str]]:

@@ -38,6 +38,7 @@ __all__ = [
     "SVID_FILE",
     "FileSet",
     "SecretAccess",
+    "crl_issuers",
     "crl_pem",
     "identity_files",
 ]
@@ -46,6 +47,7 @@ SVID_FILE = "svid.pem"
 KEY_FILE = "key.pem"
 BUNDLE_FILE = "bundle.pem"
 CRL_FILE = "crl.pem"
+_CRL_END = b"-----END X509 CRL-----\n"
 COMBINED_FILE = "combined.pem"
 """Chain and key in one, for programs that want it so (HAProxy), or would read one before and one after a change."""
 
@@ -65,6 +67,19 @@ def identity_files(snapshot: Snapshot, svid: X509Svid) -> dict[str, bytes]:
         BUNDLE_FILE: bundle.pem(),
         CRL_FILE: crl_pem(snapshot),
     }
+
+
+def crl_issuers(pem: bytes) -> list[str]:
+    """The common names of the authorities that have made these CRLs. Raises `RequestError` if one cannot be read."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    parts = pem.split(_CRL_END)[:-1]
+    try:
+        issuers = [x509.load_pem_x509_crl(part + _CRL_END).issuer for part in parts]
+    except ValueError as e:
+        raise RequestError("a CRL that was written cannot be read") from e
+    return [str(name.value) for issuer in issuers for name in issuer.get_attributes_for_oid(NameOID.COMMON_NAME)]
 
 
 def crl_pem(snapshot: Snapshot) -> bytes:

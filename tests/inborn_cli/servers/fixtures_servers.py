@@ -79,15 +79,21 @@ class Client:
         context.load_cert_chain(self.directory / "svid.pem", self.directory / "key.pem")
         return context
 
-    def connect(self, port: int, context: ssl.SSLContext | None = None, session: Any = None) -> Connection:
-        return Connection(port, context or self.context(), session)
+    def connect(
+        self, port: int, context: ssl.SSLContext | None = None, session: Any = None, *, source_port: int = 0
+    ) -> Connection:
+        return Connection(port, context or self.context(), session, source_port)
 
 
 class Connection:
     """A TLS connection. `get` says "refused" where the server ends it instead of answering."""
 
-    def __init__(self, port: int, context: ssl.SSLContext, session: Any = None) -> None:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=SOON)
+    def __init__(self, port: int, context: ssl.SSLContext, session: Any = None, source_port: int = 0) -> None:
+        plain = socket.socket()
+        plain.settimeout(SOON)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        plain.bind(("127.0.0.1", source_port))
+        plain.connect(("127.0.0.1", port))
         self.sock = context.wrap_socket(plain, session=session)
 
     def get(self, *headers: str) -> str:
@@ -237,6 +243,7 @@ def generated(name: str, directory: Path, port: int, **values: str) -> str:
         "backend": "127.0.0.1:9",
         "auth_socket": f"{directory}.sock",
         "haproxy_socket": f"{directory}.haproxy",
+        "sds_directory": "/nowhere",
     }
     return configuration(name, **(defaults | values))
 

@@ -175,8 +175,11 @@ def test_configuration_has_no_place_left_open_and_no_resumption(inborn: Command,
     ran = inborn(f"config show {server} --dir /run/tls --listen 0.0.0.0:8443 --backend [::1]:9000")
     assert ran.status == 0
     assert re.search("@[A-Z_]+@", ran.out) is None
-    assert "/run/tls/" in ran.out
-    assert "crl.pem" in ran.out
+    secrets = [inborn(f"config show {server} --sds {name} --dir /run/tls") for name in ("svid", "trust")]
+    shown = ran.out + "".join(secret.out for secret in secrets if server == "envoy")
+    assert [secret.status for secret in secrets] == [0 if server == "envoy" else 1] * 2
+    assert "/run/tls/" in shown
+    assert "crl.pem" in shown
     words = {
         "nginx": ["ssl_session_tickets off", "ssl_session_cache   off", "auth_request "],
         "haproxy": ["no-tls-tickets", "tune.ssl.cachesize 0"],
@@ -194,8 +197,9 @@ def test_value_that_would_be_more_than_a_value_is_refused(bad: str) -> None:
         "backend": "127.0.0.1:2",
         "auth_socket": "/a",
         "haproxy_socket": "/b",
+        "sds_directory": "/c",
     }
-    for name in ("directory", "auth_socket", "haproxy_socket"):
+    for name in ("directory", "auth_socket", "haproxy_socket", "sds_directory"):
         with pytest.raises(RequestError, match="cannot stand in a configuration"):
             configuration("nginx", **(good | {name: bad}))
     for address in ("nowhere", "host:", ":1", "host:x", "host:70000"):

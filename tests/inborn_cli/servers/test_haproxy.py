@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import socket
 import ssl
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
+from inborn._internal.spiffe.x509_svid import read_certificate
 from inborn_cli.servers.followers import HaproxyFollower, PublishedFiles
-from inborn_cli.servers.haproxy_runtime import HaproxyRefused, HaproxyRuntime
+from inborn_cli.servers.haproxy_runtime import HaproxyRefused, HaproxyRuntime, read_sessions
 from inborn_cli.servers.reload import CommandReload
 from inborn_cli.servers.revoked_serials import REVOKED_FILE
 from tests.inborn_cli.servers.fixtures_servers import (
@@ -32,6 +35,7 @@ from tests.inborn_cli.servers.fixtures_servers import (
     wait_listening,
     wait_status,
 )
+from tests.rigs import certificates
 from tests.rigs.up_rig import wait_until
 
 pytestmark = pytest.mark.needs("haproxy")
@@ -231,3 +235,91 @@ def test_socket_of_somebody_else_is_named(files_rig: FilesRig, http: Haproxy, tm
 def crls(path: Path) -> list[x509.CertificateRevocationList]:
     parts = path.read_bytes().split(b"-----END X509 CRL-----\n")[:-1]
     return [x509.load_pem_x509_crl(part + b"-----END X509 CRL-----\n") for part in parts]
+
+
+def test_what_a_client_says_of_itself_is_not_handed_on(files_rig: FilesRig, tmp_path: Path) -> None:
+    """A lying client: the service behind reads who it is from what HAProxy has verified, and from nothing else."""
+    told: list[bytes] = []
+    with haproxy(files_rig, tmp_path, "haproxy", remembering(told)) as http:
+        client = files_rig.client()
+        lies = [
+            f"{name}: spiffe://example.org/admin"
+            for name in ("X-Spiffe-Id", "x_spiffe_id", "X-Client-Cert", "X-Forwarded-Client-Cert", "X-SSL-Client-CN")
+        ]
+        assert client.connect(http.port).get(*lies) == "200"
+    head = b"\n".join(told)
+    assert b"admin" not in head
+    (line,) = [line for line in head.splitlines() if line.lower().startswith(b"x-client-cert:")]
+    certificate = x509.load_der_x509_certificate(base64.b64decode(line.partition(b":")[2]))
+    assert read_certificate(certificate).spiffe_id == client.svid.spiffe_id
+
+
+def test_client_with_a_fresh_certificate_on_the_port_of_a_dead_session_is_left_alone() -> None:
+    """Rows of sessions that have ended stay in the table; the port is somebody else's by now."""
+    table = (
+        "# table: inborn_sessions, type: string, size:102400, used:2\n"
+        "0x1: key=01AA/260101120000Z/127.0.0.1:4711 use=0 exp=89000000 shard=0 conn_cur=0\n"
+        "0x2: key=01BB/260101130000Z/127.0.0.1:4711 use=1 exp=89000000 shard=0 conn_cur=1\n"
+        "0x3: key=01CC/260101120000Z/127.0.0.1:4712 use=1 exp=89000000 conn_cur=2\n"
+    )
+    assert [(session.serial, session.source, session.is_open) for session in read_sessions(table)] == [
+        ("01AA", "127.0.0.1:4711", False),
+        ("01BB", "127.0.0.1:4711", True),
+        ("01CC", "127.0.0.1:4712", True),
+    ]
+
+
+def test_session_with_a_fresh_certificate_from_the_port_of_a_revoked_one_goes_on(
+    files_rig: FilesRig, tcp: Haproxy
+) -> None:
+    revoked, fresh = files_rig.client(), files_rig.client()
+    port = free_port()
+    first = revoked.connect(tcp.port, source_port=port)
+    assert first.is_open()
+    first.close()
+    contents = tcp.contents()
+    contents[REVOKED_FILE] += f"{revoked.svid.facts.serial.hex().upper()}\n".encode()
+    second = fresh.connect(tcp.port, source_port=port)
+    assert second.is_open()
+    runtime = tcp.runtime()
+    runtime.tell(contents, dt.datetime.now(dt.UTC))
+    assert runtime.end_sessions(dt.datetime.now(dt.UTC)) == 0
+    assert second.is_open()
+
+
+def test_it_is_reloaded_for_the_crl_of_an_authority_that_is_new(
+    files_rig: FilesRig, http: Haproxy, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    command = CommandReload.parse(f"touch {told}", {"PATH": "/usr/bin:/bin"})
+    contents = http.contents()
+    follower = HaproxyFollower(http.runtime(), reload=command, server=None)
+    published = PublishedFiles(directory=http.files.directory, files=contents, leaf=http.files.leaf)
+    follower.tend(published)
+    assert not told.exists()
+    root = certificates.make_root(now=dt.datetime.now(dt.UTC))
+    contents["crl.pem"] += empty_crl(certificates.make_issuing(root, now=dt.datetime.now(dt.UTC)))
+    follower.tend(PublishedFiles(directory=http.files.directory, files=contents, leaf=http.files.leaf))
+    assert told.exists()
+
+
+def remembering(told: list[bytes]) -> Callable[[socket.socket], None]:
+    """A service that keeps the heads of its requests."""
+
+    def serve(connection: socket.socket) -> None:
+        buffered = b""
+        while piece := connection.recv(65536):
+            buffered += piece
+            while b"\r\n\r\n" in buffered:
+                head, _, buffered = buffered.partition(b"\r\n\r\n")
+                told.append(head)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    return serve
+
+
+def empty_crl(authority: certificates.Credential) -> bytes:
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
+    crl = builder.last_update(now).next_update(now + dt.timedelta(days=1)).sign(authority.key, hashes.SHA256())
+    return crl.public_bytes(serialization.Encoding.PEM)
