@@ -3,12 +3,14 @@
 The family says who must act: the caller sent something wrong (`RequestError`), it was understood and refused
 (`DeniedError`), it may work later (`UnavailableError`), or it is our bug (`InternalError`). Facts are attributes; the
 text is one lower-case line that names the rule and both values. An error keeps its type across the wire: `kind` names
-it there and `error_from_wire` makes it anew.
+it there and `error_from_wire` makes it anew. A process that does not have the type itself (the front between signer and
+caller, an agent) has the error as its family, and passes its kind on.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import ClassVar
 
 __all__ = [
@@ -31,6 +33,13 @@ _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))  # in seconds
 
 _MAX_WIRE_TEXT = 2048  # a longer text from the other side is cut: it ends in logs and terminals
 
+_KIND = re.compile(r"[A-Z][A-Za-z0-9]{2,63}")  # the name of a class of ours
+_MAX_FOREIGN_KINDS = (
+    256  # kinds end up as labels of metrics: the other side must not make them grow; CA and agent have 90
+)
+
+_foreign_kinds: set[str] = set()
+
 _kinds: dict[tuple[str, int], type[InbornError]] = {}
 """By name and status: agent and CA do not know each other, and may both have a name, of different families."""
 
@@ -43,6 +52,7 @@ class InbornError(Exception):
     """
 
     status: ClassVar[int] = 13  # the gRPC status code, as a number
+    _foreign_kind: str = ""
 
     def __init__(self, message: str, *, hint: str = "", **facts: object) -> None:
         super().__init__(message)
@@ -57,7 +67,7 @@ class InbornError(Exception):
     @property
     def kind(self) -> str:
         """The name of the error's type, as it stands on the wire and in the audit trail."""
-        return type(self).__name__
+        return self._foreign_kind or type(self).__name__
 
 
 class RequestError(InbornError):
@@ -130,13 +140,27 @@ _by_status: dict[int, type[InbornError]] = {
 def error_from_wire(kind: str, message: str, hint: str, status: int) -> InbornError:
     """Make the error that the other side raised.
 
-    A kind that this program does not know becomes the family that `status` names; text is cut and control characters
-    are replaced, because the other side chose it.
+    A kind that this process does not know becomes the family that `status` names, and keeps its name in `kind`; text is
+    cut and control characters are replaced, because the other side chose it.
     """
-    cls = _kinds.get((kind, status)) or _by_status.get(status, InternalError)
+    cls = _kinds.get((kind, status))
+    is_foreign = cls is None and status in _by_status and _is_foreign(kind)
+    cls = cls or _by_status.get(status, InternalError)
     error = cls.__new__(cls)
     InbornError.__init__(error, _one_line(message), hint=_one_line(hint))
+    if is_foreign:
+        error._foreign_kind = kind
     return error
+
+
+def _is_foreign(kind: str) -> bool:
+    """Whether this can be a type of another program of ours: not one that is here with another status."""
+    if _KIND.fullmatch(kind) is None or any(name == kind for name, _ in _kinds):
+        return False
+    if kind not in _foreign_kinds and len(_foreign_kinds) >= _MAX_FOREIGN_KINDS:
+        return False
+    _foreign_kinds.add(kind)
+    return True
 
 
 def _one_line(text: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,32 @@ def test_kind_that_does_not_fit_its_status_is_not_believed() -> None:
 @pytest.mark.parametrize("kind", ["", "InbornError", "Exception", "object", "__class__", "\x00", "a" * 100_000])
 def test_unknown_kind_becomes_the_family_of_its_status(kind: str) -> None:
     assert type(error_from_wire(kind, "m", "", 14)) is UnavailableError
+
+
+def test_kind_that_is_not_known_here_is_passed_on() -> None:
+    """As the front does between signer and caller: neither it nor the agent has the signer's types."""
+    seen = error_from_wire("TokenHasNoUseLeft", "m", "h", 7)
+    assert (type(seen), seen.kind) == (DeniedError, "TokenHasNoUseLeft")
+    again = error_from_wire(seen.kind, seen.message, seen.hint, seen.status)
+    assert (type(again), again.kind, again.hint) == (DeniedError, "TokenHasNoUseLeft", "h")
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "no", "lowercase", "With Space", "X" * 65, "Null\x00", "Ünicode", "NotFoundError"]
+)
+def test_kind_that_can_be_none_of_ours_is_not_passed_on(kind: str) -> None:
+    assert error_from_wire(kind, "m", "", 7).kind == "DeniedError"
+
+
+def test_flood_of_unknown_kinds_is_bounded() -> None:
+    """They become labels of metrics, and the other side chooses them. In a process of its own, which then knows them."""
+    code = (
+        "from inborn.errors import error_from_wire\n"
+        "kinds = {error_from_wire(f'Kind{number}', 'm', '', 7).kind for number in range(10_000)}\n"
+        "assert len(kinds) == 257, len(kinds)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 @pytest.mark.parametrize("status", [0, 1, 99, -1])
