@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 
 import click
 
+from inborn._internal.host.streams import open_missing_streams
 from inborn._internal.version import VERSION
 from inborn.errors import InbornError, UnavailableError
 from inborn_cli import GROUPS, VERBS, Group, Verb
-from inborn_cli.talk import say_error
+from inborn_cli.talk import lead_nowhere, say_error
 
 __all__ = ["run"]
 
@@ -112,6 +114,7 @@ def _print_version(ctx: click.Context, option: click.Parameter, is_wanted: bool)
 
 def run(arguments: Sequence[str] | None) -> int:
     """Run one command line and give its exit status. Every error is caught here and nowhere else."""
+    open_missing_streams()
     program = _program()
     if "_INBORN_COMPLETE" in os.environ:  # a shell that asks what could follow; click knows the answer
         program.main(prog_name="inborn")
@@ -132,13 +135,17 @@ def run(arguments: Sequence[str] | None) -> int:
     except InbornError as error:
         say_error(error.message, error.hint)
         return 1
-    except BrokenPipeError:
-        # Whoever read our output has gone. The interpreter flushes once more at its end, so that must find no pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone
+        lead_nowhere(sys.stdout)
         return _BROKEN_PIPE
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
+    except UnicodeEncodeError as error:
+        say_error(f"not UTF-8: {str(error.object)[:100]!a}", "arguments, variables and paths that are sent on must be")
+        return 2
     except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG):
+            lead_nowhere(sys.stdout)  # most likely it is what cannot be written to
         say_error(_os_error_text(error))
         return 1
     except Exception as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from typing import TextIO
 
-__all__ = ["ProgressLine", "clean", "say", "say_error", "say_hint", "say_warning"]
+__all__ = ["ProgressLine", "clean", "lead_nowhere", "say", "say_error", "say_hint", "say_warning"]
 
 
 def clean(text: str) -> str:
@@ -14,7 +16,17 @@ def clean(text: str) -> str:
 
 
 def say(text: str) -> None:
-    print(clean(text), file=sys.stderr, flush=True)
+    """One line. A standard error that is full, or that nobody reads any more, ends no command."""
+    try:
+        print(clean(text), file=sys.stderr, flush=True)
+    except OSError:
+        lead_nowhere(sys.stderr)
+
+
+def lead_nowhere(stream: TextIO) -> None:
+    """What the stream still holds, and all that follows, is dropped: the interpreter flushes once more at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say_error(text: str, hint: str = "") -> None:

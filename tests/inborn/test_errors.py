@@ -109,7 +109,7 @@ def test_kind_that_can_be_none_of_ours_is_not_passed_on(kind: str) -> None:
 
 
 def test_flood_of_unknown_kinds_is_bounded() -> None:
-    """They become labels of metrics, and the other side chooses them. In a process of its own, which then knows them."""
+    """They become labels of metrics, and the other side chooses them. In a process of its own, as it keeps them."""
     code = (
         "from inborn.errors import error_from_wire\n"
         "kinds = {error_from_wire(f'Kind{number}', 'm', '', 7).kind for number in range(10_000)}\n"
