@@ -52,6 +52,18 @@ def test_identity_arrives_and_rotates(authority: MemoryAuthority, agent: SpokenA
         watcher.until(lambda s: s.svids[0].leaf == second.leaf)
 
 
+def test_more_identities_than_are_taken_never_mean_none(
+    authority: MemoryAuthority, agent: SpokenAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    """1,000 are taken, as other SPIFFE clients do; the first of them are those that say the most."""
+    svid = authority.svid(WEB)
+    agent.identify(svid, *[authority.svid(f"{WEB}/{n}", key=svid.private_key) for n in range(1000)])
+    with X509Source(agent.path, timeout=30) as source:
+        assert len(source.snapshot().svids) == 1000
+        assert source.svid.leaf == svid.leaf
+    assert "more than 1000 identities" in caplog.text
+
+
 async def test_identity_arrives_without_blocking_the_loop(authority: MemoryAuthority, agent: SpokenAgent) -> None:
     agent.identify(authority.svid(WEB))
     async with X509Source.open(agent.path) as source:

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds: an agent that restarts is back in less than one
 _CLOSING = 2.0  # seconds that closing may take before it is left to itself
-_MAX_SVIDS = 64  # identities of one process; more is somebody's mistake
+_MAX_SVIDS = 1000  # identities of one process, as other SPIFFE clients take; more is a mistake, 2 ms each to verify
 
 
 class X509Source:
@@ -364,11 +364,13 @@ def _parse_svids(parts: Iterable[tuple[str, bytes, bytes, str]]) -> tuple[X509Sv
     for spiffe_id, chain, key, hint in parts:
         if hint and hint in hints:
             continue
+        if len(svids) == _MAX_SVIDS:
+            # The first ones are those that say the most about this process; none at all would be worse.
+            log.warning("more than %d identities match this process, the rest is left out", _MAX_SVIDS)
+            break
         hints.add(hint)
         svid = X509Svid.parse(chain, key, hint=hint, issued_at=now)
         if str(svid.spiffe_id) != spiffe_id:
             raise InvalidSvid(f"SVID of {svid.spiffe_id} was announced as {spiffe_id[:200]!a}")
         svids.append(svid)
-        if len(svids) > _MAX_SVIDS:
-            raise InvalidSvid(f"more than {_MAX_SVIDS} SVIDs for one process")
     return tuple(svids)
