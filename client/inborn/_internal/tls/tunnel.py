@@ -17,7 +17,7 @@ import ssl
 import struct
 
 from inborn._internal.host.socket_directory import SocketDirectory
-from inborn._internal.source.background import background_loop, run_in_background
+from inborn._internal.source.background import background_loop
 from inborn._internal.tls.verified_socket import VerifiedObject
 from inborn.errors import InbornError, RequestError, UnavailableError
 
@@ -76,7 +76,8 @@ class Tunnel:
             self._listener.close()
             self._directory.remove()
             raise
-        self._task = run_in_background(self._serve())
+        self._loop = background_loop()
+        self._loop.call_soon_threadsafe(self._listen)
 
     @property
     def address(self) -> str:
@@ -88,29 +89,39 @@ class Tunnel:
         if self._closed:
             return
         self._closed = True
-        self._task.cancel()
+        with contextlib.suppress(RuntimeError):  # the loop was closed, as at the end of a process
+            self._loop.call_soon_threadsafe(self._end)
         self._directory.remove()
 
-    async def _serve(self) -> None:
-        loop = background_loop()
+    def _listen(self) -> None:
+        """On the loop. By a callback: `sock_accept` loses a connection that comes while it is cancelled."""
+        if not self._closed:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _end(self) -> None:
+        """On the loop."""
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        if self._current is not None:
+            self._current.cancel()
+
+    def _accept(self) -> None:
+        """On the loop: somebody dials."""
         try:
-            while True:
-                inner, _ = await loop.sock_accept(self._listener)
-                if not _is_ours(inner):
-                    log.warning("tunnel refused a stranger on its inner socket")
-                    inner.close()
-                    continue
-                if self._only_one and self._used:
-                    inner.close()
-                    continue
-                self._used = True
-                if self._current is not None:
-                    self._current.cancel()
-                self._current = loop.create_task(self._carry(inner))
-        finally:
-            self._listener.close()
-            if self._current is not None:
-                self._current.cancel()
+            inner, _ = self._listener.accept()
+        except OSError:  # whoever it was has gone
+            return
+        if not _is_ours(inner):
+            log.warning("tunnel refused a stranger on its inner socket")
+            inner.close()
+            return
+        if self._only_one and self._used:
+            inner.close()
+            return
+        self._used = True
+        if self._current is not None:
+            self._current.cancel()
+        self._current = self._loop.create_task(self._carry(inner))
 
     async def _carry(self, inner: socket.socket) -> None:
         """Connect to the target and pass octets both ways until one side ends."""
