@@ -110,15 +110,15 @@ class SignerState(GroupHooks):
     def reload(self) -> None:
         """Take everything from the store again."""
         reader = self._reader
-        self.authorities = reader.authorities()
-        self.entries = {entry.id: entry for entry in reader.entries()}
-        self._use_policies(reader.posture_policies())
+        self.authorities = reader.authorities.all()
+        self.entries = {entry.id: entry for entry in reader.entries.all()}
+        self._use_policies(reader.entries.policies())
         self.revocations = RevocationSet()
-        revocations = [to_revocation(row) for row in reader.revocations()]
-        self.revocations.apply_snapshot(self.log_id, reader.revocation_seq(), revocations)
-        self.domain_revision = int(reader.meta("domain_revision") or 0)
-        self.entry_revision = int(reader.meta("entry_revision") or 0)
-        stored = reader.meta("serial")
+        revocations = [to_revocation(row) for row in reader.revocations.log()]
+        self.revocations.apply_snapshot(self.log_id, reader.revocations.seq(), revocations)
+        self.domain_revision = int(reader.meta.get("domain_revision") or 0)
+        self.entry_revision = int(reader.meta.get("entry_revision") or 0)
+        stored = reader.meta.get("serial")
         if stored:
             self.serials = SerialSource.from_state(stored)
 
@@ -228,7 +228,7 @@ class SignerState(GroupHooks):
             backdate=self.lifetimes.backdate,
         )
         self._look_at_blocks(tx, prepared, entry_id=entry_id, node=node, selectors=selectors)
-        tx.add_issued(
+        tx.ledger.add(
             Issued(
                 serial=prepared.serial,
                 spiffe_id=spiffe_id,
@@ -253,7 +253,7 @@ class SignerState(GroupHooks):
         node: SpiffeId | None,
         selectors: tuple[Selector, ...],
     ) -> None:
-        block = tx.find_block(_targets(prepared, entry_id=entry_id, node=node, selectors=selectors))
+        block = tx.blocks.find(_targets(prepared, entry_id=entry_id, node=node, selectors=selectors))
         if block is not None:
             raise Blocked(
                 f"issuance for {prepared.spiffe_id} is blocked by {block.target} since {moment(block.since)}",
@@ -279,15 +279,15 @@ class SignerState(GroupHooks):
 
     def before_commit(self, tx: Transaction, changes: Changes) -> None:
         self.requesters.flush(tx)
-        tx.set_meta("serial", self.serials.state)
+        tx.meta.set("serial", self.serials.state)
         if changes.touches_domain:
             self.domain_revision += 1
-            tx.set_meta("domain_revision", str(self.domain_revision))
+            tx.meta.set("domain_revision", str(self.domain_revision))
         if changes.entries or changes.members or changes.posture_policies is not None:
             self.entry_revision += 1
-            tx.set_meta("entry_revision", str(self.entry_revision))
+            tx.meta.set("entry_revision", str(self.entry_revision))
         if changes.authorities or changes.roots:
-            self.authorities = tx.authorities()
+            self.authorities = tx.authorities.all()
 
     def rolled_back(self) -> None:
         self.requesters.clear()

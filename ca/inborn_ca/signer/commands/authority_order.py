@@ -55,7 +55,7 @@ def find_issuing(state: SignerState, text: str) -> AuthorityRecord:
 
 def read_order(reader: Reader) -> AuthorityOrder | None:
     """The order that is open."""
-    text = reader.meta(_META)
+    text = reader.meta.get(_META)
     if not text:
         return None
     kept = json.loads(text)
@@ -81,10 +81,10 @@ def give_order(tx: Transaction, order: AuthorityOrder) -> None:
         )
     if known is None:
         kept = {"authority": order.authority.hex(), "reason": order.reason, "actor": order.actor, "note": order.note}
-        tx.set_meta(_META, json.dumps(kept))
+        tx.meta.set(_META, json.dumps(kept))
 
 
 def close_order(tx: Transaction) -> Finish:
     """It is carried out."""
-    tx.set_meta(_META, "")
+    tx.meta.set(_META, "")
     return lambda: None

@@ -215,7 +215,7 @@ class AuthorityRevoker(OpenWork):
         the CRL would be the second one of its second; 0: the authority is active again, or for the first time."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            record = next(a for a in tx.authorities() if a.key_id == order.authority)
+            record = next(a for a in tx.authorities.all() if a.key_id == order.authority)
             if record.state is AuthorityState.ACTIVE:
                 return lambda: 0
             if not self._authorities.renew_root_crl(tx, changes, also=(record.certificate, order.reason)):
@@ -225,10 +225,10 @@ class AuthorityRevoker(OpenWork):
                 cut_offs={order.authority: None}, reason=order.reason, blocks=False, actor=order.actor,
                 note=order.note, alive_until=record.certificate.not_valid_after_utc + REVOCATION_OUTLIVES,
             )  # fmt: skip
-            tx.update_authority(replace(record, state=AuthorityState.REVOKED))
+            tx.authorities.update(replace(record, state=AuthorityState.REVOKED))
             close_order(tx)
             now = self._state.clock()
-            tx.add_audit(audit.row(now, order.actor, "authority.revoke", order.authority.hex(), detail={"seq": seq}))
+            tx.audit.add(audit.row(now, order.actor, "authority.revoke", order.authority.hex(), detail={"seq": seq}))
             return lambda: seq
 
         return command
@@ -250,7 +250,7 @@ class AuthorityRevoker(OpenWork):
     async def _away(self) -> list[str]:
         """Agents and daemons that have certificates alive, all of them of the authority, and are not connected."""
         key_id, now = bytes.fromhex(self._answer.authority), self._state.clock()
-        holders = await asyncio.to_thread(lambda: self._slow_reader.holders_of_authority(key_id, at=now))
+        holders = await asyncio.to_thread(lambda: self._slow_reader.ledger.holders_of_authority(key_id, at=now))
         connected = set(self._feeds.connected)
         return [str(holder) for holder in holders if str(holder) not in connected]
 

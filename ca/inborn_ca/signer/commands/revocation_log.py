@@ -62,7 +62,7 @@ def append_revocation(
     if len(note) > MAX_NOTE:
         raise RequestError(f"note is longer than {MAX_NOTE} characters: {len(note)}")
     record = RevocationRecord(
-        seq=(changes.revocations[-1].seq if changes.revocations else tx.revocation_seq()) + 1,
+        seq=(changes.revocations[-1].seq if changes.revocations else tx.revocations.seq()) + 1,
         kind=kind,
         value=value,
         cut_offs=cut_offs_now(state) if cut_offs is None else cut_offs,
@@ -73,12 +73,12 @@ def append_revocation(
         revoked_at=now,
         alive_until=alive_until or now + state.lifetimes.longest_svid + REVOCATION_OUTLIVES,
     )
-    tx.add_revocation(record)
+    tx.revocations.add(record)
     revocation = to_revocation(record)
     changes.revocations.append(revocation)
     if audited:
         detail = {"seq": record.seq, "reason": reason, "blocks": blocks, "note": note}
-        tx.add_audit(audit.row(now, actor, "revoke", revocation.target, detail=detail))
+        tx.audit.add(audit.row(now, actor, "revoke", revocation.target, detail=detail))
     return record.seq
 
 
@@ -89,7 +89,7 @@ def revoke_certificates_of(
 
     Their keys are revoked and not their serials, so that a certificate that was recorded and never delivered dies too.
     """
-    alive = tx.certificates(CertificateFilter(spiffe_id=spiffe_id, alive_at=state.clock()))
+    alive = tx.ledger.select(CertificateFilter(spiffe_id=spiffe_id, alive_at=state.clock()))
     for key_hash in sorted({row.key_hash for row in alive}):
         append_revocation(state, tx, changes, RevocationKind.KEY, key_hash, reason=reason, blocks=False, actor=actor)
     return len(alive)

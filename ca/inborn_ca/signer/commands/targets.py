@@ -119,7 +119,7 @@ def octets_of_hex(text: str, what: str) -> bytes:
 
 def _serial(state: SignerState, reader: Reader, text: str, reason: int) -> Target:
     serial = octets_of_hex(text, "serial")
-    row = reader.issued(serial)
+    row = reader.ledger.get(serial)
     if row is None:
         raise NotFoundError(f"no certificate has serial {serial.hex()}")
     if row.kind in (CertificateKind.FRONT, CertificateKind.LOG) and row.not_after > state.clock():

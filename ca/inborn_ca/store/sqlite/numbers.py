@@ -1,0 +1,17 @@
+"""Kinds as they lie in the ledger: a number each, which is never used anew."""
+
+from __future__ import annotations
+
+from inborn_ca.model.records import CertificateKind
+
+__all__ = ["KINDS", "KIND_NUMBERS"]
+
+KIND_NUMBERS = {
+    CertificateKind.WORKLOAD: 1,
+    CertificateKind.AGENT: 2,
+    CertificateKind.DAEMON: 3,
+    CertificateKind.FRONT: 4,
+    CertificateKind.LOG: 5,
+    CertificateKind.HEALTH: 6,
+}
+KINDS = {number: kind for kind, number in KIND_NUMBERS.items()}
