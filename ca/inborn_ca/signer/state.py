@@ -24,7 +24,7 @@ from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import CertificateFacts
 from inborn.errors import DeniedError, InternalError, PreconditionError, moment
 from inborn_ca.authorities.key_store import KeyStore
-from inborn_ca.certificates.issuance import Prepared, issue
+from inborn_ca.certificates.issuance import IssuerKey, Prepared, issue
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.certificates.serial import SerialSource
 from inborn_ca.certificates.template import Templates
@@ -60,7 +60,7 @@ class Pending:
 
     prepared: Prepared
     issuer: AuthorityRecord
-    _key: ec.EllipticCurvePrivateKey = field(repr=False)
+    _key: IssuerKey = field(repr=False)
 
     def sign(self) -> bytes:
         """Sign it, once, and return it as DER."""
@@ -100,6 +100,7 @@ class SignerState(GroupHooks):
         self.on_committed: list[Callable[[Changes], None]] = []
         self._reader = store.reader()
         self._signing_keys: dict[bytes, ec.EllipticCurvePrivateKey] = {}
+        self._issuer_keys: dict[bytes, IssuerKey] = {}
         self._templates: dict[bytes, Templates] = {}
         self._issuer_ders: dict[bytes, bytes] = {}
         self.requesters = RequesterCache()
@@ -167,6 +168,12 @@ class SignerState(GroupHooks):
                 raise InternalError(f"key file of authority {key_id.hex()} holds another key")
             self._signing_keys[key_id] = key
         return self._signing_keys[key_id]
+
+    def _issuer_key(self, key_id: bytes) -> IssuerKey:
+        key = self._issuer_keys.get(key_id)
+        if key is None:
+            key = self._issuer_keys[key_id] = IssuerKey(self.signing_key(key_id))
+        return key
 
     def issuer_der(self, issuer: AuthorityRecord) -> bytes:
         """An issuing authority's certificate, encoded once: 3 us less an answer."""
@@ -242,7 +249,7 @@ class SignerState(GroupHooks):
                 selectors=selectors,
             )
         )
-        return Pending(prepared=prepared, issuer=issuer, _key=self.signing_key(issuer.key_id))
+        return Pending(prepared=prepared, issuer=issuer, _key=self._issuer_key(issuer.key_id))
 
     def _look_at_blocks(
         self,
