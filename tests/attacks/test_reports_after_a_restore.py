@@ -194,7 +194,7 @@ def test_authority_that_was_revoked_after_the_backup_is_revoked_with_its_certifi
     rule = Revocation(seq=4, kind=RevocationKind.AUTHORITY, value=authority, cut_offs={authority: None})
     assert restored.report(restored.agent, rule).revocations == 1
     assert restored.now.state.revocations.find(restored.agent.facts) is not None
-    order = read_order(restored.now.reader)
+    order = read_order(restored.now.reader, restored.now.state.ca_id)
     assert order is not None
     assert order.authority == authority
 

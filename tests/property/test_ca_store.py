@@ -30,6 +30,7 @@ from inborn_ca.model.records import (
     MemberKind,
     RequesterKey,
     RevocationRecord,
+    SvidKind,
     Token,
 )
 from inborn_ca.model.registration_entry import Entry, NodeKind, NodeMatch
@@ -137,6 +138,7 @@ authorities = st.builds(
     crl_number=counts,
     crl_this_update=maybe_time,
     crl_next_update=maybe_time,
+    ca_id=st.sampled_from(["", "ca1"]),
 )
 
 
@@ -146,12 +148,14 @@ def ledgers(draw: st.DrawFn) -> list[Issued]:
     rows = []
     for _ in range(draw(st.integers(1, 8))):
         at = draw(times)
+        svid_kind = draw(st.sampled_from(SvidKind))
         rows.append(
             Issued(
                 serial=serials.next(at, draw(st.binary(min_size=11, max_size=11))),
                 spiffe_id=draw(ids),
                 kind=draw(st.sampled_from(CertificateKind)),
-                key_hash=draw(hashes),
+                svid_kind=svid_kind,
+                key_hash=draw(hashes) if svid_kind is SvidKind.X509 else draw(st.just(b"") | hashes),
                 authority=draw(st.sampled_from([key_id(ROOT), key_id(OTHER_ROOT)])),
                 issued_at=at,
                 not_after=at + draw(st.timedeltas(dt.timedelta(), dt.timedelta(days=7))),
@@ -187,6 +191,7 @@ def test_what_is_kept_comes_back_as_it_was(
             tx.tokens.add(token)
             tx.members.put(member)
             tx.members.put_requester(requester)
+            tx.authorities.add_ca("ca1", NOW)
             tx.authorities.add(authority)
         reader = store.reader()
         assert (reader.entries.get(entry.id), reader.entries.all()) == (entry, [entry])

@@ -77,7 +77,9 @@ def open_state(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, cloc
         kept = TrustDomain(trust_domain).name
         with store.transaction() as tx:
             tx.meta.set("trust_domain", kept)
-            tx.meta.set("ca_id", os.urandom(4).hex())
+            ca_id = os.urandom(4).hex()
+            tx.meta.set("ca_id", ca_id)  # whose directory this is; a CA that joins it is registered and not named here
+            tx.authorities.add_ca(ca_id, clock())
     elif trust_domain and trust_domain != kept:
         raise PreconditionError(
             f"this CA's trust domain is {kept}, not {trust_domain}", hint="leave --trust-domain out"

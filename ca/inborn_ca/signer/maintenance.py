@@ -11,8 +11,8 @@ import time
 
 from inborn._internal.host.log import get_logger
 from inborn._internal.revocation.revocation_set import RevocationSet
-from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import InbornError
+from inborn_ca.model.records import SvidKind
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands.authorities import Authorities, RevokedEntry
 from inborn_ca.signer.feeds import HEARTBEAT, Feeds
@@ -94,7 +94,7 @@ class Maintenance:
     async def _crls(self) -> None:
         due = set(self._authorities.crls_due())
         if self._dirty:
-            due |= {a.key_id for a in self._state.authorities if a.state is not AuthorityState.ROOT}
+            due |= {a.key_id for a in self._state.own_authorities}
         if not due:
             return
         self._dirty = False
@@ -114,7 +114,7 @@ class Maintenance:
             if len(revocations):
                 for row in reader.ledger.iter_alive(at=self._state.clock()):
                     revocation = revocations.find(self._state.facts(row))
-                    if revocation is not None:
+                    if revocation is not None and row.svid_kind is SvidKind.X509:  # a CRL lists nothing else
                         at = revocation.revoked_at or row.issued_at
                         dead.setdefault(row.authority, []).append((row.serial, at, revocation.reason))
         finally:

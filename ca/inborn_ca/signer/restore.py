@@ -16,6 +16,7 @@ from pathlib import Path
 from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import PreconditionError
 from inborn_ca.authorities.key_store import KeyStore
+from inborn_ca.certificates.serial import SerialSource
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.findings import FORMER_LOG, FORMER_SEQ
 from inborn_ca.signer.requesters.unknown_holder import FORMER_SERIAL
@@ -66,7 +67,9 @@ def _rewrite(tx: Transaction, keys: KeyStore, now: dt.datetime, *, exported: int
     tx.meta.set("log_id", fresh.hex())
     tx.meta.set(FORMER_LOG, former.hex())
     tx.meta.set(FORMER_SEQ, str(tx.revocations.seq()))
-    tx.meta.set(FORMER_SERIAL, tx.meta.get("serial") or "0:0")
+    # What no CA of the backup had reached: what has a serial above it may be younger than the backup.
+    states = map(SerialSource.from_state, tx.authorities.serial_states().values())
+    tx.meta.set(FORMER_SERIAL, min(states, key=lambda source: source.ceiling, default=SerialSource()).state)
     ended = _end_tokens(tx, now)
     _retire(tx)
     detail = {"former_log_id": former.hex(), "tokens_ended": ended}

@@ -109,7 +109,7 @@ class SignerState(GroupHooks):
     # -- state -----------------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
-        """Take everything from the store again."""
+        """Take everything from the store again: a group was undone, or another CA has written meanwhile."""
         reader = self._reader
         self.authorities = reader.authorities.all()
         self.entries = {entry.id: entry for entry in reader.entries.all()}
@@ -119,9 +119,11 @@ class SignerState(GroupHooks):
         self.revocations.apply_snapshot(self.log_id, reader.revocations.seq(), revocations)
         self.domain_revision = int(reader.meta.get("domain_revision") or 0)
         self.entry_revision = int(reader.meta.get("entry_revision") or 0)
-        stored = reader.meta.get("serial")
-        if stored:
-            self.serials = SerialSource.from_state(stored)
+        stored = reader.authorities.serial_states().get(self.ca_id)
+        if stored is None:
+            raise InternalError(f"database does not know CA {self.ca_id}")
+        self.serials = SerialSource.from_state(stored)
+        self.requesters.clear()
 
     def _use_policies(self, policies: list[PosturePolicy]) -> None:
         self.posture_policies = policies
@@ -147,11 +149,16 @@ class SignerState(GroupHooks):
 
     @property
     def active(self) -> AuthorityRecord:
-        """The issuing authority that signs. Raises `PreconditionError` when there is none."""
+        """This CA's issuing authority that signs. Raises `PreconditionError` when there is none."""
         for authority in self.authorities:
-            if authority.state is AuthorityState.ACTIVE:
+            if authority.state is AuthorityState.ACTIVE and authority.ca_id == self.ca_id:
                 return authority
         raise PreconditionError("no issuing authority is active")
+
+    @property
+    def own_authorities(self) -> list[AuthorityRecord]:
+        """The issuing authorities whose keys this CA has, in whatever state."""
+        return [a for a in self.authorities if a.ca_id == self.ca_id and a.state is not AuthorityState.ROOT]
 
     @property
     def bundle(self) -> X509Bundle:
@@ -234,7 +241,9 @@ class SignerState(GroupHooks):
             now=now,
             backdate=self.lifetimes.backdate,
         )
-        self._look_at_blocks(tx, prepared, entry_id=entry_id, node=node, selectors=selectors)
+        self._look_at_blocks(
+            tx, spiffe_id, key_hash=prepared.key_hash, entry_id=entry_id, node=node, selectors=selectors
+        )
         tx.ledger.add(
             Issued(
                 serial=prepared.serial,
@@ -254,16 +263,20 @@ class SignerState(GroupHooks):
     def _look_at_blocks(
         self,
         tx: Transaction,
-        prepared: Prepared,
+        spiffe_id: SpiffeId,
         *,
+        key_hash: bytes,
         entry_id: str,
         node: SpiffeId | None,
         selectors: tuple[Selector, ...],
     ) -> None:
-        block = tx.blocks.find(_targets(prepared, entry_id=entry_id, node=node, selectors=selectors))
+        """For an SVID of any kind; `key_hash` is empty where it is bound to no key. Raises `Blocked`."""
+        block = tx.blocks.find(
+            _targets(spiffe_id, key_hash=key_hash, entry_id=entry_id, node=node, selectors=selectors)
+        )
         if block is not None:
             raise Blocked(
-                f"issuance for {prepared.spiffe_id} is blocked by {block.target} since {moment(block.since)}",
+                f"issuance for {spiffe_id} is blocked by {block.target} since {moment(block.since)}",
                 hint=f"an admin lifts it with: inborn unblock {block.target}",
             )
 
@@ -286,18 +299,18 @@ class SignerState(GroupHooks):
 
     def before_commit(self, tx: Transaction, changes: Changes) -> None:
         self.requesters.flush(tx)
-        tx.meta.set("serial", self.serials.state)
+        tx.authorities.set_serial_state(self.ca_id, self.serials.state)
+        # The revisions are the database's: another CA may have counted them up since they were read.
         if changes.touches_domain:
-            self.domain_revision += 1
+            self.domain_revision = int(tx.meta.get("domain_revision") or 0) + 1
             tx.meta.set("domain_revision", str(self.domain_revision))
         if changes.entries or changes.members or changes.posture_policies is not None:
-            self.entry_revision += 1
+            self.entry_revision = int(tx.meta.get("entry_revision") or 0) + 1
             tx.meta.set("entry_revision", str(self.entry_revision))
         if changes.authorities or changes.roots:
             self.authorities = tx.authorities.all()
 
     def rolled_back(self) -> None:
-        self.requesters.clear()
         self.reload()
 
     def committed(self, changes: Changes) -> None:
@@ -306,12 +319,13 @@ class SignerState(GroupHooks):
 
 
 def _targets(
-    prepared: Prepared, *, entry_id: str, node: SpiffeId | None, selectors: tuple[Selector, ...]
+    spiffe_id: SpiffeId, *, key_hash: bytes, entry_id: str, node: SpiffeId | None, selectors: tuple[Selector, ...]
 ) -> Iterator[tuple[BlockKind, str]]:
     """What a block could be on. Lazily: where nothing at all is blocked they are never spelled out (2 us less)."""
-    yield BlockKind.KEY, prepared.key_hash.hex()
-    if not prepared.spiffe_id.is_reserved:
-        at = prepared.spiffe_id
+    if key_hash:
+        yield BlockKind.KEY, key_hash.hex()
+    if not spiffe_id.is_reserved:
+        at = spiffe_id
         yield BlockKind.ID, str(at)
         yield BlockKind.ID_PREFIX, str(at)
         while at.path:

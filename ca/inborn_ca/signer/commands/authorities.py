@@ -111,13 +111,14 @@ class Authorities:
         now = self._state.clock()
         return any(
             a.state is AuthorityState.ACTIVE and a.certificate.not_valid_after_utc > now
-            for a in self._state.authorities
+            for a in self._state.own_authorities
         )
 
     def _plan(self) -> list[Step]:
         lifetimes = self._state.lifetimes
         return plan(
             self._state.authorities,
+            ca_id=self._state.ca_id,
             now=self._state.clock(),
             lifetimes=lifetimes,
             longest_svid=lifetimes.longest_svid,
@@ -128,7 +129,7 @@ class Authorities:
         now = self._state.clock()
         prepared = [
             a
-            for a in self._state.authorities
+            for a in self._state.own_authorities
             if a.state is AuthorityState.PREPARED and a.certificate.not_valid_after_utc > now
         ]
         return min(prepared, key=lambda a: a.created_at, default=None)
@@ -172,7 +173,7 @@ class Authorities:
 
     def _retire_active(self, tx: Transaction, now: dt.datetime) -> None:
         for authority in tx.authorities.all():
-            if authority.state is AuthorityState.ACTIVE:
+            if authority.state is AuthorityState.ACTIVE and authority.ca_id == self._state.ca_id:
                 tx.authorities.update(replace(authority, state=AuthorityState.RETIRED))
                 tx.audit.add(audit.row(now, "signer", "authority.retire", authority.key_id.hex()))
 
@@ -187,7 +188,13 @@ class Authorities:
             now=now,
             life=self._state.lifetimes.issuing,
         )
-        record = AuthorityRecord(key_id=key_id, state=AuthorityState.PREPARED, certificate=certificate, created_at=now)
+        record = AuthorityRecord(
+            key_id=key_id,
+            state=AuthorityState.PREPARED,
+            certificate=certificate,
+            created_at=now,
+            ca_id=self._state.ca_id,
+        )
         with_crl = self._with_crl(record, (), now)
         if with_crl is None:
             raise InternalError("a new authority's first CRL could not be made")
@@ -271,7 +278,8 @@ class Authorities:
 
     def crls_due(self) -> list[bytes]:
         """Authorities whose CRL is missing or due to be made again."""
-        missing = [a.key_id for a in self._state.authorities if a.crl_this_update is None]
+        mine = [*self._state.roots, *self._state.own_authorities]
+        missing = [a.key_id for a in mine if a.crl_this_update is None]
         return missing + [s.key_id for s in self._plan() if s.kind is StepKind.RENEW_CRL and s.key_id not in missing]
 
     def _with_crl(

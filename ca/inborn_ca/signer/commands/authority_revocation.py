@@ -113,21 +113,21 @@ class AuthorityRevoker(OpenWork):
             told.step, told.finished, told.successor = "revoked", True, self._successor_name()
             revocation = revoke_authority_row(self._state, key_id)
             told.revocation_seq = revocation.seq if revocation is not None else self._state.revocations.seq
-        elif read_order(self._reader) is None:
+        elif read_order(self._reader, record.ca_id) is None:
             raise NotFoundError(f"authority {key_id.hex()} is not being revoked")
         return told
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        while (order := read_order(self._reader)) is not None:
+        while (order := read_order(self._reader, self._state.ca_id)) is not None:
             if self._answer.authority != order.authority.hex():
                 self._answer = admin_pb2.AuthorityRevocationResponse(authority=order.authority.hex())
             try:
                 if any(a.key_id == order.authority for a in self._state.authorities):
                     await self._work(order)
                 else:  # its life is over, and it was removed
-                    await self._queue.run(lambda tx, changes: close_order(tx))
+                    await self._queue.run(lambda tx, changes: close_order(tx, self._state.ca_id))
             except InbornError as e:
                 _log.warning("authority_revocation.failed", step=self._answer.step, error=e.message)
                 await asyncio.sleep(_RETRY)
@@ -148,7 +148,7 @@ class AuthorityRevoker(OpenWork):
             case AuthorityState.PREPARED:
                 await self._revoke(order)
             case AuthorityState.REVOKED:
-                await self._queue.run(lambda tx, changes: close_order(tx))
+                await self._queue.run(lambda tx, changes: close_order(tx, self._state.ca_id))
             case _:
                 raise InternalError(f"authority {order.authority.hex()} is no issuing authority")
 
@@ -226,7 +226,7 @@ class AuthorityRevoker(OpenWork):
                 note=order.note, alive_until=record.certificate.not_valid_after_utc + REVOCATION_OUTLIVES,
             )  # fmt: skip
             tx.authorities.update(replace(record, state=AuthorityState.REVOKED))
-            close_order(tx)
+            close_order(tx, self._state.ca_id)
             now = self._state.clock()
             tx.audit.add(audit.row(now, order.actor, "authority.revoke", order.authority.hex(), detail={"seq": seq}))
             return lambda: seq
@@ -258,7 +258,7 @@ class AuthorityRevoker(OpenWork):
         return find_issuing(self._state, order.authority.hex())
 
     def _successor_name(self) -> str:
-        return next((a.key_id.hex() for a in self._state.authorities if a.state is AuthorityState.ACTIVE), "")
+        return next((a.key_id.hex() for a in self._state.own_authorities if a.state is AuthorityState.ACTIVE), "")
 
     def _say(self, step: str, laggards: object = ()) -> None:
         self._answer.step = step

@@ -146,7 +146,7 @@ class Entries:
 
     def _node(self, reader: Reader, text: str) -> NodeMatch:
         if not text:
-            local = reader.meta.get("local_agent_name")
+            local = reader.meta.get(f"local_agent_name:{self._state.ca_id}")
             if local is None:
                 raise RequestError("entry names no node", hint="say --node AGENT, --node group:NAME or --node any")
             return NodeMatch(kind=NodeKind.NAME, value=local)

@@ -200,8 +200,10 @@ class Findings:
 
     def _order(self, tx: Transaction, changes: Changes, revocation: Revocation, actor: str) -> None:
         """The revocation holds; the authority's state and the root's CRL follow, as for an admin's order."""
-        if read_order(tx) is None:
-            give_order(tx, AuthorityOrder(authority=revocation.value, reason=revocation.reason, actor=actor, note=""))
+        ca_id = next(a.ca_id for a in self._state.authorities if a.key_id == revocation.value)
+        if read_order(tx, ca_id) is None:
+            order = AuthorityOrder(authority=revocation.value, reason=revocation.reason, actor=actor, note="")
+            give_order(tx, order, ca_id)
             changes.revoking = True
 
     def _take_holder(

@@ -160,7 +160,8 @@ class Revocations:
         record = next(a for a in tx.authorities.all() if a.key_id == target.value)
         if record.state is AuthorityState.REVOKED:
             return
-        give_order(tx, AuthorityOrder(authority=target.value, reason=reason, actor=actor, note=request.note))
+        order = AuthorityOrder(authority=target.value, reason=reason, actor=actor, note=request.note)
+        give_order(tx, order, record.ca_id)
         changes.revoking = True
         detail = {"reason": reason, "note": request.note}
         subject = f"authority:{response.authority}"
@@ -186,7 +187,7 @@ class Revocations:
                 id=0,
                 kind=target.block,
                 value=target.block_value,
-                cut_offs=cut_offs_now(self._state),
+                cut_offs=cut_offs_now(self._state, tx),
                 reason=reason,
                 actor=actor,
                 note=request.note,

@@ -41,7 +41,7 @@ class Status:
         """The gauges that a monitor wants to see."""
         state = self._state
         crls = [a.crl_next_update.timestamp() for a in state.authorities if a.crl_next_update is not None]
-        active = [a for a in state.authorities if a.state is AuthorityState.ACTIVE]
+        active = [a for a in state.own_authorities if a.state is AuthorityState.ACTIVE]
         return signer_pb2.Measures(
             open_alarms=reader.audit.count_alarms(),
             certificates_issued=state.issued_count,

@@ -53,7 +53,7 @@ class Tokens:
                 groups=tuple(request.groups),
             )
             if request.local:
-                tx.meta.set("local_agent_name", request.name)
+                tx.meta.set(f"local_agent_name:{self._state.ca_id}", request.name)
             response = admin_pb2.CreateTokenResponse(
                 token=text, info=token_message(token, 0), bootstrap_address=bootstrap_address
             )

@@ -1,13 +1,16 @@
-"""Roots and issuing authorities: the table `authority`."""
+"""The CAs of the database, roots and issuing authorities: the tables `ca` and `authority`."""
 
 # ruff: noqa: S608 (what is put into statements are names of columns from this module; values are bound)
 
 from __future__ import annotations
 
+import datetime as dt
+
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from inborn._internal.spiffe.authority_state import AuthorityState
+from inborn.errors import NotFoundError
 from inborn_ca.model.records import AuthorityRecord
 from inborn_ca.store.sqlite import statements
 from inborn_ca.store.sqlite.codec import Row, from_micros, micros_or_none, time_or_none, to_micros
@@ -15,7 +18,9 @@ from inborn_ca.store.sqlite.handle import Handle
 
 __all__ = ["AuthorityReads", "AuthorityWrites"]
 
-_COLUMNS = "key_id, state, certificate, created_at, activated_at, crl, crl_number, crl_this_update, crl_next_update"
+_COLUMNS = (
+    "key_id, state, certificate, created_at, activated_at, crl, crl_number, crl_this_update, crl_next_update, ca_id"
+)
 
 
 class AuthorityReads:
@@ -29,11 +34,21 @@ class AuthorityReads:
     def all(self) -> list[AuthorityRecord]:
         return [_authority(row) for row in self._handle.rows(f"SELECT {_COLUMNS} FROM authority ORDER BY id")]
 
+    def serial_states(self) -> dict[str, str]:
+        return dict(self._handle.rows("SELECT ca_id, serial_state FROM ca ORDER BY ca_id"))
+
 
 class AuthorityWrites(AuthorityReads):
     """Writes of `interface.authorities`."""
 
     __slots__ = ()
+
+    def add_ca(self, ca_id: str, at: dt.datetime) -> None:
+        self._handle.execute("INSERT INTO ca VALUES (?, '0:0', ?)", (ca_id, to_micros(at)))
+
+    def set_serial_state(self, ca_id: str, state: str) -> None:
+        if not self._handle.execute("UPDATE ca SET serial_state = ? WHERE ca_id = ?", (state, ca_id)).rowcount:
+            raise NotFoundError(f"no CA {ca_id}")
 
     def add(self, authority: AuthorityRecord) -> None:
         statements.insert(self._handle, "authority", _COLUMNS, _row(authority))
@@ -58,11 +73,12 @@ def _row(record: AuthorityRecord) -> Row:
         record.crl_number,
         micros_or_none(record.crl_this_update),
         micros_or_none(record.crl_next_update),
+        record.ca_id or None,
     )
 
 
 def _authority(row: Row) -> AuthorityRecord:
-    key_id, state, certificate, created_at, activated_at, crl, number, this_update, next_update = row
+    key_id, state, certificate, created_at, activated_at, crl, number, this_update, next_update, ca_id = row
     return AuthorityRecord(
         key_id=key_id,
         state=AuthorityState(state),
@@ -73,4 +89,5 @@ def _authority(row: Row) -> AuthorityRecord:
         crl_number=number,
         crl_this_update=time_or_none(this_update),
         crl_next_update=time_or_none(next_update),
+        ca_id=ca_id or "",
     )

@@ -18,7 +18,7 @@ from inborn_ca.store.sqlite.alive import AliveQueries
 from inborn_ca.store.sqlite.codec import from_micros, selectors, to_micros
 from inborn_ca.store.sqlite.handle import Handle
 from inborn_ca.store.sqlite.interning import Names
-from inborn_ca.store.sqlite.numbers import KIND_NUMBERS, KINDS
+from inborn_ca.store.sqlite.numbers import KIND_NUMBERS, KINDS, SVID_KIND_NUMBERS, SVID_KINDS
 
 __all__ = ["LedgerReads", "LedgerWrites"]
 
@@ -29,7 +29,7 @@ _MILLISECOND = dt.timedelta(milliseconds=1)
 # CROSS JOIN keeps SQLite from turning the order round: the ledger is scanned by serial, names are looked up.
 _ISSUED = """
 SELECT i.serial, d.spiffe_id, i.kind, i.key_hash, a.key_id, i.issued_at, i.not_after, e.entry_id, n.spiffe_id,
-       s.selectors
+       s.selectors, i.svid_kind
 FROM issued AS i
 CROSS JOIN identity AS d ON d.id = i.identity
 CROSS JOIN authority_name AS a ON a.id = i.authority
@@ -39,8 +39,8 @@ LEFT JOIN selector_set AS s ON s.id = i.selectors
 """
 
 _ADD = (
-    "INSERT INTO issued (serial, identity, kind, key_hash, authority, issued_at, not_after, entry, node, selectors) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO issued (serial, identity, kind, key_hash, authority, issued_at, not_after, entry, node, selectors, "
+    "svid_kind) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -130,9 +130,11 @@ class LedgerReads(AliveQueries):
                 entry_id=entry_id or "",
                 node=None if node is None else spiffe_id(node),
                 selectors=() if selector_text is None else selector_set(selector_text),
+                svid_kind=SVID_KINDS[svid_kind],
             )
             for (
-                serial, identity, kind, key_hash, authority, issued_at, not_after, entry_id, node, selector_text
+                serial, identity, kind, key_hash, authority, issued_at, not_after, entry_id, node, selector_text,
+                svid_kind,
             ) in self._handle.rows(_ISSUED + tail, values)
         ]  # fmt: skip
 
@@ -169,10 +171,11 @@ class LedgerWrites(LedgerReads):
                 names.entry(row.entry_id) if row.entry_id else None,
                 None if row.node is None else names.identity(str(row.node)),
                 names.selectors(row.selectors, time) if row.selectors else None,
+                SVID_KIND_NUMBERS[row.svid_kind],
             ),
         )
         self._widen(not_after - issued_at, to_micros(time) - issued_at)
-        if row.kind in (CertificateKind.AGENT, CertificateKind.DAEMON):
+        if row.key_hash and row.kind in (CertificateKind.AGENT, CertificateKind.DAEMON):
             self._touched.add(row.key_hash)
 
     def _widen(self, life: int, lead: int) -> None:

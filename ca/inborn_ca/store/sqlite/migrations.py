@@ -272,7 +272,39 @@ def _say_what_the_program_says(db: Database) -> None:
         db.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_lay_out, _add_findings, _say_what_the_program_says)
+_SEVERAL = """
+CREATE TABLE ca (
+    ca_id TEXT PRIMARY KEY,
+    serial_state TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO ca
+SELECT value,
+       coalesce((SELECT value FROM meta WHERE key = 'serial'), '0:0'),
+       coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'created_at'), 0)
+FROM meta WHERE key = 'ca_id';
+DELETE FROM meta WHERE key = 'serial';
+UPDATE meta SET key = key || ':' || (SELECT value FROM meta WHERE key = 'ca_id')
+WHERE key IN ('revoking_authority', 'local_agent_name');
+ALTER TABLE authority ADD COLUMN ca_id TEXT REFERENCES ca (ca_id);
+UPDATE authority SET ca_id = (SELECT value FROM meta WHERE key = 'ca_id') WHERE state != 'root';
+ALTER TABLE issued ADD COLUMN svid_kind INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX member_name ON member (name);
+"""
+
+
+def _make_room_for_several(db: Database) -> None:
+    """What counts for one CA has its name beside it; a row of the ledger says which kind of SVID it is."""
+    for statement in _statements(_SEVERAL):
+        db.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (
+    _lay_out,
+    _add_findings,
+    _say_what_the_program_says,
+    _make_room_for_several,
+)
 
 
 def _statements(script: str) -> list[str]:

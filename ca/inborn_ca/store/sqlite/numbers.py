@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from inborn_ca.model.records import CertificateKind
+from inborn_ca.model.records import CertificateKind, SvidKind
 
-__all__ = ["KINDS", "KIND_NUMBERS"]
+__all__ = ["KINDS", "KIND_NUMBERS", "SVID_KINDS", "SVID_KIND_NUMBERS"]
 
 KIND_NUMBERS = {
     CertificateKind.WORKLOAD: 1,
@@ -15,3 +15,6 @@ KIND_NUMBERS = {
     CertificateKind.HEALTH: 6,
 }
 KINDS = {number: kind for kind, number in KIND_NUMBERS.items()}
+
+SVID_KIND_NUMBERS = {SvidKind.X509: 1, SvidKind.JWT: 2}
+SVID_KINDS = {number: kind for kind, number in SVID_KIND_NUMBERS.items()}
