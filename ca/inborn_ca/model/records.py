@@ -153,7 +153,7 @@ class Issued:
     """SHA-256 of its public key; of an SVID that is bound to no key, empty."""
 
     def __post_init__(self) -> None:
-        if self.svid_kind is SvidKind.X509 and not self.key_hash:
+        if not self.key_hash and self.svid_kind is SvidKind.X509:
             raise InternalError(f"X.509 certificate {self.serial.hex()} has no key")
 
 

@@ -21,7 +21,7 @@ from inborn_ca.signer.queue import Command, Finish, Queue
 from inborn_ca.signer.state import SignerState, to_revocation
 from inborn_ca.store.interface import Reader, Transaction
 
-__all__ = ["Maintenance"]
+__all__ = ["Maintenance", "dead_certificates"]
 
 _log = get_logger("ca.maintenance")
 
@@ -98,28 +98,9 @@ class Maintenance:
         if not due:
             return
         self._dirty = False
-        dead = await asyncio.to_thread(self._dead_certificates)
+        dead = await asyncio.to_thread(dead_certificates, self._state)
         early = await self._queue.run(self._authorities.renew_crls(sorted(due), lambda key_id: dead.get(key_id, [])))
         self._dirty = self._dirty or bool(early)
-
-    def _dead_certificates(self) -> dict[bytes, list[RevokedEntry]]:
-        """Every living certificate that a revocation touches, by its authority; reads from a handle of its own."""
-        revocations = RevocationSet()
-        dead: dict[bytes, list[RevokedEntry]] = {}
-        reader = self._state.store.reader()
-        try:
-            revocations.apply_snapshot(
-                self._state.log_id, reader.revocations.seq(), [to_revocation(r) for r in reader.revocations.log()]
-            )
-            if len(revocations):
-                for row in reader.ledger.iter_alive(at=self._state.clock()):
-                    revocation = revocations.find(self._state.facts(row))
-                    if revocation is not None and row.svid_kind is SvidKind.X509:  # a CRL lists nothing else
-                        at = revocation.revoked_at or row.issued_at
-                        dead.setdefault(row.authority, []).append((row.serial, at, revocation.reason))
-        finally:
-            reader.close()
-        return dead
 
     async def _housekeeping(self) -> None:
         if time.monotonic() < self._next_prune:
@@ -162,3 +143,26 @@ class Maintenance:
             limit=PRUNE_ROWS,
         )
         return lambda: pruned
+
+
+def dead_certificates(state: SignerState) -> dict[bytes, list[RevokedEntry]]:
+    """Every living certificate that a revocation touches, by its authority: what CRLs list.
+
+    Reads from a handle of its own, at length; for a thread of its own.
+    """
+    revocations = RevocationSet()
+    dead: dict[bytes, list[RevokedEntry]] = {}
+    reader = state.store.reader()
+    try:
+        revocations.apply_snapshot(
+            state.log_id, reader.revocations.seq(), [to_revocation(r) for r in reader.revocations.log()]
+        )
+        if len(revocations):
+            for row in reader.ledger.iter_alive(at=state.clock()):
+                revocation = revocations.find(state.facts(row))
+                if revocation is not None and row.svid_kind is SvidKind.X509:  # a CRL lists nothing else
+                    at = revocation.revoked_at or row.issued_at
+                    dead.setdefault(row.authority, []).append((row.serial, at, revocation.reason))
+    finally:
+        reader.close()
+    return dead

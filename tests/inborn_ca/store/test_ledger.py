@@ -12,8 +12,19 @@ import pytest
 
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn.errors import InternalError
 from inborn_ca.certificates.serial import SerialSource
-from inborn_ca.model.records import AuditRow, CertificateKind, Issued, Member, MemberKind, RequesterKey, Token
+from inborn_ca.model.records import (
+    AuditRow,
+    BlockKind,
+    CertificateKind,
+    Issued,
+    Member,
+    MemberKind,
+    RequesterKey,
+    SvidKind,
+    Token,
+)
 from inborn_ca.store.interface import CertificateFilter, Store
 from inborn_ca.store.opening import open_store
 
@@ -231,3 +242,24 @@ def test_the_size_on_disk_grows_with_what_is_written(store: Store, serials: Seri
     before = store.size()
     add(store, *(a_row(serials, NOW) for _ in range(1000)))
     assert store.size() > before + 50_000
+
+
+def test_an_svid_that_is_bound_to_no_key_lies_beside_certificates(store: Store, serials: SerialSource) -> None:
+    certificate = a_row(serials, NOW)
+    token = a_row(serials, NOW, svid_kind=SvidKind.JWT, key_hash=b"", node=NODE)
+    add(store, certificate, token)
+    ledger = store.reader().ledger
+    assert ledger.select(CertificateFilter(spiffe_id=WEB)) == [certificate, token]
+    assert ledger.get(token.serial) == token
+    assert ledger.count_alive(BlockKind.ID, str(WEB), at=NOW).certificates == 2
+    assert ledger.count_alive(BlockKind.NODE, str(NODE), at=NOW).certificates == 1
+    assert ledger.count_alive(BlockKind.KEY, certificate.key_hash.hex(), at=NOW).certificates == 1
+    alive = ledger.alive_serials(
+        BlockKind.ID, str(WEB), {b"\1" * 20: token.serial}, at=NOW, after=certificate.serial, limit=10
+    )
+    assert alive == [(token.serial, b"\1" * 20)]
+
+
+def test_a_certificate_without_a_key_is_no_row(serials: SerialSource) -> None:
+    with pytest.raises(InternalError, match="has no key"):
+        a_row(serials, NOW, key_hash=b"")

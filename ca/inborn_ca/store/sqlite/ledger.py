@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.spiffe_id import SpiffeId, parse_spiffe_id
 from inborn_ca.certificates.serial import serial_floor, serial_time
-from inborn_ca.model.records import CertificateKind, Issued
+from inborn_ca.model.records import CertificateKind, Issued, SvidKind
 from inborn_ca.store.interface.ledger import CertificateFilter
 from inborn_ca.store.sqlite.alive import AliveQueries
 from inborn_ca.store.sqlite.codec import from_micros, selectors, to_micros
@@ -24,6 +24,7 @@ __all__ = ["LedgerReads", "LedgerWrites"]
 
 ALIVE_PAGE = 1000  # rows: a read that is held open for longer keeps the log from being written back
 
+_X509 = SvidKind.X509
 _MILLISECOND = dt.timedelta(milliseconds=1)
 
 # CROSS JOIN keeps SQLite from turning the order round: the ledger is scanned by serial, names are looked up.
@@ -171,7 +172,7 @@ class LedgerWrites(LedgerReads):
                 names.entry(row.entry_id) if row.entry_id else None,
                 None if row.node is None else names.identity(str(row.node)),
                 names.selectors(row.selectors, time) if row.selectors else None,
-                SVID_KIND_NUMBERS[row.svid_kind],
+                1 if row.svid_kind is _X509 else SVID_KIND_NUMBERS[row.svid_kind],
             ),
         )
         self._widen(not_after - issued_at, to_micros(time) - issued_at)
