@@ -263,3 +263,18 @@ def test_an_svid_that_is_bound_to_no_key_lies_beside_certificates(store: Store, 
 def test_a_certificate_without_a_key_is_no_row(serials: SerialSource) -> None:
     with pytest.raises(InternalError, match="has no key"):
         a_row(serials, NOW, key_hash=b"")
+
+
+def test_the_last_end_of_each_holder_is_told_and_of_nobody_else(store: Store, serials: SerialSource) -> None:
+    daemon = parse_spiffe_id("spiffe://example.org/daemon")
+    add(
+        store,
+        a_row(serials, NOW - DAY, spiffe_id=NODE, kind=CertificateKind.AGENT),
+        a_row(serials, NOW, 3 * HOUR, spiffe_id=NODE, kind=CertificateKind.AGENT),
+        a_row(serials, NOW, spiffe_id=NODE, kind=CertificateKind.AGENT),
+        a_row(serials, NOW, spiffe_id=daemon, kind=CertificateKind.DAEMON),
+        a_row(serials, NOW, DAY, node=NODE),
+    )
+    ends = store.reader().ledger.ends_of_holders
+    assert ends(at=NOW) == {NODE: NOW + 3 * HOUR, daemon: NOW + HOUR}
+    assert ends(at=NOW + 2 * HOUR) == {NODE: NOW + 3 * HOUR}

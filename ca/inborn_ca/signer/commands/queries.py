@@ -89,7 +89,7 @@ class Ledger:
     def agents(self, reader: Reader, propagation: Propagation) -> admin_pb2.ListAgentsResponse:
         response = admin_pb2.ListAgentsResponse()
         now = self._state.clock()
-        own = reader.ledger.select(CertificateFilter(alive_at=now))
+        ends = reader.ledger.ends_of_holders(at=now)
         for member in reader.members.all():
             if member.kind is not MemberKind.AGENT:
                 continue
@@ -103,9 +103,9 @@ class Ledger:
                 connected=propagation.state(name) is not None,
             )
             agent.enrolled_at.FromDatetime(member.enrolled_at)
-            ends = [row.not_after for row in own if row.spiffe_id == member.spiffe_id]
-            if ends:
-                agent.svid_expires_at.FromDatetime(max(ends))
+            end = ends.get(member.spiffe_id)
+            if end is not None:
+                agent.svid_expires_at.FromDatetime(end)
             heard = propagation.state(name)
             if heard is not None:
                 agent.revocation_seq = heard[0]

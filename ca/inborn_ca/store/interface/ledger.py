@@ -70,6 +70,10 @@ class LedgerReads(Protocol):
         """Agents and daemons that have certificates alive for themselves, all of them of this authority. Scans."""
         ...
 
+    def ends_of_holders(self, *, at: dt.datetime) -> dict[SpiffeId, dt.datetime]:
+        """Each agent and daemon that has an SVID alive for itself, and when the last of them expires. Scans."""
+        ...
+
     def alive_serials(
         self,
         kind: BlockKind,

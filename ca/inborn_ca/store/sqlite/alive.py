@@ -15,7 +15,7 @@ from inborn.errors import InternalError
 from inborn_ca.certificates.serial import serial_floor
 from inborn_ca.model.records import BlockKind, CertificateKind
 from inborn_ca.store.interface.ledger import Alive
-from inborn_ca.store.sqlite.codec import to_micros
+from inborn_ca.store.sqlite.codec import from_micros, to_micros
 from inborn_ca.store.sqlite.handle import Handle
 from inborn_ca.store.sqlite.numbers import KIND_NUMBERS
 
@@ -51,6 +51,16 @@ class AliveQueries:
             (self._floor(at), to_micros(at), *_HOLDERS, key_id),
         )
         return [parse_spiffe_id(text) for (text,) in rows]
+
+    def ends_of_holders(self, *, at: dt.datetime) -> dict[SpiffeId, dt.datetime]:
+        """Each agent and daemon that has an SVID alive for itself, and when the last of them expires."""
+        rows = self._handle.rows(
+            "SELECT d.spiffe_id, e.until FROM (SELECT i.identity, max(i.not_after) AS until FROM issued AS i "
+            "WHERE i.serial >= ? AND i.not_after >= ? AND i.kind IN (?, ?) GROUP BY i.identity) AS e "
+            "JOIN identity AS d ON d.id = e.identity",
+            (self._floor(at), to_micros(at), *_HOLDERS),
+        )
+        return {parse_spiffe_id(text): from_micros(until) for text, until in rows}
 
     def _count(self, condition: str, values: tuple[object, ...], at: dt.datetime) -> Alive:
         scope = f"FROM issued AS i WHERE i.serial >= ? AND i.not_after >= ? AND {condition}"
