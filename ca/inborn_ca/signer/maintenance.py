@@ -51,7 +51,8 @@ class Maintenance:
         self._propagation = propagation
         self._reader = reader
         self._wake = asyncio.Event()
-        self._dirty = False
+        # What was revoked before a crash, or by another CA of the database, may not be in our CRLs yet.
+        self._dirty = len(state.revocations) > 0
         self._next_heartbeat = 0.0
         self._next_prune = time.monotonic() + PRUNE_EVERY
         self._clock_base = state.clock().timestamp() - time.monotonic()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.spiffe.authority_state import AuthorityState
@@ -16,6 +18,8 @@ from inborn_ca.authorities.authority_life import key_id
 from inborn_ca.authorities.key_store import KeyStore
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.signer.commands.authority_order import read_order
+from inborn_ca.signer.maintenance import Maintenance
+from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.state import SignerState
 from inborn_proto import feed_pb2
 from tests.rigs.fixtures_ca import CaBench, Holder
@@ -184,3 +188,33 @@ def test_a_ca_that_the_database_does_not_know_signs_nothing(ca_bench: CaBench) -
             ca_id="stranger",
             log_id=ca_bench.state.log_id,
         )
+
+
+def listed(ca: CaBench) -> set[int]:
+    return {entry.serial_number for entry in x509.load_der_x509_crl(ca.state.active.crl)}
+
+
+async def maintained(ca: CaBench, is_done: Callable[[], bool]) -> None:
+    """Until it is done, what the signer's process does beside answering."""
+    maintenance = Maintenance(
+        ca.state, ca.queue, ca.feeds, ca.authorities, Propagation(ca.clock), ca.state.store.reader()
+    )
+    done = asyncio.Event()
+    ca.state.on_committed.append(lambda changes: done.set() if is_done() else None)
+    task = asyncio.create_task(maintenance.run())
+    async with asyncio.timeout(30):
+        await done.wait()
+    task.cancel()
+
+
+def test_a_crl_lists_what_the_other_has_revoked_once_its_own_ca_runs(two: tuple[CaBench, CaBench]) -> None:
+    one, other = two
+    agent, entry = one.enroll(), one.create_entry()
+    theirs = turn(other).issue(agent, entry.id)
+    turn(one).revoke(spiffe_id="spiffe://example.org/web")
+    one.clock.advance(seconds=5)
+    turn(other).run(other.authorities.renew_crls(other.authorities.crls_due(), lambda key_id: []))
+    assert listed(other) == set()
+    one.clock.advance(seconds=5)
+    asyncio.run(maintained(other, lambda: listed(other) == {theirs.serial_number}))
+    assert one.state.active.key_id != other.state.active.key_id
