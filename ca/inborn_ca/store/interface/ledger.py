@@ -1,8 +1,8 @@
 """The ledger: a row for each SVID, written before it is signed.
 
 It is keyed by serial, which is time, and has no other index. So a serial is instant and a time is a range; everything
-else scans what can be alive, which takes a second for a million rows: on a `ReadHandle` in a thread of its own, unless
-an admin's command has to know it before it acts.
+else scans what can be alive, 60 ms for a million rows and more where many of them are read: on a `ReadHandle` in a
+thread of its own, unless a command has to know it before it acts.
 """
 
 from __future__ import annotations
