@@ -129,7 +129,7 @@ def _rows(state: SignerState, start: int, count: int) -> Command:
         authority = state.active.key_id
         for number in range(start, start + count):
             is_bad = number % (ALIVE // TOUCHED) == 0
-            tx.add_issued(
+            tx.ledger.add(
                 Issued(
                     serial=state.serials.next(now, os.urandom(11)),
                     spiffe_id=SpiffeId(trust_domain=state.trust_domain, path=f"/w/{number % 1000}"),

@@ -40,10 +40,13 @@ SELECTORS = ("unix:uid:1000", "unix:gid:1000", "unix:path:/usr/bin/load")
 class NoStore:
     """A transaction of nothing: what is left is policy, parsing, templates and signatures."""
 
-    def add_issued(self, row: Issued) -> None:
+    def __init__(self) -> None:
+        self.ledger = self.blocks = self
+
+    def add(self, row: Issued) -> None:
         """Forget it."""
 
-    def find_block(self, targets: Iterable[tuple[BlockKind, str]]) -> Block | None:
+    def find(self, targets: Iterable[tuple[BlockKind, str]]) -> Block | None:
         return None
 
 
@@ -131,7 +134,7 @@ def _register(state: SignerState, holders: list[Holder], count: int) -> Callable
             created_at=now,
             updated_at=now,
         )
-        tx.add_entry(entry)
+        tx.entries.add(entry)
         changes.entries.append((None, entry))
         for number in range(count):
             holder = Holder(

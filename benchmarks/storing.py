@@ -23,7 +23,6 @@ from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.maintenance import PRUNE_ROWS
 from inborn_ca.signer.queue import Finish
 from inborn_ca.store.interface import CertificateFilter, Transaction
-from inborn_ca.store.sqlite.codec import to_micros
 
 __all__ = ["run"]
 
@@ -35,6 +34,12 @@ IDENTITIES = 1000
 GROUPS = 200  # of 100 rows each
 
 _HOUR = dt.timedelta(hours=1)
+_MICRO = dt.timedelta(microseconds=1)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_INSERT = (
+    "INSERT OR IGNORE INTO issued (serial, identity, kind, key_hash, authority, issued_at, not_after, entry, node, "
+    "selectors) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 def run(*, full: bool = False) -> list[Figure]:
@@ -81,7 +86,7 @@ def _fill(s: Signer, rows: int, *, alive: int) -> None:
     def values() -> Iterator[tuple[object, ...]]:
         for count, start, end in spans:
             step = (end - start) / max(count, 1)
-            at, at_step = to_micros(start), step // dt.timedelta(microseconds=1)
+            at, at_step = (start - _EPOCH) // _MICRO, step // _MICRO
             for number in range(count):
                 issued = at + number * at_step
                 # Milliseconds, and the counter, as the signer makes them; the key's hash is random as keys are.
@@ -92,7 +97,7 @@ def _fill(s: Signer, rows: int, *, alive: int) -> None:
                 )  # fmt: skip
 
     connection.execute("BEGIN")
-    connection.executemany("INSERT OR IGNORE INTO issued VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values())
+    connection.executemany(_INSERT, values())
     connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -108,7 +113,7 @@ def _rows(s: Signer, names: list[SpiffeId]) -> Callable[[Transaction, Changes], 
     def command(tx: Transaction, changes: Changes) -> Finish:
         now = state.clock()
         for spiffe_id in names:
-            tx.add_issued(
+            tx.ledger.add(
                 Issued(
                     serial=state.serials.next(now, os.urandom(RANDOM_OCTETS)),
                     spiffe_id=spiffe_id,
@@ -144,12 +149,12 @@ def _reads(s: Signer, rows: int) -> list[Figure]:
     with measure([]) as spent:
         for _ in range(500):
             at = now - random.random() * _HOUR
-            near = reader.certificates(CertificateFilter(after_serial=serial_floor(at), limit=1))
+            near = reader.ledger.select(CertificateFilter(after_serial=serial_floor(at), limit=1))
             begun = time.perf_counter()
-            reader.issued(near[0].serial)
+            reader.ledger.get(near[0].serial)
             looked.append(time.perf_counter() - begun)
         begun = time.perf_counter()
-        found = reader.certificates(CertificateFilter(spiffe_id=_name(s, 7), alive_at=now))
+        found = reader.ledger.select(CertificateFilter(spiffe_id=_name(s, 7), alive_at=now))
         listed = time.perf_counter() - begun
     if len(found) < ALIVE / IDENTITIES:
         raise RuntimeError(f"{len(found)} certificates of one ID are alive")

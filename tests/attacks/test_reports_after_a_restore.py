@@ -100,7 +100,7 @@ def test_denials_hold_at_once_with_their_blocks_and_one_alarm(restored: Restored
     state = restored.now.state
     *_, log = state.revocations.logs()
     assert all(log.covers(rule) for rule in restored.revocations)
-    assert {b.target for b in restored.now.reader.blocks()} == {f"id:{WEB}", "id:spiffe://example.org/old"}
+    assert {b.target for b in restored.now.reader.blocks.all()} == {f"id:{WEB}", "id:spiffe://example.org/old"}
     again = restored.report(restored.renewed, *restored.revocations)
     assert again.revocations == 0
     assert state.revocations.seq == first.revocation_seq
@@ -108,8 +108,8 @@ def test_denials_hold_at_once_with_their_blocks_and_one_alarm(restored: Restored
         f"id:{WEB}",
         "id:spiffe://example.org/api",
     ]
-    assert [alarm.kind for alarm in restored.now.reader.alarms()] == ["restore.findings"]
-    assert restored.now.reader.audit(after_id=0, limit=100, action="restore.report")[0].actor.endswith(
+    assert [alarm.kind for alarm in restored.now.reader.audit.alarms()] == ["restore.findings"]
+    assert restored.now.reader.audit.rows(after_id=0, limit=100, action="restore.report")[0].actor.endswith(
         restored.agent.spiffe_id
     )
 
@@ -194,7 +194,7 @@ def test_authority_that_was_revoked_after_the_backup_is_revoked_with_its_certifi
     rule = Revocation(seq=4, kind=RevocationKind.AUTHORITY, value=authority, cut_offs={authority: None})
     assert restored.report(restored.agent, rule).revocations == 1
     assert restored.now.state.revocations.find(restored.agent.facts) is not None
-    order = read_order(restored.now.reader)
+    order = read_order(restored.now.reader, restored.now.state.ca_id)
     assert order is not None
     assert order.authority == authority
 

@@ -30,11 +30,12 @@ from inborn_ca.model.records import (
     MemberKind,
     RequesterKey,
     RevocationRecord,
+    SvidKind,
     Token,
 )
 from inborn_ca.model.registration_entry import Entry, NodeKind, NodeMatch
-from inborn_ca.store import SqliteStore, open_store
-from inborn_ca.store.interface import CertificateFilter
+from inborn_ca.store.interface import CertificateFilter, Store
+from inborn_ca.store.opening import open_store
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 TD = TrustDomain("example.org")
@@ -137,6 +138,7 @@ authorities = st.builds(
     crl_number=counts,
     crl_this_update=maybe_time,
     crl_next_update=maybe_time,
+    ca_id=st.sampled_from(["", "ca1"]),
 )
 
 
@@ -146,12 +148,14 @@ def ledgers(draw: st.DrawFn) -> list[Issued]:
     rows = []
     for _ in range(draw(st.integers(1, 8))):
         at = draw(times)
+        svid_kind = draw(st.sampled_from(SvidKind))
         rows.append(
             Issued(
                 serial=serials.next(at, draw(st.binary(min_size=11, max_size=11))),
                 spiffe_id=draw(ids),
                 kind=draw(st.sampled_from(CertificateKind)),
-                key_hash=draw(hashes),
+                svid_kind=svid_kind,
+                key_hash=draw(hashes) if svid_kind is SvidKind.X509 else draw(st.just(b"") | hashes),
                 authority=draw(st.sampled_from([key_id(ROOT), key_id(OTHER_ROOT)])),
                 issued_at=at,
                 not_after=at + draw(st.timedeltas(dt.timedelta(), dt.timedelta(days=7))),
@@ -164,9 +168,9 @@ def ledgers(draw: st.DrawFn) -> list[Issued]:
 
 
 @contextmanager
-def a_store() -> Iterator[SqliteStore]:
+def a_store() -> Iterator[Store]:
     with tempfile.TemporaryDirectory() as directory:
-        store = open_store(Path(directory) / "inborn.db", now=NOW)
+        store = open_store(Path(directory), now=NOW)
         try:
             yield store
         finally:
@@ -183,17 +187,18 @@ def test_what_is_kept_comes_back_as_it_was(
 ) -> None:
     with a_store() as store:
         with store.transaction() as tx:
-            tx.add_entry(entry)
-            tx.add_token(token)
-            tx.put_member(member)
-            tx.put_requester(requester)
-            tx.add_authority(authority)
+            tx.entries.add(entry)
+            tx.tokens.add(token)
+            tx.members.put(member)
+            tx.members.put_requester(requester)
+            tx.authorities.add_ca("ca1", NOW)
+            tx.authorities.add(authority)
         reader = store.reader()
-        assert (reader.entry(entry.id), reader.entries()) == (entry, [entry])
-        assert (reader.token(token.id), reader.tokens()) == (token, [token])
-        assert (reader.member(member.spiffe_id), reader.members()) == (member, [member])
-        assert reader.requester(requester.key_hash) == requester
-        assert reader.authorities() == [authority]
+        assert (reader.entries.get(entry.id), reader.entries.all()) == (entry, [entry])
+        assert (reader.tokens.get(token.id), reader.tokens.all()) == (token, [token])
+        assert (reader.members.get(member.spiffe_id), reader.members.all()) == (member, [member])
+        assert reader.members.requester(requester.key_hash) == requester
+        assert reader.authorities.all() == [authority]
 
 
 @few
@@ -201,13 +206,13 @@ def test_what_is_kept_comes_back_as_it_was(
 def test_what_was_decided_comes_back_as_it_was(revocation: RevocationRecord, block: Block, audit: AuditRow) -> None:
     with a_store() as store:
         with store.transaction() as tx:
-            tx.add_revocation(revocation)
-            tx.add_block(block)
-            number = tx.add_audit(audit)
+            tx.revocations.add(revocation)
+            tx.blocks.add(block)
+            number = tx.audit.add(audit)
         reader = store.reader()
-        assert reader.revocations(dropped=True) == [revocation]
-        assert reader.blocks() == [block]
-        (row,) = reader.audit(after_id=0, limit=10)
+        assert reader.revocations.log(dropped=True) == [revocation]
+        assert reader.blocks.all() == [block]
+        (row,) = reader.audit.rows(after_id=0, limit=10)
         assert (row.id, row.at, row.actor, row.action, row.subject, row.origin, row.count) == (
             number, audit.at, audit.actor, audit.action, audit.subject, audit.origin, audit.count
         )  # fmt: skip
@@ -222,17 +227,19 @@ def test_the_ledger_lists_what_a_plain_search_finds(
     with a_store() as store:
         with store.transaction() as tx:
             for row in rows:
-                tx.add_issued(row)
+                tx.ledger.add(row)
         reader = store.reader()
-        assert reader.certificates(CertificateFilter()) == rows
-        assert [reader.issued(row.serial) for row in rows] == rows
-        assert reader.certificates(CertificateFilter(alive_at=alive_at)) == [r for r in rows if r.not_after >= alive_at]
+        assert reader.ledger.select(CertificateFilter()) == rows
+        assert [reader.ledger.get(row.serial) for row in rows] == rows
+        assert reader.ledger.select(CertificateFilter(alive_at=alive_at)) == [
+            r for r in rows if r.not_after >= alive_at
+        ]
         for row in rows:
-            assert row in reader.certificates(CertificateFilter(alive_at=row.issued_at))
-            assert reader.certificates(CertificateFilter(spiffe_id=row.spiffe_id)) == [
+            assert row in reader.ledger.select(CertificateFilter(alive_at=row.issued_at))
+            assert reader.ledger.select(CertificateFilter(spiffe_id=row.spiffe_id)) == [
                 r for r in rows if r.spiffe_id == row.spiffe_id
             ]
-        assert reader.certificates(CertificateFilter(issued_after=after, issued_before=before)) == [
+        assert reader.ledger.select(CertificateFilter(issued_after=after, issued_before=before)) == [
             r for r in rows if (after is None or r.issued_at >= after) and (before is None or r.issued_at < before)
         ]
 
@@ -243,14 +250,14 @@ def test_pruning_deletes_what_has_expired_and_nothing_else(rows: list[Issued], b
     with a_store() as store:
         with store.transaction() as tx:
             for row in rows:
-                tx.add_issued(row)
+                tx.ledger.add(row)
         for _ in range(20):
             with store.transaction() as tx:
                 deleted = tx.prune(issued_expired_before=before, audit_before=before, limit=3)
             assert deleted <= 3
             if not deleted:
                 break
-        assert store.reader().certificates(CertificateFilter()) == [r for r in rows if r.not_after >= before]
+        assert store.reader().ledger.select(CertificateFilter()) == [r for r in rows if r.not_after >= before]
 
 
 @few
@@ -259,8 +266,8 @@ def test_a_value_that_is_no_text_is_refused_and_nothing_is_written(text: str) ->
     with a_store() as store:
         try:
             with store.transaction() as tx:
-                tx.set_meta("key", text + "\ud800")
+                tx.meta.set("key", text + "\ud800")
         except Exception as e:
             error = e
         assert type(error).__name__ == "InternalError"
-        assert store.reader().meta("key") is None
+        assert store.reader().meta.get("key") is None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain
 from inborn.errors import InternalError
 from inborn_ca.authorities.authority_life import make_issuing, make_root
-from inborn_ca.certificates.issuance import IssuerExpired, issue, prepare
+from inborn_ca.certificates.issuance import IssuerExpired, IssuerKey, issue, prepare
 from inborn_ca.certificates.template import Templates
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -64,7 +64,7 @@ def test_template_equals_builder(
     }
     built, filled = prepare(issuer=ISSUER, **values), TEMPLATES.prepare(**values)  # type: ignore[arg-type]
     assert filled.unsigned_octets() == built.unsigned_octets()
-    for each in ("spiffe_id", "serial", "key_hash", "authority", "not_before", "not_after"):
+    for each in ("spiffe_id", "serial", "key_hash", "authority", "issuer_key", "not_before", "not_after"):
         assert getattr(filled, each) == getattr(built, each)
 
 
@@ -81,7 +81,7 @@ def values(**changed: object) -> dict[str, object]:
 
 
 def test_signed_template_is_a_certificate_by_its_issuer() -> None:
-    certificate = x509.load_der_x509_certificate(issue(TEMPLATES.prepare(**values()), KEY))  # type: ignore[arg-type]
+    certificate = x509.load_der_x509_certificate(issue(TEMPLATES.prepare(**values()), IssuerKey(KEY)))  # type: ignore[arg-type]
     certificate.verify_directly_issued_by(ISSUER)
 
 

@@ -121,7 +121,7 @@ class CaBench:
     def _node_state(self, node: str) -> Any:
         from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 
-        return self.reader.member(parse_spiffe_id(node)), self.reader.entries()
+        return self.reader.members.get(parse_spiffe_id(node)), self.reader.entries.all()
 
     def run_due(self) -> None:
         for command in self.authorities.due(heard_by_all=lambda revision: True):

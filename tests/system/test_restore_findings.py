@@ -49,20 +49,20 @@ async def test_denials_and_the_agent_itself_come_back_after_a_restore(
         waited = await rig.admin("GetPropagation", admin_pb2.PropagationRequest(revocation_seq=seq, wait_ms=10_000))
         assert waited.applied == 1
         reader, settings = rig.signer.state.store.reader(), rig.settings
-        await until(rig, lambda: len(reader.certificates(of_agent)) == 2, "the agent has renewed")
-        renewed = reader.certificates(of_agent)[-1]
+        await until(rig, lambda: len(reader.ledger.select(of_agent)) == 2, "the agent has renewed")
+        renewed = reader.ledger.select(of_agent)[-1]
     restore(backup, tmp_path / "two" / "ca", passphrase=PASSPHRASE, clock=now)
     async with running_ca(tmp_path / "two", settings=settings, agent=LIFE, agent_renewal=LIFE / 2) as rig:
         reader = rig.signer.state.store.reader()
-        await until(rig, lambda: len(reader.findings(accepted=True)) == 2, "the agent has reported")
+        await until(rig, lambda: len(reader.findings.page(accepted=True)) == 2, "the agent has reported")
         found = (await rig.admin("ListFindings", admin_pb2.ListFindingsRequest(all=True))).findings
         assert {(f.kind, f.subject) for f in found} == {
             ("revocation", f"id:{WEB}"),
             ("certificate", renewed.serial.hex()),
         }
-        assert [block.target for block in reader.blocks()] == [f"id:{WEB}"]
-        assert reader.issued(renewed.serial) is None
+        assert [block.target for block in reader.blocks.all()] == [f"id:{WEB}"]
+        assert reader.ledger.get(renewed.serial) is None
         number = next(f.id for f in found if f.kind == "certificate")
         await rig.admin("AcceptFinding", admin_pb2.AcceptFindingRequest(id=number))
-        await until(rig, lambda: reader.certificates(of_agent)[-1].serial > renewed.serial, "the agent renews")
-        assert [alarm.kind for alarm in reader.alarms()] == ["restore.findings"]
+        await until(rig, lambda: reader.ledger.select(of_agent)[-1].serial > renewed.serial, "the agent renews")
+        assert [alarm.kind for alarm in reader.audit.alarms()] == ["restore.findings"]

@@ -151,11 +151,15 @@ def _builder(
 def plan(
     authorities: Sequence[AuthorityRecord],
     *,
+    ca_id: str,
     now: dt.datetime,
     lifetimes: Lifetimes,
     longest_svid: dt.timedelta | None = None,
 ) -> list[Step]:
-    """What is due now, in the order in which it must be done. Empty: nothing.
+    """What is due now for this CA, in the order in which it must be done. Empty: nothing.
+
+    Issuing authorities of other CAs are theirs: none of them is a reason to do or to leave anything here. Roots are
+    everybody's.
 
     The next authority is prepared at half of the active one's life and activated at five sixths, or as soon as the
     active one could cut the longest SVID short (`longest_svid`, or what `lifetimes` say). With no active one, a
@@ -168,6 +172,7 @@ def plan(
     are there.
     """
     longest = longest_svid or lifetimes.longest_svid
+    authorities = _of(ca_id, authorities)
     crls = _crls(authorities, now, lifetimes)
     steps = [Step(kind=StepKind.RENEW_CRL, key_id=record.key_id) for record, due in crls if due <= now]
     current, others = _current(authorities)
@@ -186,13 +191,15 @@ def plan(
 def next_due(
     authorities: Sequence[AuthorityRecord],
     *,
+    ca_id: str,
     now: dt.datetime,
     lifetimes: Lifetimes,
     longest_svid: dt.timedelta | None = None,
 ) -> dt.datetime:
     """When `plan` will next have a step; `now` if it has one already. Never before `now`."""
-    if plan(authorities, now=now, lifetimes=lifetimes, longest_svid=longest_svid):
+    if plan(authorities, ca_id=ca_id, now=now, lifetimes=lifetimes, longest_svid=longest_svid):
         return now
+    authorities = _of(ca_id, authorities)
     longest = longest_svid or lifetimes.longest_svid
     times = [due for _, due in (*_crls(authorities, now, lifetimes), *_removals(authorities))]
     current, _ = _current(authorities)
@@ -201,6 +208,11 @@ def next_due(
     else:
         times.append(_next_prepared_at(authorities, current, now, longest))
     return max(now, min(times))
+
+
+def _of(ca_id: str, authorities: Sequence[AuthorityRecord]) -> list[AuthorityRecord]:
+    """The roots, and the issuing authorities of one CA."""
+    return [record for record in authorities if record.ca_id == ca_id or record.state is AuthorityState.ROOT]
 
 
 def _removals(authorities: Sequence[AuthorityRecord]) -> list[tuple[AuthorityRecord, dt.datetime]]:

@@ -22,15 +22,17 @@ from cryptography.x509.oid import NameOID
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.spiffe.x509_svid import key_sha256
 from inborn.errors import InternalError, RequestError, UnavailableError, moment
+from inborn_ca.certificates._prepared import MADE_HERE as _MADE_HERE
+from inborn_ca.certificates._prepared import IssuerKey, Prepared
 from inborn_ca.certificates.der import ECDSA_WITH_SHA256, bit_string, sequence
 from inborn_ca.certificates.lint import Wanted, lint_svid
 from inborn_ca.certificates.profile import SERIAL_OCTETS, SVID_CONSTRAINTS, SVID_EXTENDED_KEY_USAGE, SVID_KEY_USAGE
 
 __all__ = [
-    "MADE_HERE",
     "MAX_CSR_SIZE",
     "BadCsr",
     "IssuerExpired",
+    "IssuerKey",
     "IssuerNotYetValid",
     "LeafKey",
     "Prepared",
@@ -55,9 +57,6 @@ _CSR_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 # Everybody can compute it, so what it signs is worth nothing: it only makes a certificate to lint out of a builder.
 _LINT_KEY = ec.derive_private_key(0x696E626F726E, ec.SECP256R1())
-
-MADE_HERE = object()
-"""Shown by the two modules that may make a `Prepared`."""
 
 
 class BadCsr(RequestError):
@@ -130,43 +129,6 @@ def _p256_spki(der: bytes) -> bytes:
     return spki if len(spki) == _P256_SPKI_SIZE else b""
 
 
-class Prepared:
-    """A linted to-be-signed certificate that waits for its signature. Spent by `issue` once."""
-
-    __slots__ = ("_tbs", "authority", "key_hash", "not_after", "not_before", "serial", "spiffe_id")
-
-    def __init__(
-        self,
-        made_by: object,
-        *,
-        tbs: bytes,
-        spiffe_id: SpiffeId,
-        serial: bytes,
-        key_hash: bytes,
-        authority: bytes,
-        not_before: dt.datetime,
-        not_after: dt.datetime,
-    ) -> None:
-        if made_by is not MADE_HERE:
-            raise InternalError("a prepared certificate is made by prepare() and templates alone")
-        self.spiffe_id = spiffe_id
-        self.serial = serial
-        self.key_hash = key_hash
-        self.not_before = not_before
-        self.not_after = not_after
-        self.authority = authority
-        self._tbs = [tbs]
-
-    def unsigned_octets(self) -> bytes:
-        """The to-be-signed certificate, DER. Raises `InternalError` once it has been spent."""
-        if not self._tbs:
-            raise InternalError(f"prepared certificate {self.serial.hex()} has been spent")
-        return self._tbs[0]
-
-    def __repr__(self) -> str:
-        return f"<Prepared {self.spiffe_id} {self.serial.hex()}>"
-
-
 def prepare(
     *,
     spiffe_id: SpiffeId,
@@ -214,12 +176,13 @@ def prepare(
         raise InternalError(f"certificate of {spiffe_id} cannot be built: {e}") from e
     lint_svid(linted, issuer=issuer, wanted=wanted)
     return Prepared(
-        MADE_HERE,
+        _MADE_HERE,
         tbs=linted.tbs_certificate_bytes,
         spiffe_id=spiffe_id,
         serial=serial,
         key_hash=wanted.key_hash,
         authority=subject_key.digest,
+        issuer_key=key_sha256(issuer.public_key()),
         not_before=linted.not_valid_before_utc,
         not_after=linted.not_valid_after_utc,
     )
@@ -253,18 +216,14 @@ def _builder(
     )
 
 
-def issue(prepared: Prepared, key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Sign what was prepared with the issuer's key, and return it in DER.
+def issue(prepared: Prepared, key: IssuerKey) -> bytes:
+    """Sign what was prepared with its issuer's key, and return it in DER.
 
-    Whoever calls has recorded it durably, and has made sure once that the key is the issuer's. A prepared certificate
-    can be spent once, also if signing fails. Raises `InternalError` for the second time, and if what came out is no
+    Whoever calls has recorded it durably. A prepared certificate can be spent once, also if signing fails. Raises
+    `InternalError` for the second time, for a key that is not the named issuer's, and if what came out is no
     certificate or has another serial than was recorded.
     """
-    try:
-        tbs = prepared._tbs.pop()
-    except IndexError:
-        raise InternalError(f"prepared certificate {prepared.serial.hex()} has been spent") from None
-    signature = key.sign(tbs, _ECDSA)
+    tbs, signature = prepared.spend(key)
     der = sequence(tbs, ECDSA_WITH_SHA256, bit_string(signature))
     # Those very octets were signed, so what is left to look at is that they are a certificate, and the recorded one.
     if x509.load_der_x509_certificate(der).serial_number != int.from_bytes(prepared.serial, "big"):

@@ -21,9 +21,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.spiffe.spiffe_id import SpiffeId
+from inborn._internal.spiffe.x509_svid import key_sha256
 from inborn.errors import InternalError, moment
+from inborn_ca.certificates._prepared import MADE_HERE as _MADE_HERE
+from inborn_ca.certificates._prepared import Prepared
 from inborn_ca.certificates.der import utc_time
-from inborn_ca.certificates.issuance import MADE_HERE, IssuerExpired, LeafKey, Prepared, prepare
+from inborn_ca.certificates.issuance import IssuerExpired, LeafKey, prepare
 from inborn_ca.certificates.profile import SERIAL_OCTETS
 
 __all__ = ["Templates"]
@@ -63,6 +66,7 @@ class Templates:
     def __init__(self, issuer: x509.Certificate) -> None:
         self._issuer = issuer
         self._authority = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        self._issuer_key = key_sha256(issuer.public_key())
         self._not_before = issuer.not_valid_before_utc
         self._not_after = issuer.not_valid_after_utc
         self._second = dt.datetime.min.replace(tzinfo=dt.UTC)
@@ -108,12 +112,13 @@ class Templates:
         template = self._template(spiffe_id, names, common_name)
         key_id = hashlib.sha1(spki[_SPKI_HEADER:], usedforsecurity=False).digest()
         return Prepared(
-            MADE_HERE,
+            _MADE_HERE,
             tbs=template.fill(serial, validity.start_octets, validity.end_octets, spki, key_id),
             spiffe_id=spiffe_id,
             serial=serial,
             key_hash=hashlib.sha256(spki).digest(),
             authority=self._authority,
+            issuer_key=self._issuer_key,
             not_before=validity.start,
             not_after=validity.end,
         )

@@ -13,6 +13,7 @@ from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import SpiffeId
+from inborn.errors import InternalError
 
 __all__ = [
     "Alarm",
@@ -29,12 +30,20 @@ __all__ = [
     "MemberKind",
     "RequesterKey",
     "RevocationRecord",
+    "SvidKind",
     "Token",
 ]
 
 
+class SvidKind(StrEnum):
+    """What an SVID is. Every kind has a row in the ledger before it is signed, and is revoked by the same targets."""
+
+    X509 = "x509"
+    JWT = "jwt"
+
+
 class CertificateKind(StrEnum):
-    """For whom a certificate was issued."""
+    """For whom an SVID was issued."""
 
     WORKLOAD = "workload"
     AGENT = "agent"
@@ -73,6 +82,8 @@ class AuthorityRecord:
     crl_number: int = 0
     crl_this_update: dt.datetime | None = None
     crl_next_update: dt.datetime | None = None
+    ca_id: str = ""
+    """Whose issuing authority it is, where several CAs share a database; empty for a root, which is everybody's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,18 +134,27 @@ class RequesterKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """One certificate of the ledger."""
+    """One SVID of the ledger: what every kind has, and below what only some have."""
 
     serial: bytes
+    """Rising, as `certificates.serial` makes it: a certificate's serial number, another SVID's id."""
     spiffe_id: SpiffeId
     kind: CertificateKind
-    key_hash: bytes
     authority: bytes
+    """Key identifier of the authority that signed it."""
     issued_at: dt.datetime
     not_after: dt.datetime
     entry_id: str = ""
     node: SpiffeId | None = None
     selectors: tuple[Selector, ...] = ()
+    svid_kind: SvidKind = SvidKind.X509
+
+    key_hash: bytes = b""
+    """SHA-256 of its public key; of an SVID that is bound to no key, empty."""
+
+    def __post_init__(self) -> None:
+        if not self.key_hash and self.svid_kind is SvidKind.X509:
+            raise InternalError(f"X.509 certificate {self.serial.hex()} has no key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ class Feeds:
         self._chain_ends_at = state.clock()
         self._nodes: dict[str, _NodeFeed] = {}
         self._snapshot: tuple[feed_pb2.FeedMessage, ...] = ()
+        self._snapshot_revision = 0
         self._given: dict[bytes, tuple[feed_pb2.FeedMessage, ...]] = {}
         self._made_at_ms = 0
 
@@ -88,8 +89,9 @@ class Feeds:
 
     def domain_snapshot(self) -> tuple[feed_pb2.FeedMessage, ...]:
         """All that the domain feed has said, in as many messages as it takes; kept until something changes."""
-        if self._snapshot:
+        if self._snapshot and self._snapshot_revision == self._state.domain_revision:
             return self._snapshot
+        self._snapshot_revision = self._state.domain_revision
         snapshot_id = secrets.token_bytes(SNAPSHOT_ID_SIZE)
         *_, log = self._state.revocations.logs()
         parts = _joined(log.parts())

@@ -40,7 +40,7 @@ from inborn_ca.signer.maintenance import Maintenance
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Queue
 from inborn_ca.signer.state import Clock, SignerState
-from inborn_ca.store import open_store
+from inborn_ca.store.opening import open_store
 from inborn_ca.supervisor.child_start import on_termination, report_ready, run_loop, socket_from_fd
 from inborn_proto import feed_pb2, signer_pb2
 
@@ -61,23 +61,25 @@ def open_state(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, cloc
     when there are keys and an empty database: a CA that has lost its ledger and its revocations must not begin anew.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = open_store(directory / "inborn.db", now=clock())
+    store = open_store(directory, now=clock())
     keys = KeyStore(directory / "keys")
     reader = store.reader()
-    kept = reader.meta("trust_domain")
+    kept = reader.meta.get("trust_domain")
     if kept is None:
         if keys.list():  # the database has its name before the first key is made
             store.close()
             raise PreconditionError(
-                f"database {directory / 'inborn.db'} is empty, and {directory / 'keys'} has keys of a CA",
+                f"database {store.location} is empty, and {directory / 'keys'} has keys of a CA",
                 hint="put the database back, or restore a backup into another directory: inborn ca restore",
             )
         if not trust_domain:
             raise PreconditionError("a first start needs the name of the trust domain", hint="--trust-domain NAME")
         kept = TrustDomain(trust_domain).name
         with store.transaction() as tx:
-            tx.set_meta("trust_domain", kept)
-            tx.set_meta("ca_id", os.urandom(4).hex())
+            tx.meta.set("trust_domain", kept)
+            ca_id = os.urandom(4).hex()
+            tx.meta.set("ca_id", ca_id)  # whose directory this is; a CA that joins it is registered and not named here
+            tx.authorities.add_ca(ca_id, clock())
     elif trust_domain and trust_domain != kept:
         raise PreconditionError(
             f"this CA's trust domain is {kept}, not {trust_domain}", hint="leave --trust-domain out"
@@ -88,8 +90,8 @@ def open_state(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, cloc
         clock=clock,
         lifetimes=lifetimes,
         trust_domain=TrustDomain(kept),
-        ca_id=reader.meta("ca_id") or "",
-        log_id=bytes.fromhex(reader.meta("log_id") or ""),
+        ca_id=reader.meta.get("ca_id") or "",
+        log_id=bytes.fromhex(reader.meta.get("log_id") or ""),
     )
 
 

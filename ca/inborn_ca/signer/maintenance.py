@@ -11,8 +11,8 @@ import time
 
 from inborn._internal.host.log import get_logger
 from inborn._internal.revocation.revocation_set import RevocationSet
-from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import InbornError
+from inborn_ca.model.records import SvidKind
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands.authorities import Authorities, RevokedEntry
 from inborn_ca.signer.feeds import HEARTBEAT, Feeds
@@ -21,12 +21,13 @@ from inborn_ca.signer.queue import Command, Finish, Queue
 from inborn_ca.signer.state import SignerState, to_revocation
 from inborn_ca.store.interface import Reader, Transaction
 
-__all__ = ["Maintenance"]
+__all__ = ["Maintenance", "dead_certificates"]
 
 _log = get_logger("ca.maintenance")
 
 TICK = 1.0  # seconds: the finest step of a CRL's thisUpdate, and of an authority's life in a test
 PRUNE_EVERY = 60.0  # seconds between looks for what can be deleted
+DROP_ROWS = 1000  # revocations a transaction: each is told to the feeds as well
 PRUNE_ROWS = 10_000  # a transaction: 11 to 19 ms
 _MAX_CLOCK_DRIFT = 60.0  # seconds between wall clock and running time, beyond which nothing is dropped
 
@@ -50,7 +51,8 @@ class Maintenance:
         self._propagation = propagation
         self._reader = reader
         self._wake = asyncio.Event()
-        self._dirty = False
+        # What was revoked before a crash, or by another CA of the database, may not be in our CRLs yet.
+        self._dirty = len(state.revocations) > 0
         self._next_heartbeat = 0.0
         self._next_prune = time.monotonic() + PRUNE_EVERY
         self._clock_base = state.clock().timestamp() - time.monotonic()
@@ -93,29 +95,13 @@ class Maintenance:
     async def _crls(self) -> None:
         due = set(self._authorities.crls_due())
         if self._dirty:
-            due |= {a.key_id for a in self._state.authorities if a.state is not AuthorityState.ROOT}
+            due |= {a.key_id for a in self._state.own_authorities}
         if not due:
             return
         self._dirty = False
-        dead = await asyncio.to_thread(self._dead_certificates)
+        dead = await asyncio.to_thread(dead_certificates, self._state)
         early = await self._queue.run(self._authorities.renew_crls(sorted(due), lambda key_id: dead.get(key_id, [])))
         self._dirty = self._dirty or bool(early)
-
-    def _dead_certificates(self) -> dict[bytes, list[RevokedEntry]]:
-        """Every living certificate that a revocation touches, by its authority; reads from a handle of its own."""
-        revocations = RevocationSet()
-        reader = self._state.store.reader()
-        revocations.apply_snapshot(
-            self._state.log_id, reader.revocation_seq(), [to_revocation(r) for r in reader.revocations()]
-        )
-        dead: dict[bytes, list[RevokedEntry]] = {}
-        if len(revocations):
-            for row in self._state.store.iter_alive(at=self._state.clock()):
-                revocation = revocations.find(self._state.facts(row))
-                if revocation is not None:
-                    at = revocation.revoked_at or row.issued_at
-                    dead.setdefault(row.authority, []).append((row.serial, at, revocation.reason))
-        return dead
 
     async def _housekeeping(self) -> None:
         if time.monotonic() < self._next_prune:
@@ -126,13 +112,14 @@ class Maintenance:
         if drift > _MAX_CLOCK_DRIFT:
             await self._queue.run(self._clock_alarm(drift))
             return
-        await self._queue.run(self._drop_revocations)
+        while await self._queue.run(self._drop_revocations) >= DROP_ROWS:
+            await asyncio.sleep(0)
         while await self._queue.run(self._prune) >= PRUNE_ROWS:
             await asyncio.sleep(0)
 
     def _clock_alarm(self, drift: float) -> Command:
         def command(tx: Transaction, changes: Changes) -> Finish:
-            tx.raise_alarm(
+            tx.audit.raise_alarm(
                 kind="clock.jumped",
                 subject="wall clock",
                 message=f"wall clock and running time disagree by {drift:.0f} s: nothing is dropped or pruned",
@@ -144,12 +131,9 @@ class Maintenance:
         return command
 
     def _drop_revocations(self, tx: Transaction, changes: Changes) -> Finish:
-        now = self._state.clock()
-        for row in tx.revocations():
-            if row.alive_until < now:
-                tx.drop_revocation(row.seq, now)
-                changes.dropped.append(row.seq)
-        return lambda: None
+        dropped = tx.revocations.drop_expired(self._state.clock(), limit=DROP_ROWS)
+        changes.dropped += dropped
+        return lambda: len(dropped)
 
     def _prune(self, tx: Transaction, changes: Changes) -> Finish:
         now = self._state.clock()
@@ -160,3 +144,26 @@ class Maintenance:
             limit=PRUNE_ROWS,
         )
         return lambda: pruned
+
+
+def dead_certificates(state: SignerState) -> dict[bytes, list[RevokedEntry]]:
+    """Every living certificate that a revocation touches, by its authority: what CRLs list.
+
+    Reads from a handle of its own, at length; for a thread of its own.
+    """
+    revocations = RevocationSet()
+    dead: dict[bytes, list[RevokedEntry]] = {}
+    reader = state.store.reader()
+    try:
+        revocations.apply_snapshot(
+            state.log_id, reader.revocations.seq(), [to_revocation(r) for r in reader.revocations.log()]
+        )
+        if len(revocations):
+            for row in reader.ledger.iter_alive(at=state.clock()):
+                revocation = revocations.find(state.facts(row))
+                if revocation is not None and row.svid_kind is SvidKind.X509:  # a CRL lists nothing else
+                    at = revocation.revoked_at or row.issued_at
+                    dead.setdefault(row.authority, []).append((row.serial, at, revocation.reason))
+    finally:
+        reader.close()
+    return dead

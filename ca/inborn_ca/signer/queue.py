@@ -207,7 +207,7 @@ class Queue:
             self._hooks.applied(own)
         row = job.refusal.audit(error) if job.refusal is not None else None
         if row is not None:
-            tx.add_denial(row)
+            tx.audit.add_denial(row)
             changes.audited = True
 
     def _finish(self, job: Job) -> Any:

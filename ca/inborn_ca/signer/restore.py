@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inborn._internal.spiffe.authority_state import AuthorityState
-from inborn.errors import AlreadyExistsError, NotFoundError, PreconditionError
+from inborn.errors import PreconditionError
 from inborn_ca.authorities.key_store import KeyStore
+from inborn_ca.certificates.serial import SerialSource
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.findings import FORMER_LOG, FORMER_SEQ
 from inborn_ca.signer.requesters.unknown_holder import FORMER_SERIAL
-from inborn_ca.store import open_store, read_backup_keys
 from inborn_ca.store.interface import Transaction
+from inborn_ca.store.opening import restored_store
 
 __all__ = ["Restored", "restore"]
 
@@ -43,68 +43,56 @@ def restore(backup: Path, directory: Path, *, passphrase: bytes = b"", clock: Ca
     Raises `AlreadyExistsError` when there is a CA, `PreconditionError` when the root's key is neither in the backup
     nor in the directory. Nothing is left behind when it raises.
     """
-    database = directory / "inborn.db"
-    if database.exists():
-        raise AlreadyExistsError(f"{database} is there already", hint="restore into an empty data directory")
-    if not backup.is_file():
-        raise NotFoundError(f"there is no backup at {backup}")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = directory / "inborn.db.restoring"
-    try:
-        shutil.copyfile(backup, partial)
-        partial.chmod(0o600)
-        restored = _rewrite(partial, KeyStore(directory / "keys"), passphrase, clock())
-        os.replace(partial, database)
-    finally:
-        for leftover in directory.glob("inborn.db.restoring*"):
-            leftover.unlink()
-    return restored
-
-
-def _rewrite(path: Path, keys: KeyStore, passphrase: bytes, now: dt.datetime) -> Restored:
-    encrypted = read_backup_keys(path, remove=True)
-    store = open_store(path, now=now)
-    try:
-        if encrypted and passphrase:
+    now = clock()
+    with restored_store(backup, directory, now=now) as (store, encrypted):
+        keys = KeyStore(directory / "keys")
+        if passphrase:
             for key_id, pkcs8 in encrypted:
                 keys.import_encrypted(key_id, pkcs8, passphrase)
         with store.transaction() as tx:
-            root = next((a for a in tx.authorities() if a.state is AuthorityState.ROOT), None)
-            if root is None:
-                raise PreconditionError("backup has no root authority")
-            if not keys.has(root.key_id):
-                raise PreconditionError(
-                    f"key of root {root.key_id.hex()} is not there",
-                    hint="give the passphrase of a backup with keys, or put the old keys directory in place",
-                )
-            former = bytes.fromhex(tx.meta("log_id") or "")
-            fresh = os.urandom(16)
-            tx.set_meta("log_id", fresh.hex())
-            tx.set_meta(FORMER_LOG, former.hex())
-            tx.set_meta(FORMER_SEQ, str(tx.revocation_seq()))
-            tx.set_meta(FORMER_SERIAL, tx.meta("serial") or "0:0")
-            ended = _end_tokens(tx, now)
-            _retire(tx)
-            detail = {"former_log_id": former.hex(), "tokens_ended": ended}
-            tx.add_audit(audit.row(now, f"uid:{os.geteuid()}", "ca.restore", fresh.hex(), detail=detail))
-            trust_domain = tx.meta("trust_domain") or ""
-    finally:
-        store.close()
+            return _rewrite(tx, keys, now, exported=len(encrypted))
+
+
+def _rewrite(tx: Transaction, keys: KeyStore, now: dt.datetime, *, exported: int) -> Restored:
+    root = next((a for a in tx.authorities.all() if a.state is AuthorityState.ROOT), None)
+    if root is None:
+        raise PreconditionError("backup has no root authority")
+    if not keys.has(root.key_id):
+        raise PreconditionError(
+            f"key of root {root.key_id.hex()} is not there",
+            hint="give the passphrase of a backup with keys, or put the old keys directory in place",
+        )
+    former = bytes.fromhex(tx.meta.get("log_id") or "")
+    fresh = os.urandom(16)
+    tx.meta.set("log_id", fresh.hex())
+    tx.meta.set(FORMER_LOG, former.hex())
+    tx.meta.set(FORMER_SEQ, str(tx.revocations.seq()))
+    # What no CA of the backup had reached: what has a serial above it may be younger than the backup.
+    states = map(SerialSource.from_state, tx.authorities.serial_states().values())
+    tx.meta.set(FORMER_SERIAL, min(states, key=lambda source: source.ceiling, default=SerialSource()).state)
+    ended = _end_tokens(tx, now)
+    _retire(tx)
+    detail = {"former_log_id": former.hex(), "tokens_ended": ended}
+    tx.audit.add(audit.row(now, f"uid:{os.geteuid()}", "ca.restore", fresh.hex(), detail=detail))
     return Restored(
-        trust_domain=trust_domain, log_id=fresh, former_log_id=former, keys=len(encrypted), tokens_ended=ended
+        trust_domain=tx.meta.get("trust_domain") or "",
+        log_id=fresh,
+        former_log_id=former,
+        keys=exported,
+        tokens_ended=ended,
     )
 
 
 def _end_tokens(tx: Transaction, now: dt.datetime) -> int:
     ended = 0
-    for token in tx.tokens():
+    for token in tx.tokens.all():
         if token.withdrawn_at is None and token.expires_at > now:
-            tx.withdraw_token(token.id, now)
+            tx.tokens.withdraw(token.id, now)
             ended += 1
     return ended
 
 
 def _retire(tx: Transaction) -> None:
-    for authority in tx.authorities():
+    for authority in tx.authorities.all():
         if authority.state in (AuthorityState.ACTIVE, AuthorityState.PREPARED):
-            tx.update_authority(replace(authority, state=AuthorityState.RETIRED))
+            tx.authorities.update(replace(authority, state=AuthorityState.RETIRED))

@@ -24,7 +24,7 @@ from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import CertificateFacts
 from inborn.errors import DeniedError, InternalError, PreconditionError, moment
 from inborn_ca.authorities.key_store import KeyStore
-from inborn_ca.certificates.issuance import Prepared, issue
+from inborn_ca.certificates.issuance import IssuerKey, Prepared, issue
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.certificates.serial import SerialSource
 from inborn_ca.certificates.template import Templates
@@ -60,7 +60,7 @@ class Pending:
 
     prepared: Prepared
     issuer: AuthorityRecord
-    _key: ec.EllipticCurvePrivateKey = field(repr=False)
+    _key: IssuerKey = field(repr=False)
 
     def sign(self) -> bytes:
         """Sign it, once, and return it as DER."""
@@ -100,6 +100,7 @@ class SignerState(GroupHooks):
         self.on_committed: list[Callable[[Changes], None]] = []
         self._reader = store.reader()
         self._signing_keys: dict[bytes, ec.EllipticCurvePrivateKey] = {}
+        self._issuer_keys: dict[bytes, IssuerKey] = {}
         self._templates: dict[bytes, Templates] = {}
         self._issuer_ders: dict[bytes, bytes] = {}
         self.requesters = RequesterCache()
@@ -108,19 +109,21 @@ class SignerState(GroupHooks):
     # -- state -----------------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
-        """Take everything from the store again."""
+        """Take everything from the store again: a group was undone, or another CA has written meanwhile."""
         reader = self._reader
-        self.authorities = reader.authorities()
-        self.entries = {entry.id: entry for entry in reader.entries()}
-        self._use_policies(reader.posture_policies())
+        self.authorities = reader.authorities.all()
+        self.entries = {entry.id: entry for entry in reader.entries.all()}
+        self._use_policies(reader.entries.policies())
         self.revocations = RevocationSet()
-        revocations = [to_revocation(row) for row in reader.revocations()]
-        self.revocations.apply_snapshot(self.log_id, reader.revocation_seq(), revocations)
-        self.domain_revision = int(reader.meta("domain_revision") or 0)
-        self.entry_revision = int(reader.meta("entry_revision") or 0)
-        stored = reader.meta("serial")
-        if stored:
-            self.serials = SerialSource.from_state(stored)
+        revocations = [to_revocation(row) for row in reader.revocations.log()]
+        self.revocations.apply_snapshot(self.log_id, reader.revocations.seq(), revocations)
+        self.domain_revision = int(reader.meta.get("domain_revision") or 0)
+        self.entry_revision = int(reader.meta.get("entry_revision") or 0)
+        stored = reader.authorities.serial_states().get(self.ca_id)
+        if stored is None:
+            raise InternalError(f"database does not know CA {self.ca_id}")
+        self.serials = SerialSource.from_state(stored)
+        self.requesters.clear()
 
     def _use_policies(self, policies: list[PosturePolicy]) -> None:
         self.posture_policies = policies
@@ -146,11 +149,16 @@ class SignerState(GroupHooks):
 
     @property
     def active(self) -> AuthorityRecord:
-        """The issuing authority that signs. Raises `PreconditionError` when there is none."""
+        """This CA's issuing authority that signs. Raises `PreconditionError` when there is none."""
         for authority in self.authorities:
-            if authority.state is AuthorityState.ACTIVE:
+            if authority.state is AuthorityState.ACTIVE and authority.ca_id == self.ca_id:
                 return authority
         raise PreconditionError("no issuing authority is active")
+
+    @property
+    def own_authorities(self) -> list[AuthorityRecord]:
+        """The issuing authorities whose keys this CA has, in whatever state."""
+        return [a for a in self.authorities if a.ca_id == self.ca_id and a.state is not AuthorityState.ROOT]
 
     @property
     def bundle(self) -> X509Bundle:
@@ -167,6 +175,12 @@ class SignerState(GroupHooks):
                 raise InternalError(f"key file of authority {key_id.hex()} holds another key")
             self._signing_keys[key_id] = key
         return self._signing_keys[key_id]
+
+    def _issuer_key(self, key_id: bytes) -> IssuerKey:
+        key = self._issuer_keys.get(key_id)
+        if key is None:
+            key = self._issuer_keys[key_id] = IssuerKey(self.signing_key(key_id))
+        return key
 
     def issuer_der(self, issuer: AuthorityRecord) -> bytes:
         """An issuing authority's certificate, encoded once: 3 us less an answer."""
@@ -227,8 +241,10 @@ class SignerState(GroupHooks):
             now=now,
             backdate=self.lifetimes.backdate,
         )
-        self._look_at_blocks(tx, prepared, entry_id=entry_id, node=node, selectors=selectors)
-        tx.add_issued(
+        self._look_at_blocks(
+            tx, spiffe_id, key_hash=prepared.key_hash, entry_id=entry_id, node=node, selectors=selectors
+        )
+        tx.ledger.add(
             Issued(
                 serial=prepared.serial,
                 spiffe_id=spiffe_id,
@@ -242,21 +258,25 @@ class SignerState(GroupHooks):
                 selectors=selectors,
             )
         )
-        return Pending(prepared=prepared, issuer=issuer, _key=self.signing_key(issuer.key_id))
+        return Pending(prepared=prepared, issuer=issuer, _key=self._issuer_key(issuer.key_id))
 
     def _look_at_blocks(
         self,
         tx: Transaction,
-        prepared: Prepared,
+        spiffe_id: SpiffeId,
         *,
+        key_hash: bytes,
         entry_id: str,
         node: SpiffeId | None,
         selectors: tuple[Selector, ...],
     ) -> None:
-        block = tx.find_block(_targets(prepared, entry_id=entry_id, node=node, selectors=selectors))
+        """For an SVID of any kind; `key_hash` is empty where it is bound to no key. Raises `Blocked`."""
+        block = tx.blocks.find(
+            _targets(spiffe_id, key_hash=key_hash, entry_id=entry_id, node=node, selectors=selectors)
+        )
         if block is not None:
             raise Blocked(
-                f"issuance for {prepared.spiffe_id} is blocked by {block.target} since {moment(block.since)}",
+                f"issuance for {spiffe_id} is blocked by {block.target} since {moment(block.since)}",
                 hint=f"an admin lifts it with: inborn unblock {block.target}",
             )
 
@@ -279,18 +299,18 @@ class SignerState(GroupHooks):
 
     def before_commit(self, tx: Transaction, changes: Changes) -> None:
         self.requesters.flush(tx)
-        tx.set_meta("serial", self.serials.state)
+        tx.authorities.set_serial_state(self.ca_id, self.serials.state)
+        # The revisions are the database's: another CA may have counted them up since they were read.
         if changes.touches_domain:
-            self.domain_revision += 1
-            tx.set_meta("domain_revision", str(self.domain_revision))
+            self.domain_revision = int(tx.meta.get("domain_revision") or 0) + 1
+            tx.meta.set("domain_revision", str(self.domain_revision))
         if changes.entries or changes.members or changes.posture_policies is not None:
-            self.entry_revision += 1
-            tx.set_meta("entry_revision", str(self.entry_revision))
+            self.entry_revision = int(tx.meta.get("entry_revision") or 0) + 1
+            tx.meta.set("entry_revision", str(self.entry_revision))
         if changes.authorities or changes.roots:
-            self.authorities = tx.authorities()
+            self.authorities = tx.authorities.all()
 
     def rolled_back(self) -> None:
-        self.requesters.clear()
         self.reload()
 
     def committed(self, changes: Changes) -> None:
@@ -299,12 +319,13 @@ class SignerState(GroupHooks):
 
 
 def _targets(
-    prepared: Prepared, *, entry_id: str, node: SpiffeId | None, selectors: tuple[Selector, ...]
+    spiffe_id: SpiffeId, *, key_hash: bytes, entry_id: str, node: SpiffeId | None, selectors: tuple[Selector, ...]
 ) -> Iterator[tuple[BlockKind, str]]:
     """What a block could be on. Lazily: where nothing at all is blocked they are never spelled out (2 us less)."""
-    yield BlockKind.KEY, prepared.key_hash.hex()
-    if not prepared.spiffe_id.is_reserved:
-        at = prepared.spiffe_id
+    if key_hash:
+        yield BlockKind.KEY, key_hash.hex()
+    if not spiffe_id.is_reserved:
+        at = spiffe_id
         yield BlockKind.ID, str(at)
         yield BlockKind.ID_PREFIX, str(at)
         while at.path:

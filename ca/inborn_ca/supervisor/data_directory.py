@@ -20,6 +20,7 @@ from pathlib import Path
 
 from inborn._internal.host.files import sync_directory
 from inborn.errors import DeniedError, PreconditionError, RequestError
+from inborn_ca.store.place import exists as store_exists
 
 __all__ = ["DataDirectory", "DirectoryInUse"]
 
@@ -74,7 +75,7 @@ class DataDirectory:
 
     @property
     def has_ca(self) -> bool:
-        return (self.path / "ca" / "inborn.db").exists()
+        return store_exists(self.path / "ca")
 
     def ports(self, host: str, wanted: dict[str, int]) -> dict[str, int]:
         """A port for each name: the one that is wanted, else the one that was kept, else a free one; all are kept."""

@@ -30,6 +30,7 @@ from inborn_ca.model.records import AuthorityRecord
 TD = TrustDomain("example.org")
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
+CA, OTHER_CA = "ca1", "ca2"
 LIVES = Lifetimes()
 ROOT_KEY = ec.generate_private_key(ec.SECP256R1())
 ROOT = make_root(trust_domain=TD, key=ROOT_KEY, now=NOW, life=LIVES.root)
@@ -40,7 +41,9 @@ def issuing(now: dt.datetime = NOW, life: dt.timedelta = LIVES.issuing) -> x509.
     return make_issuing(trust_domain=TD, root=ROOT, root_key=ROOT_KEY, key=key, now=now, life=life)
 
 
-def record(certificate: x509.Certificate, state: AuthorityState, at: dt.datetime = NOW) -> AuthorityRecord:
+def record(
+    certificate: x509.Certificate, state: AuthorityState, at: dt.datetime = NOW, *, ca_id: str = CA
+) -> AuthorityRecord:
     life = LIVES.crl_root if state is AuthorityState.ROOT else LIVES.crl_issuing
     return AuthorityRecord(
         key_id=key_id(certificate),
@@ -52,6 +55,7 @@ def record(certificate: x509.Certificate, state: AuthorityState, at: dt.datetime
         crl_number=1,
         crl_this_update=at,
         crl_next_update=at + life,
+        ca_id="" if state is AuthorityState.ROOT else ca_id,
     )
 
 
@@ -63,7 +67,7 @@ def renewed(authority: AuthorityRecord, at: dt.datetime) -> AuthorityRecord:
 
 def steps(authorities: list[AuthorityRecord], at: dt.datetime) -> list[tuple[StepKind, bytes]]:
     fresh = [renewed(authority, at) for authority in authorities]
-    return [(step.kind, step.key_id) for step in plan(fresh, now=at, lifetimes=LIVES)]
+    return [(step.kind, step.key_id) for step in plan(fresh, ca_id=CA, now=at, lifetimes=LIVES)]
 
 
 ROOT_RECORD = record(ROOT, AuthorityState.ROOT)
@@ -122,7 +126,7 @@ def test_no_svid_is_cut_short_by_its_signer() -> None:
     active = record(issuing(), AuthorityState.ACTIVE)
     following = record(issuing(NOW + 30 * DAY), AuthorityState.PREPARED, NOW + 30 * DAY)
     at = active.certificate.not_valid_after_utc - 20 * DAY
-    found = plan([ROOT_RECORD, active, following], now=at, lifetimes=LIVES, longest_svid=20 * DAY)
+    found = plan([ROOT_RECORD, active, following], ca_id=CA, now=at, lifetimes=LIVES, longest_svid=20 * DAY)
     assert (StepKind.ACTIVATE, following.key_id) in [(step.kind, step.key_id) for step in found]
 
 
@@ -176,13 +180,13 @@ def test_near_the_roots_end_no_authority_is_made_over_and_over() -> None:
 def test_a_crl_is_made_again_in_time_in_every_state(state: AuthorityState, half_day: float, due: bool) -> None:
     certificate = ROOT if state is AuthorityState.ROOT else issuing(life=LIVES.issuing)
     authority = record(certificate, state)
-    found = plan([authority], now=NOW + half_day * DAY / 2, lifetimes=LIVES)
+    found = plan([authority], ca_id=CA, now=NOW + half_day * DAY / 2, lifetimes=LIVES)
     assert (StepKind.RENEW_CRL in [step.kind for step in found]) is due
 
 
 def test_an_authority_without_a_crl_gets_one_first() -> None:
     fresh = replace(record(issuing(), AuthorityState.PREPARED), crl=b"", crl_this_update=None, crl_next_update=None)
-    found = plan([ROOT_RECORD, fresh], now=NOW, lifetimes=LIVES)
+    found = plan([ROOT_RECORD, fresh], ca_id=CA, now=NOW, lifetimes=LIVES)
     assert [step.kind for step in found] == [StepKind.RENEW_CRL, StepKind.ACTIVATE]
 
 
@@ -193,13 +197,13 @@ def test_a_crl_of_seconds_is_not_due_at_once() -> None:
         crl_this_update=NOW - lives.crl_backdate,
         crl_next_update=NOW + lives.crl_issuing,
     )
-    assert plan([ROOT_RECORD, made], now=NOW, lifetimes=lives) == []
-    assert plan([ROOT_RECORD, made], now=NOW + dt.timedelta(seconds=5), lifetimes=lives) != []
+    assert plan([ROOT_RECORD, made], ca_id=CA, now=NOW, lifetimes=lives) == []
+    assert plan([ROOT_RECORD, made], ca_id=CA, now=NOW + dt.timedelta(seconds=5), lifetimes=lives) != []
 
 
 def test_no_crl_is_made_for_an_authority_that_has_expired() -> None:
     old = record(issuing(), AuthorityState.RETIRED)
-    found = plan([old], now=NOW + 60 * DAY, lifetimes=LIVES)
+    found = plan([old], ca_id=CA, now=NOW + 60 * DAY, lifetimes=LIVES)
     assert StepKind.RENEW_CRL not in [step.kind for step in found]
 
 
@@ -207,16 +211,16 @@ def test_next_due_is_when_a_plan_appears_and_not_before() -> None:
     authorities = [ROOT_RECORD, record(issuing(), AuthorityState.ACTIVE)]
     now = NOW
     for _ in range(200):
-        due = next_due(authorities, now=now, lifetimes=LIVES)
+        due = next_due(authorities, ca_id=CA, now=now, lifetimes=LIVES)
         assert due > now
-        assert plan(authorities, now=due - dt.timedelta(microseconds=1), lifetimes=LIVES) == []
-        found = plan(authorities, now=due, lifetimes=LIVES)
+        assert plan(authorities, ca_id=CA, now=due - dt.timedelta(microseconds=1), lifetimes=LIVES) == []
+        found = plan(authorities, ca_id=CA, now=due, lifetimes=LIVES)
         assert found
         now = due
         while found:
             for step in found:
                 authorities = carried_out(authorities, step.kind, step.key_id, now)
-            found = plan(authorities, now=now, lifetimes=LIVES)
+            found = plan(authorities, ca_id=CA, now=now, lifetimes=LIVES)
         active = [a for a in authorities if a.state is AuthorityState.ACTIVE]
         assert len(active) == 1
         assert active[0].certificate.not_valid_after_utc - now > LIVES.longest_svid
@@ -257,3 +261,26 @@ def carried_out(
 def test_lifetimes_that_do_not_fit_are_refused(changes: dict[str, dt.timedelta], rule: str) -> None:
     with pytest.raises(InvalidLifetimes, match=rule):
         Lifetimes(**changes)
+
+
+def test_an_active_authority_of_another_ca_is_neither_retired_nor_a_reason_to_make_none() -> None:
+    mine = record(issuing(), AuthorityState.ACTIVE)
+    theirs = record(issuing(NOW + DAY), AuthorityState.ACTIVE, NOW + DAY, ca_id=OTHER_CA)
+    assert steps([ROOT_RECORD, mine, theirs], NOW + 2 * DAY) == []
+    assert steps([ROOT_RECORD, theirs], NOW + 2 * DAY) == [(StepKind.PREPARE, b"")]
+
+
+def test_a_prepared_authority_of_another_ca_is_not_activated_here() -> None:
+    mine = record(issuing(), AuthorityState.ACTIVE)
+    theirs = record(issuing(NOW + 40 * DAY), AuthorityState.PREPARED, NOW + 40 * DAY, ca_id=OTHER_CA)
+    assert steps([ROOT_RECORD, mine, theirs], NOW + 55 * DAY) == [(StepKind.PREPARE, b"")]
+
+
+def test_the_crl_and_the_end_of_another_cas_authority_are_its_own_affair() -> None:
+    mine = record(issuing(), AuthorityState.ACTIVE)
+    theirs = replace(record(issuing(), AuthorityState.RETIRED, ca_id=OTHER_CA), crl_this_update=None)
+    fresh = [renewed(ROOT_RECORD, NOW), renewed(mine, NOW), theirs]
+    assert plan(fresh, ca_id=CA, now=NOW, lifetimes=LIVES) == []
+    assert StepKind.RENEW_CRL in [step.kind for step in plan(fresh, ca_id=OTHER_CA, now=NOW, lifetimes=LIVES)]
+    removed = [s.key_id for s in plan([theirs], ca_id=CA, now=NOW + 62 * DAY, lifetimes=LIVES)]
+    assert theirs.key_id not in removed

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import os
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -20,9 +22,11 @@ from inborn._internal.spiffe.x509_svid import key_sha256, read_certificate
 from inborn._internal.verification.verify import authorize_any, verify_chain
 from inborn.errors import InternalError
 from inborn_ca.authorities.authority_life import key_id, make_issuing, make_root
+from inborn_ca.certificates import issuance, template
 from inborn_ca.certificates.issuance import (
     BadCsr,
     IssuerExpired,
+    IssuerKey,
     IssuerNotYetValid,
     Prepared,
     issue,
@@ -32,6 +36,7 @@ from inborn_ca.certificates.issuance import (
 )
 from inborn_ca.certificates.lint import LintError
 from inborn_ca.certificates.serial import SerialSource
+from inborn_ca.certificates.template import Templates
 
 TD = TrustDomain("example.org")
 NOW = dt.datetime(2026, 1, 1, 12, 0, 0, 700_000, tzinfo=dt.UTC)
@@ -40,6 +45,7 @@ WEB = SpiffeId(trust_domain=TD, path="/web")
 
 ROOT_KEY = ec.generate_private_key(ec.SECP256R1())
 ISSUER_KEY = ec.generate_private_key(ec.SECP256R1())
+SIGNER = IssuerKey(ISSUER_KEY)
 LEAF_KEY = ec.generate_private_key(ec.SECP256R1())
 ROOT = make_root(trust_domain=TD, key=ROOT_KEY, now=NOW, life=dt.timedelta(days=3650))
 ISSUER = make_issuing(
@@ -191,7 +197,7 @@ def test_nothing_of_a_request_is_used_but_its_key() -> None:
     )
     key = read_csr(csr)
     assert key_sha256(key) == key_sha256(LEAF_KEY.public_key())
-    certificate = x509.load_der_x509_certificate(issue(a_prepared(public_key=key), ISSUER_KEY))
+    certificate = x509.load_der_x509_certificate(issue(a_prepared(public_key=key), SIGNER))
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert list(names) == [x509.UniformResourceIdentifier(str(WEB)), x509.DNSName(WEB.alias)]
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
@@ -221,7 +227,7 @@ def test_somebody_elses_key_in_an_extension_is_never_certified() -> None:
 
 def test_what_is_issued_is_an_svid_that_peers_accept() -> None:
     prepared = a_prepared(dns_names=("web", "web.example.org"), common_name="web user")
-    certificate = x509.load_der_x509_certificate(issue(prepared, ISSUER_KEY))
+    certificate = x509.load_der_x509_certificate(issue(prepared, SIGNER))
     facts = verify_chain(
         [certificate, ISSUER],
         bundles={TD: X509Bundle(trust_domain=TD, roots=(ROOT,))},
@@ -242,35 +248,81 @@ def test_what_is_issued_is_an_svid_that_peers_accept() -> None:
 
 
 def test_names_are_critical_without_a_subject() -> None:
-    certificate = x509.load_der_x509_certificate(issue(a_prepared(), ISSUER_KEY))
+    certificate = x509.load_der_x509_certificate(issue(a_prepared(), SIGNER))
     assert certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
 
 
 def test_the_log_key_may_be_ed25519() -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     log = SpiffeId(trust_domain=TD, path="/inborn/ca/1/log")
-    certificate = x509.load_der_x509_certificate(
-        issue(a_prepared(spiffe_id=log, public_key=key.public_key()), ISSUER_KEY)
-    )
+    certificate = x509.load_der_x509_certificate(issue(a_prepared(spiffe_id=log, public_key=key.public_key()), SIGNER))
     assert read_certificate(certificate).spiffe_id == log
 
 
 def test_a_prepared_certificate_is_spent_once() -> None:
     prepared = a_prepared()
-    issue(prepared, ISSUER_KEY)
+    issue(prepared, SIGNER)
     with pytest.raises(InternalError, match="has been spent"):
-        issue(prepared, ISSUER_KEY)
+        issue(prepared, SIGNER)
+
+
+class LostKey(IssuerKey):
+    """A key in a device that has been pulled out."""
+
+    def sign(self, octets: bytes) -> bytes:
+        raise OSError("no device")
 
 
 def test_a_failed_signature_spends_it_too() -> None:
     prepared = a_prepared()
-    with pytest.raises(TypeError):
-        issue(prepared, ed25519.Ed25519PrivateKey.generate())  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="no device"):
+        issue(prepared, LostKey(ISSUER_KEY))
     with pytest.raises(InternalError, match="has been spent"):
-        issue(prepared, ISSUER_KEY)
+        issue(prepared, SIGNER)
+
+
+@pytest.mark.parametrize("key", [ROOT_KEY, LEAF_KEY, ec.generate_private_key(ec.SECP256R1())])
+def test_a_key_that_is_not_the_named_issuers_signs_nothing(key: ec.EllipticCurvePrivateKey) -> None:
+    for prepared in (a_prepared(), Templates(ISSUER).prepare(**the_same_for_templates())):  # type: ignore[arg-type]
+        with pytest.raises(InternalError, match="names an issuer whose key is"):
+            issue(prepared, IssuerKey(key))
+        with pytest.raises(InternalError, match="has been spent"):
+            issue(prepared, SIGNER)
+
+
+def test_an_issuer_that_borrows_anothers_key_identifier_is_told_apart_by_its_key() -> None:
+    """The identifier in a certificate is what somebody wrote there; the key is what signs."""
+    other = ec.generate_private_key(ec.SECP256R1())
+    borrowed = (
+        x509.CertificateBuilder(
+            ISSUER.issuer,
+            ISSUER.subject,
+            other.public_key(),
+            ISSUER.serial_number,
+            ISSUER.not_valid_before_utc,
+            ISSUER.not_valid_after_utc,
+            list(ISSUER.extensions),
+        )
+    ).sign(ROOT_KEY, hashes.SHA256())
+    prepared = a_prepared(issuer=borrowed)
+    assert prepared.authority == a_prepared().authority
+    with pytest.raises(InternalError, match="names an issuer whose key is"):
+        issue(prepared, SIGNER)
+
+
+def the_same_for_templates() -> dict[str, object]:
+    return {
+        "spiffe_id": WEB,
+        "public_key": LEAF_KEY.public_key(),
+        "serial": SerialSource().next(NOW, os.urandom(11)),
+        "ttl": HOUR,
+        "now": NOW,
+        "backdate": dt.timedelta(seconds=30),
+    }
 
 
 def test_a_prepared_certificate_comes_from_prepare_alone() -> None:
+    assert not any(hasattr(module, "MADE_HERE") for module in (issuance, template))
     with pytest.raises(InternalError, match="prepare"):
         Prepared(
             object(),
@@ -279,9 +331,23 @@ def test_a_prepared_certificate_comes_from_prepare_alone() -> None:
             serial=b"\1" * 19,
             key_hash=b"",
             authority=b"",
+            issuer_key=SIGNER.key_hash,
             not_before=ISSUER.not_valid_before_utc,
             not_after=ISSUER.not_valid_after_utc,
         )
+
+
+def test_a_prepared_certificate_has_no_subclass_that_could_skip_its_making() -> None:
+    with pytest.raises(InternalError, match="no kinds"):
+        type("Forged", (Prepared,), {"__init__": lambda self: None})
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_prepared_certificate_is_not_duplicated_to_be_spent_twice(duplicate: Callable[[object], object]) -> None:
+    prepared = a_prepared()
+    with pytest.raises(InternalError, match="cannot be copied"):
+        duplicate(prepared)
+    issue(prepared, SIGNER)
 
 
 def test_an_svid_never_outlives_its_signer() -> None:
@@ -331,6 +397,6 @@ def test_a_grant_that_should_not_exist_is_caught_before_it_is_signed(changes: di
 
 
 def test_an_svid_cannot_issue() -> None:
-    leaf = x509.load_der_x509_certificate(issue(a_prepared(), ISSUER_KEY))
+    leaf = x509.load_der_x509_certificate(issue(a_prepared(), SIGNER))
     with pytest.raises(LintError):
         a_prepared(issuer=leaf)

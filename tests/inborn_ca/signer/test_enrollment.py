@@ -30,7 +30,7 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def alarms(ca: CaBench) -> list[str]:
-    return [alarm.kind for alarm in ca.reader.alarms()]
+    return [alarm.kind for alarm in ca.reader.audit.alarms()]
 
 
 def test_agent_gets_a_reserved_id_and_a_chain_that_leads_to_the_bundle(ca: CaBench) -> None:
@@ -48,7 +48,7 @@ def test_agent_gets_a_reserved_id_and_a_chain_that_leads_to_the_bundle(ca: CaBen
 def test_daemon_token_gives_exactly_its_id(ca: CaBench) -> None:
     daemon = ca.enroll(spiffe_id="spiffe://example.org/db")
     assert daemon.spiffe_id == "spiffe://example.org/db"
-    row = ca.reader.issued(daemon.facts.serial)
+    row = ca.reader.ledger.get(daemon.facts.serial)
     assert row is not None
     assert row.kind == "daemon"
 
@@ -89,7 +89,7 @@ def test_fifty_racing_users_of_one_token_exactly_one_wins(ca: CaBench) -> None:
     results = ca.group(*(ca.enrollment.enroll(ca.enroll_request(token, new_key())) for _ in range(50)), raising=False)
     assert sum(not isinstance(result, Exception) for result in results) == 1
     assert sum(isinstance(result, TokenSpent) for result in results) == 49
-    assert len(ca.reader.members()) == 1
+    assert len(ca.reader.members.all()) == 1
 
 
 def test_token_for_several_uses_makes_an_agent_for_each(ca: CaBench) -> None:
@@ -126,7 +126,7 @@ def test_token_id_without_its_key_is_refused(ca: CaBench) -> None:
     request = ca.enroll_request(thief, new_key(), token_id=token.id)
     with pytest.raises(BadSignature):
         ca.run(ca.enrollment.enroll(request))
-    assert ca.reader.token_uses(token.id) == {}
+    assert ca.reader.tokens.uses(token.id) == {}
 
 
 def test_token_of_another_trust_domain_is_refused(ca: CaBench) -> None:
@@ -140,7 +140,7 @@ def test_enrollment_with_a_bad_csr_leaves_the_token_unused(ca: CaBench, csr: byt
     token = ca.create_token()
     with pytest.raises(BadCsr):
         ca.run(ca.enrollment.enroll(ca.enroll_request(token, new_key(), csr=csr)))
-    assert ca.reader.token_uses(token.id) == {}
+    assert ca.reader.tokens.uses(token.id) == {}
     ca.enroll(token)
 
 
@@ -327,7 +327,7 @@ def test_denial_leaves_an_audit_row(ca: CaBench) -> None:
     ca.enroll(token)
     with pytest.raises(TokenSpent):
         ca.enroll(token)
-    (row,) = [r for r in ca.reader.audit(after_id=0, limit=100) if r.action.endswith(".denied")]
+    (row,) = [r for r in ca.reader.audit.rows(after_id=0, limit=100) if r.action.endswith(".denied")]
     assert row.actor == f"token:{token.id.hex()}"
     assert row.detail["kind"] == "TokenSpent"
 

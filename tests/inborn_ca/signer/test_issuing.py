@@ -47,7 +47,7 @@ def test_svid_is_what_the_entry_says(ca: CaBench) -> None:
 def test_row_is_there_with_what_the_agent_saw(ca: CaBench) -> None:
     agent, entry = ca.enroll(), ca.create_entry()
     facts = read_certificate(ca.issue(agent, entry.id, UID))
-    row = ca.reader.issued(facts.serial)
+    row = ca.reader.ledger.get(facts.serial)
     assert row is not None
     assert (row.spiffe_id, row.entry_id, row.key_hash) == (facts.spiffe_id, entry.id, facts.key_hash)
     assert str(row.node) == agent.spiffe_id
@@ -91,7 +91,7 @@ def test_one_items_error_is_that_items_error(ca: CaBench) -> None:
         ca.issue_command(agent, (entry.id, new_key(), UID), ("nothing", new_key(), UID), (entry.id, new_key(), UID))
     )
     assert [r.WhichOneof("outcome") for r in response.results] == ["leaf", "error", "leaf"]
-    assert len(ca.reader.certificates(CertificateFilter(entry_id=entry.id))) == 2
+    assert len(ca.reader.ledger.select(CertificateFilter(entry_id=entry.id))) == 2
 
 
 def test_extra_names_and_ca_true_in_a_csr_are_ignored(ca: CaBench) -> None:
@@ -244,8 +244,8 @@ def test_agent_revoked_in_the_same_group_gets_nothing_after_it(ca: CaBench) -> N
 def test_bad_revocations_change_nothing(ca: CaBench, request_fields: dict) -> None:
     with pytest.raises(RequestError):
         ca.revoke(**request_fields)
-    assert ca.reader.revocation_seq() == 0
-    assert ca.reader.blocks() == []
+    assert ca.reader.revocations.seq() == 0
+    assert ca.reader.blocks.all() == []
 
 
 def test_rules_and_blocks_are_there_after_a_restart(ca: CaBench) -> None:
@@ -287,7 +287,7 @@ def test_rules_and_blocks_are_there_after_a_restart(ca: CaBench) -> None:
 def test_bad_entries_are_refused(ca: CaBench, fields: dict) -> None:
     with pytest.raises(RequestError):
         ca.create_entry(**fields)
-    assert ca.reader.entries() == []
+    assert ca.reader.entries.all() == []
 
 
 def test_the_same_entry_twice_is_refused(ca: CaBench) -> None:

@@ -84,7 +84,7 @@ def test_dead_certificates_cost_no_rule(ca: CaBench) -> None:
     quota = Quota(ca)
     quota.revoke(agent, serial(svid))
     assert quota.revoke(agent, serial(svid)).revoked == 0
-    assert ca.reader.revocation_seq() == 1
+    assert ca.reader.revocations.seq() == 1
 
 
 def test_flood_of_one_requester_is_stopped_and_others_go_on(ca: CaBench) -> None:

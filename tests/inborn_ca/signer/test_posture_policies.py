@@ -37,7 +37,7 @@ def test_workload_without_what_a_rule_demands_is_refused_by_the_missing_fact(ca:
         ca.issue(agent, entry.id)
     assert caught.value.kind == "DemandNotMet"
     svid = ca.issue(agent, entry.id, SECURE)
-    row = ca.reader.issued(svid.serial_number.to_bytes(19, "big"))
+    row = ca.reader.ledger.get(svid.serial_number.to_bytes(19, "big"))
     assert row is not None
     assert set(map(str, row.selectors)) == set(SECURE)
 
@@ -72,8 +72,8 @@ def test_rule_is_there_after_a_restart(ca: CaBench) -> None:
 
 def test_agents_hear_of_a_rule_with_their_entries(ca: CaBench) -> None:
     agent, entry = ca.enroll(), ca.create_entry("/prod/db")
-    member = ca.reader.member(agent.facts.spiffe_id)
-    ca.feeds.open_node(agent.spiffe_id, member, ca.reader.entries())
+    member = ca.reader.members.get(agent.facts.spiffe_id)
+    ca.feeds.open_node(agent.spiffe_id, member, ca.reader.entries.all())
     ca.published.clear()
     policy(ca, "seccomp")
     (message,) = [m for node, m in ca.published if node == agent.spiffe_id]
@@ -110,7 +110,7 @@ def test_bad_rules_are_refused(ca: CaBench, fields: dict[str, Any]) -> None:
     wanted: dict[str, Any] = {"id_prefix": "spiffe://example.org/prod", "demands": ["seccomp"]} | fields
     with pytest.raises(RequestError):
         ca.run(PosturePolicies(ca.state).create(admin_pb2.CreatePosturePolicyRequest(**wanted), ADMIN))
-    assert ca.reader.posture_policies() == []
+    assert ca.reader.entries.policies() == []
 
 
 @pytest.mark.parametrize("word", sorted(WORDS))

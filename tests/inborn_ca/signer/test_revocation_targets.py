@@ -33,7 +33,7 @@ def expand(ca: CaBench) -> None:
         queue = Queue(ca.state)
         expander = Expander(ca.state, queue, ca.reader)
         expander.start()
-        while ca.reader.open_expansions():
+        while ca.reader.revocations.open_expansions():
             await asyncio.sleep(0)
         await expander.close()
 
@@ -84,7 +84,7 @@ def test_key_kills_every_certificate_of_it_and_blocks_it(ca: CaBench) -> None:
     svid = ca.issue(agent, entry.id)
     ca.revoke(key=read_certificate(svid).key_hash.hex())
     assert ca.is_revoked(svid)
-    assert ca.reader.blocks()[0].target == f"key:{read_certificate(svid).key_hash.hex()}"
+    assert ca.reader.blocks.all()[0].target == f"key:{read_certificate(svid).key_hash.hex()}"
 
 
 def test_entry_is_blocked_at_once_and_expanded_to_its_certificates(ca: CaBench) -> None:
@@ -99,7 +99,7 @@ def test_entry_is_blocked_at_once_and_expanded_to_its_certificates(ca: CaBench) 
     expand(ca)
     assert all(ca.is_revoked(svid) for svid in svids)
     assert not ca.is_revoked(bystander)
-    assert ca.reader.expansion(response.expansion).revoked == 3  # type: ignore[union-attr]
+    assert ca.reader.revocations.expansion(response.expansion).revoked == 3  # type: ignore[union-attr]
 
 
 def test_selector_kills_all_that_was_issued_on_that_evidence(ca: CaBench) -> None:
@@ -155,13 +155,13 @@ def test_expansion_that_a_crash_cut_short_is_finished_at_the_next_start(ca: CaBe
     agent, entry = ca.enroll(), ca.create_entry()
     svids = many(ca, agent, entry.id, CHUNK + 50)
     ca.revoke(entry=entry.id, expect_count=len(svids))
-    chunk = Expander(ca.state, ca.queue, ca.reader)._chunk(ca.reader.open_expansions()[0])
+    chunk = Expander(ca.state, ca.queue, ca.reader)._chunk(ca.reader.revocations.open_expansions()[0])
     ca.run(chunk)
     assert 0 < sum(ca.is_revoked(svid) for svid in svids) < len(svids)
     ca.state.reload()  # what a new process does
     expand(ca)
     assert all(ca.is_revoked(svid) for svid in svids)
-    assert ca.reader.revocation_seq() == len(svids)
+    assert ca.reader.revocations.seq() == len(svids)
 
 
 def test_dry_run_counts_and_changes_nothing(ca: CaBench) -> None:
@@ -180,9 +180,9 @@ def test_dry_run_counts_and_changes_nothing(ca: CaBench) -> None:
         expected = 4 if "agent" in target else 3
         assert (response.certificates, response.dry_run) == (expected, True), target
     assert ca.revoke(serial=serial_of(svids[0]), dry_run=True).certificates == 1
-    assert ca.reader.revocation_seq() == 0
-    assert ca.reader.blocks() == []
-    assert ca.reader.open_expansions() == []
+    assert ca.reader.revocations.seq() == 0
+    assert ca.reader.blocks.all() == []
+    assert ca.reader.revocations.open_expansions() == []
 
 
 def test_bulk_guard_wants_to_be_told_the_number(ca: CaBench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_the_same_command_again_gets_the_same_answer(ca: CaBench) -> None:
     first = ca.revoke(spiffe_id="spiffe://example.org/web", request_id=b"r" * 16)
     again = ca.revoke(spiffe_id="spiffe://example.org/web", request_id=b"r" * 16)
     assert first == again
-    assert ca.reader.revocation_seq() == 1
+    assert ca.reader.revocations.seq() == 1
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_the_same_command_again_gets_the_same_answer(ca: CaBench) -> None:
 def test_bad_targets_are_refused_and_change_nothing(ca: CaBench, fields: dict[str, Any]) -> None:
     with pytest.raises(RequestError):
         ca.revoke(**fields)
-    assert ca.reader.revocation_seq() == 0
+    assert ca.reader.revocations.seq() == 0

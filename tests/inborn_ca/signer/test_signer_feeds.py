@@ -48,7 +48,7 @@ class Reader:
         self.verifier = FeedVerifier(trust_domain=ca.state.trust_domain, node=self.node)
         for message in ca.feeds.domain_snapshot():
             self.take(message)
-        self.take(ca.feeds.open_node(agent.spiffe_id, ca.reader.member(self.node), ca.reader.entries()))
+        self.take(ca.feeds.open_node(agent.spiffe_id, ca.reader.members.get(self.node), ca.reader.entries.all()))
         ca.published.clear()
 
     def take(self, message: feed_pb2.FeedMessage) -> FeedUpdate:
@@ -161,7 +161,7 @@ def test_a_captured_front_does_not_fill_the_disk_with_certificates(
     for _ in range(5):
         with pytest.raises(ExhaustedError, match="quota of the front"):
             certify(key)
-    rows = ca.reader.certificates(CertificateFilter())
+    rows = ca.reader.ledger.select(CertificateFilter())
     assert [row.kind for row in rows].count(CertificateKind.FRONT) == 20
 
 
@@ -202,7 +202,7 @@ def test_crl_that_does_not_fit_into_the_feed_is_an_alarm_and_nothing_else_is_los
     dead = [(b"\x01" + n.to_bytes(18, "big"), ca.clock(), 4) for n in range(160_000)]
     assert ca.run(ca.authorities.renew_crls([active.key_id], lambda key_id: dead)) == []
     assert ca.state.active.crl == active.crl
-    (alarm,) = ca.reader.alarms()
+    (alarm,) = ca.reader.audit.alarms()
     assert (alarm.kind, alarm.subject) == ("crl.too_large", f"authority:{active.key_id.hex()}")
     assert f"inborn revoke --authority {active.key_id.hex()}" in alarm.message
     ca.revoke(spiffe_id="spiffe://example.org/web")

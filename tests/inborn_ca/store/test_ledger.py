@@ -12,10 +12,21 @@ import pytest
 
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn.errors import InternalError
 from inborn_ca.certificates.serial import SerialSource
-from inborn_ca.model.records import AuditRow, CertificateKind, Issued, Member, MemberKind, RequesterKey, Token
-from inborn_ca.store import SqliteStore, open_store
-from inborn_ca.store.interface import CertificateFilter
+from inborn_ca.model.records import (
+    AuditRow,
+    BlockKind,
+    CertificateKind,
+    Issued,
+    Member,
+    MemberKind,
+    RequesterKey,
+    SvidKind,
+    Token,
+)
+from inborn_ca.store.interface import CertificateFilter, Store
+from inborn_ca.store.opening import open_store
 
 NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -27,8 +38,8 @@ SELECTORS = (parse_selector("unix:uid:1"), parse_selector("docker:label:a:b"))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = open_store(tmp_path / "inborn.db", now=NOW)
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(tmp_path, now=NOW)
     yield store
     store.close()
 
@@ -52,13 +63,13 @@ def a_row(serials: SerialSource, now: dt.datetime, life: dt.timedelta = HOUR, **
     return replace(row, **changes)
 
 
-def add(store: SqliteStore, *rows: Issued) -> None:
+def add(store: Store, *rows: Issued) -> None:
     with store.transaction() as tx:
         for row in rows:
-            tx.add_issued(row)
+            tx.ledger.add(row)
 
 
-def test_rows_are_listed_by_what_is_asked_for(store: SqliteStore, serials: SerialSource) -> None:
+def test_rows_are_listed_by_what_is_asked_for(store: Store, serials: SerialSource) -> None:
     rows = [
         a_row(serials, NOW, spiffe_id=WEB, node=NODE, entry_id="e1"),
         a_row(serials, NOW + HOUR, spiffe_id=DB, node=NODE, entry_id="e2"),
@@ -69,7 +80,7 @@ def test_rows_are_listed_by_what_is_asked_for(store: SqliteStore, serials: Seria
     reader = store.reader()
 
     def found(**where: object) -> list[int]:
-        return [rows.index(row) for row in reader.certificates(CertificateFilter(**where))]  # type: ignore[arg-type]
+        return [rows.index(row) for row in reader.ledger.select(CertificateFilter(**where))]  # type: ignore[arg-type]
 
     assert found() == [0, 1, 2, 3]
     assert found(spiffe_id=WEB) == [0, 3]
@@ -89,32 +100,30 @@ def test_rows_are_listed_by_what_is_asked_for(store: SqliteStore, serials: Seria
     assert found(after_serial=rows[3].serial) == []
     assert found(alive_at=NOW + 5 * DAY, after_serial=rows[0].serial, spiffe_id=NODE) == [2]
     assert found(alive_at=NOW + 5 * DAY, after_serial=rows[2].serial) == []
-    assert reader.issued(rows[0].serial) == rows[0]
-    assert reader.issued(b"") is None
-    assert reader.issued(b"\1" * 19) is None
+    assert reader.ledger.get(rows[0].serial) == rows[0]
+    assert reader.ledger.get(b"") is None
+    assert reader.ledger.get(b"\1" * 19) is None
 
 
-def test_a_clock_that_was_set_back_hides_nothing(store: SqliteStore, serials: SerialSource) -> None:
+def test_a_clock_that_was_set_back_hides_nothing(store: Store, serials: SerialSource) -> None:
     ahead = a_row(serials, NOW + 365 * DAY)
     back = a_row(serials, NOW)  # its serial says a year from now
     add(store, ahead, back)
     reader = store.reader()
-    assert reader.certificates(CertificateFilter(alive_at=NOW)) == [ahead, back]
-    assert reader.certificates(CertificateFilter(issued_before=NOW + HOUR)) == [back]
-    assert reader.certificates(CertificateFilter(issued_after=NOW, issued_before=NOW + HOUR)) == [back]
+    assert reader.ledger.select(CertificateFilter(alive_at=NOW)) == [ahead, back]
+    assert reader.ledger.select(CertificateFilter(issued_before=NOW + HOUR)) == [back]
+    assert reader.ledger.select(CertificateFilter(issued_after=NOW, issued_before=NOW + HOUR)) == [back]
     with store.transaction() as tx:
         assert tx.prune(issued_expired_before=NOW + 2 * HOUR, audit_before=NOW, limit=10) == 1
-    assert reader.certificates(CertificateFilter()) == [ahead]
+    assert reader.ledger.select(CertificateFilter()) == [ahead]
 
 
-def test_a_listing_of_what_is_alive_reads_only_the_serials_that_can_be(
-    store: SqliteStore, serials: SerialSource
-) -> None:
+def test_a_listing_of_what_is_alive_reads_only_the_serials_that_can_be(store: Store, serials: SerialSource) -> None:
     add(store, a_row(serials, NOW))
     reader = store.reader()
     statements: list[str] = []
     reader._handle.raw.set_trace_callback(statements.append)
-    reader.certificates(CertificateFilter(alive_at=NOW + 10 * DAY, spiffe_id=WEB))
+    reader.ledger.select(CertificateFilter(alive_at=NOW + 10 * DAY, spiffe_id=WEB))
     (listing,) = [statement for statement in statements if "FROM issued" in statement]
     (plan, *names) = [row[3] for row in reader._handle.rows(f"EXPLAIN QUERY PLAN {listing}")]
     assert plan == "SEARCH i USING PRIMARY KEY (serial>?)"
@@ -122,17 +131,17 @@ def test_a_listing_of_what_is_alive_reads_only_the_serials_that_can_be(
 
 
 def test_everything_alive_comes_page_by_page(
-    store: SqliteStore, serials: SerialSource, monkeypatch: pytest.MonkeyPatch
+    store: Store, serials: SerialSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inborn_ca.store.sqlite.reader.ALIVE_PAGE", 3)
+    monkeypatch.setattr("inborn_ca.store.sqlite.ledger.ALIVE_PAGE", 3)
     rows = [a_row(serials, NOW + n * HOUR / 4) for n in range(12)]
     add(store, *rows)
-    assert list(store.iter_alive(at=NOW + 2 * HOUR)) == rows[4:]
-    assert list(store.iter_alive(at=NOW)) == rows
-    assert list(store.iter_alive(at=NOW + 2 * DAY)) == []
+    assert list(store.reader().ledger.iter_alive(at=NOW + 2 * HOUR)) == rows[4:]
+    assert list(store.reader().ledger.iter_alive(at=NOW)) == rows
+    assert list(store.reader().ledger.iter_alive(at=NOW + 2 * DAY)) == []
 
 
-def prune_all(store: SqliteStore, *, issued: dt.datetime, audit: dt.datetime, limit: int = 3) -> list[int]:
+def prune_all(store: Store, *, issued: dt.datetime, audit: dt.datetime, limit: int = 3) -> list[int]:
     rounds = []
     while True:
         with store.transaction() as tx:
@@ -141,31 +150,31 @@ def prune_all(store: SqliteStore, *, issued: dt.datetime, audit: dt.datetime, li
             return rounds[:-1]
 
 
-def test_rows_are_pruned_in_chunks_a_retention_after_expiry(store: SqliteStore, serials: SerialSource) -> None:
+def test_rows_are_pruned_in_chunks_a_retention_after_expiry(store: Store, serials: SerialSource) -> None:
     long = a_row(serials, NOW, life=7 * DAY)
     short = [a_row(serials, NOW + n * HOUR) for n in range(10)]
     add(store, long, *short)
     rounds = prune_all(store, issued=NOW + 5.5 * HOUR, audit=NOW)
     assert rounds == [3, 2]
-    assert store.reader().certificates(CertificateFilter()) == [long, *short[5:]]
+    assert store.reader().ledger.select(CertificateFilter()) == [long, *short[5:]]
 
 
-def test_audit_rows_are_pruned_by_age_and_alarms_once_acknowledged(store: SqliteStore) -> None:
+def test_audit_rows_are_pruned_by_age_and_alarms_once_acknowledged(store: Store) -> None:
     with store.transaction() as tx:
         # A clock that was wrong for a moment does not keep the others.
-        tx.add_audit(AuditRow(at=NOW + 900 * DAY, actor="a", action="future", subject="s"))
+        tx.audit.add(AuditRow(at=NOW + 900 * DAY, actor="a", action="future", subject="s"))
         for n in range(5):
-            tx.add_audit(AuditRow(at=NOW + n * DAY, actor="a", action=f"n{n}", subject="s"))
-        old = tx.raise_alarm(kind="k", subject="old", message="m", at=NOW)
-        tx.acknowledge_alarm(old, "root", NOW + DAY)
-        tx.raise_alarm(kind="k", subject="open", message="m", at=NOW)
+            tx.audit.add(AuditRow(at=NOW + n * DAY, actor="a", action=f"n{n}", subject="s"))
+        old = tx.audit.raise_alarm(kind="k", subject="old", message="m", at=NOW)
+        tx.audit.acknowledge_alarm(old, "root", NOW + DAY)
+        tx.audit.raise_alarm(kind="k", subject="open", message="m", at=NOW)
     prune_all(store, issued=NOW, audit=NOW + 2 * DAY)
     reader = store.reader()
-    assert [row.action for row in reader.audit(after_id=0, limit=100)] == ["future", "n2", "n3", "n4"]
-    assert [alarm.subject for alarm in reader.alarms(acknowledged=True)] == ["open"]
+    assert [row.action for row in reader.audit.rows(after_id=0, limit=100)] == ["future", "n2", "n3", "n4"]
+    assert [alarm.subject for alarm in reader.audit.alarms(acknowledged=True)] == ["open"]
 
 
-def test_a_selector_set_is_pruned_when_nothing_can_name_it(store: SqliteStore, serials: SerialSource) -> None:
+def test_a_selector_set_is_pruned_when_nothing_can_name_it(store: Store, serials: SerialSource) -> None:
     old = a_row(serials, NOW, selectors=(parse_selector("unix:uid:1"),))
     shared = a_row(serials, NOW)
     add(store, old, shared)
@@ -178,34 +187,34 @@ def test_a_selector_set_is_pruned_when_nothing_can_name_it(store: SqliteStore, s
         return int(count)
 
     assert sets() == 1
-    assert store.reader().certificates(CertificateFilter()) == [later]
+    assert store.reader().ledger.select(CertificateFilter()) == [later]
     # The cache has forgotten the set as well.
     again = a_row(serials, NOW + 10 * DAY, selectors=old.selectors)
     add(store, again)
-    assert store.reader().issued(again.serial) == again
+    assert store.reader().ledger.get(again.serial) == again
     prune_all(store, issued=NOW + 20 * DAY, audit=NOW)
     assert sets() == 0
 
 
 def test_an_requester_is_kept_until_every_certificate_of_its_key_can_have_expired(
-    store: SqliteStore, serials: SerialSource
+    store: Store, serials: SerialSource
 ) -> None:
     def put(tx, key_hash: bytes) -> None:
-        tx.put_requester(RequesterKey(key_hash=key_hash, spki=b"s", spiffe_id=NODE))
+        tx.members.put_requester(RequesterKey(key_hash=key_hash, spki=b"s", spiffe_id=NODE))
 
     agent = a_row(serials, NOW, life=7 * DAY, kind=CertificateKind.AGENT, key_hash=b"k" * 32)
     with store.transaction() as tx:
         put(tx, b"k" * 32)
-        tx.add_issued(agent)
+        tx.ledger.add(agent)
     # A further certificate for the same key, in a transaction that does not touch the requester.
     add(store, a_row(serials, NOW + 5 * DAY, life=7 * DAY, kind=CertificateKind.AGENT, key_hash=b"k" * 32))
     prune_all(store, issued=NOW + 11 * DAY, audit=NOW)
-    assert store.reader().requester(b"k" * 32) is not None
+    assert store.reader().members.requester(b"k" * 32) is not None
     prune_all(store, issued=NOW + 13 * DAY, audit=NOW)
-    assert store.reader().requester(b"k" * 32) is None
+    assert store.reader().members.requester(b"k" * 32) is None
 
 
-def test_a_token_is_kept_while_somebody_was_enrolled_by_it(store: SqliteStore) -> None:
+def test_a_token_is_kept_while_somebody_was_enrolled_by_it(store: Store) -> None:
     def token(name: bytes) -> Token:
         return Token(
             id=name * 16,
@@ -219,17 +228,53 @@ def test_a_token_is_kept_while_somebody_was_enrolled_by_it(store: SqliteStore) -
 
     with store.transaction() as tx:
         for name in (b"a", b"b"):
-            tx.add_token(token(name))
-            tx.add_token_use(name * 16, b"k" * 32, NODE, NOW)
-        tx.put_member(Member(spiffe_id=NODE, kind=MemberKind.AGENT, enrolled_at=NOW, token_id=b"a" * 16))
+            tx.tokens.add(token(name))
+            tx.tokens.add_use(name * 16, b"k" * 32, NODE, NOW)
+        tx.members.put(Member(spiffe_id=NODE, kind=MemberKind.AGENT, enrolled_at=NOW, token_id=b"a" * 16))
     prune_all(store, issued=NOW + HOUR, audit=NOW)
-    assert len(store.reader().tokens()) == 2
+    assert len(store.reader().tokens.all()) == 2
     prune_all(store, issued=NOW + 2 * HOUR, audit=NOW)
-    assert [t.id for t in store.reader().tokens()] == [b"a" * 16]
-    assert store.reader().token_uses(b"b" * 16) == {}
+    assert [t.id for t in store.reader().tokens.all()] == [b"a" * 16]
+    assert store.reader().tokens.uses(b"b" * 16) == {}
 
 
-def test_the_size_on_disk_grows_with_what_is_written(store: SqliteStore, serials: SerialSource) -> None:
+def test_the_size_on_disk_grows_with_what_is_written(store: Store, serials: SerialSource) -> None:
     before = store.size()
     add(store, *(a_row(serials, NOW) for _ in range(1000)))
     assert store.size() > before + 50_000
+
+
+def test_an_svid_that_is_bound_to_no_key_lies_beside_certificates(store: Store, serials: SerialSource) -> None:
+    certificate = a_row(serials, NOW)
+    token = a_row(serials, NOW, svid_kind=SvidKind.JWT, key_hash=b"", node=NODE)
+    add(store, certificate, token)
+    ledger = store.reader().ledger
+    assert ledger.select(CertificateFilter(spiffe_id=WEB)) == [certificate, token]
+    assert ledger.get(token.serial) == token
+    assert ledger.count_alive(BlockKind.ID, str(WEB), at=NOW).certificates == 2
+    assert ledger.count_alive(BlockKind.NODE, str(NODE), at=NOW).certificates == 1
+    assert ledger.count_alive(BlockKind.KEY, certificate.key_hash.hex(), at=NOW).certificates == 1
+    alive = ledger.alive_serials(
+        BlockKind.ID, str(WEB), {b"\1" * 20: token.serial}, at=NOW, after=certificate.serial, limit=10
+    )
+    assert alive == [(token.serial, b"\1" * 20)]
+
+
+def test_a_certificate_without_a_key_is_no_row(serials: SerialSource) -> None:
+    with pytest.raises(InternalError, match="has no key"):
+        a_row(serials, NOW, key_hash=b"")
+
+
+def test_the_last_end_of_each_holder_is_told_and_of_nobody_else(store: Store, serials: SerialSource) -> None:
+    daemon = parse_spiffe_id("spiffe://example.org/daemon")
+    add(
+        store,
+        a_row(serials, NOW - DAY, spiffe_id=NODE, kind=CertificateKind.AGENT),
+        a_row(serials, NOW, 3 * HOUR, spiffe_id=NODE, kind=CertificateKind.AGENT),
+        a_row(serials, NOW, spiffe_id=NODE, kind=CertificateKind.AGENT),
+        a_row(serials, NOW, spiffe_id=daemon, kind=CertificateKind.DAEMON),
+        a_row(serials, NOW, DAY, node=NODE),
+    )
+    ends = store.reader().ledger.ends_of_holders
+    assert ends(at=NOW) == {NODE: NOW + 3 * HOUR, daemon: NOW + HOUR}
+    assert ends(at=NOW + 2 * HOUR) == {NODE: NOW + 3 * HOUR}

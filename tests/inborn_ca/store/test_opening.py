@@ -13,15 +13,10 @@ from pathlib import Path
 import pytest
 
 from inborn.errors import AlreadyExistsError, InbornError, NotFoundError, PreconditionError, UnavailableError
-from inborn_ca.store import (
-    BackupNotRestored,
-    DatabaseDamaged,
-    ForeignDatabase,
-    StoreVersionError,
-    open_store,
-    read_backup_keys,
-)
+from inborn_ca.store.errors import BackupNotRestored, DatabaseDamaged, ForeignDatabase, StoreVersionError
+from inborn_ca.store.sqlite.backup import read_backup_keys
 from inborn_ca.store.sqlite.schema import VERSION
+from inborn_ca.store.sqlite.sqlite_store import open_sqlite
 
 NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 
@@ -30,11 +25,11 @@ NOW = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
 def path(tmp_path: Path) -> Path:
     """Of a database that has been used and closed."""
     path = tmp_path / "inborn.db"
-    store = open_store(path, now=NOW)
+    store = open_sqlite(path, now=NOW)
     with store.transaction() as tx:
         for n in range(2000):
-            tx.set_meta(f"n{n}", "x" * 100)
-        tx.set_meta("trust_domain", "example.org")
+            tx.meta.set(f"n{n}", "x" * 100)
+        tx.meta.set("trust_domain", "example.org")
     store.close()
     return path
 
@@ -42,10 +37,10 @@ def path(tmp_path: Path) -> Path:
 def test_a_new_database_is_private_and_has_a_log_id(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        store = open_store(tmp_path / "inborn.db", now=NOW)
+        store = open_sqlite(tmp_path / "inborn.db", now=NOW)
         with store.transaction() as tx:
-            tx.set_meta("a", "b")
-            log_id = tx.meta("log_id")
+            tx.meta.set("a", "b")
+            log_id = tx.meta.get("log_id")
         modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
         store.close()
     finally:
@@ -56,17 +51,17 @@ def test_a_new_database_is_private_and_has_a_log_id(tmp_path: Path) -> None:
 
 
 def test_a_database_is_the_same_when_it_is_opened_again(path: Path) -> None:
-    first = open_store(path, now=NOW)
-    log_id = first.reader().meta("log_id")
+    first = open_sqlite(path, now=NOW)
+    log_id = first.reader().meta.get("log_id")
     first.close()
-    again = open_store(path, now=NOW)
-    assert again.reader().meta("log_id") == log_id
-    assert again.reader().meta("trust_domain") == "example.org"
+    again = open_sqlite(path, now=NOW)
+    assert again.reader().meta.get("log_id") == log_id
+    assert again.reader().meta.get("trust_domain") == "example.org"
     again.close()
 
 
 def test_commits_are_synced(path: Path) -> None:
-    store = open_store(path, now=NOW)
+    store = open_sqlite(path, now=NOW)
     assert store._writer.rows("PRAGMA synchronous") == [(2,)]
     assert store._writer.rows("PRAGMA journal_mode") == [("wal",)]
     assert store._writer.rows("PRAGMA foreign_keys") == [(1,)]
@@ -74,7 +69,7 @@ def test_commits_are_synced(path: Path) -> None:
 
 
 def test_every_table_is_strict(path: Path) -> None:
-    store = open_store(path, now=NOW)
+    store = open_sqlite(path, now=NOW)
     tables = store._writer.rows("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'")
     assert [name for name, is_strict in tables if not is_strict and not name.startswith("sqlite_")] == []
     store.close()
@@ -85,7 +80,7 @@ def test_a_database_of_a_newer_program_says_so(path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
     with pytest.raises(StoreVersionError, match=f"version {VERSION + 1}") as caught:
-        open_store(path, now=NOW)
+        open_sqlite(path, now=NOW)
     assert "newer program" in caught.value.hint
 
 
@@ -94,7 +89,7 @@ def test_a_database_without_a_version_is_too_old(path: Path) -> None:
         connection.execute("PRAGMA user_version = 0")
     connection.close()
     with pytest.raises(StoreVersionError):
-        open_store(path, now=NOW)
+        open_sqlite(path, now=NOW)
 
 
 @pytest.mark.parametrize("content", [b"hello", b"\0" * 100, b"x" * 100_000, b"#!/bin/sh\n"])
@@ -102,7 +97,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, co
     path = tmp_path / "inborn.db"
     path.write_bytes(content)
     with pytest.raises(ForeignDatabase):
-        open_store(path, now=NOW)
+        open_sqlite(path, now=NOW)
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
 
@@ -114,22 +109,22 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> 
     connection.close()
     before = path.read_bytes()
     with pytest.raises(ForeignDatabase, match="another program"):
-        open_store(path, now=NOW)
+        open_sqlite(path, now=NOW)
     assert path.read_bytes() == before
 
 
 def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
     path = tmp_path / "inborn.db"
     path.touch(0o600)
-    store = open_store(path, now=NOW)
-    assert store.reader().meta("log_id")
+    store = open_sqlite(path, now=NOW)
+    assert store.reader().meta.get("log_id")
     store.close()
 
 
 def look_into(path: Path) -> None:
-    store = open_store(path, now=NOW)
+    store = open_sqlite(path, now=NOW)
     try:
-        store.reader().meta("trust_domain")
+        store.reader().meta.get("trust_domain")
     finally:
         store.close()
 
@@ -153,36 +148,37 @@ def test_damaged_pages_are_met_as_damage(path: Path) -> None:
 def test_a_directory_in_its_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "inborn.db").mkdir()
     with pytest.raises(InbornError):
-        open_store(tmp_path / "inborn.db", now=NOW)
+        open_sqlite(tmp_path / "inborn.db", now=NOW)
 
 
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError):
-        open_store(tmp_path / "nowhere" / "inborn.db", now=NOW)
+        open_sqlite(tmp_path / "nowhere" / "inborn.db", now=NOW)
 
 
 def test_a_migration_that_was_cut_short_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from inborn_ca.store.sqlite import schema
+    from inborn_ca.store.sqlite import migrations, schema
 
     path = tmp_path / "inborn.db"
 
     def fails(db: object) -> None:
-        schema._lay_out(db)  # type: ignore[arg-type]
+        migrations._lay_out(db)  # type: ignore[arg-type]
         raise ZeroDivisionError
 
-    monkeypatch.setattr(schema, "_MIGRATIONS", (fails,))
+    monkeypatch.setattr(schema, "MIGRATIONS", (fails,))
     with pytest.raises(ZeroDivisionError):
-        open_store(path, now=NOW)
+        open_sqlite(path, now=NOW)
     monkeypatch.undo()
-    store = open_store(path, now=NOW)
-    assert store.reader().meta("log_id")
+    store = open_sqlite(path, now=NOW)
+    assert store.reader().meta.get("log_id")
     store.close()
 
 
 def test_a_database_that_exists_is_opened_without_sqlite_utils(path: Path) -> None:
     program = (
-        "import datetime as dt, sys\nfrom pathlib import Path\nfrom inborn_ca.store import open_store\n"
-        f"open_store(Path({str(path)!r}), now=dt.datetime.now(dt.UTC)).close()\n"
+        "import datetime as dt, sys\nfrom pathlib import Path\n"
+        "from inborn_ca.store.sqlite.sqlite_store import open_sqlite\n"
+        f"open_sqlite(Path({str(path)!r}), now=dt.datetime.now(dt.UTC)).close()\n"
         "assert 'sqlite_utils' not in sys.modules\n"
     )
     subprocess.run(
@@ -194,37 +190,37 @@ def test_a_database_that_exists_is_opened_without_sqlite_utils(path: Path) -> No
 
 
 def test_a_backup_is_made_while_a_transaction_runs_and_holds_what_was_committed(path: Path, tmp_path: Path) -> None:
-    store = open_store(path, now=NOW)
+    store = open_sqlite(path, now=NOW)
     target = tmp_path / "backup"
     with store.transaction() as tx:
-        tx.set_meta("later", "x")
+        tx.meta.set("later", "x")
         size = store.backup(target, keys=[(b"k" * 20, b"encrypted")])
     store.close()
     assert size == target.stat().st_size
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert sorted(file.name for file in tmp_path.iterdir()) == ["backup", "inborn.db"]
     assert read_backup_keys(target, remove=True) == [(b"k" * 20, b"encrypted")]
-    restored = open_store(target, now=NOW)
-    assert restored.reader().meta("trust_domain") == "example.org"
-    assert restored.reader().meta("later") is None
+    restored = open_sqlite(target, now=NOW)
+    assert restored.reader().meta.get("trust_domain") == "example.org"
+    assert restored.reader().meta.get("later") is None
     restored.close()
     assert b"encrypted" not in target.read_bytes()
 
 
 def test_a_backup_is_not_opened_as_a_database(path: Path, tmp_path: Path) -> None:
-    store = open_store(path, now=NOW)
+    store = open_sqlite(path, now=NOW)
     store.backup(tmp_path / "backup")
     store.close()
     with pytest.raises(BackupNotRestored) as caught:
-        open_store(tmp_path / "backup", now=NOW)
+        open_sqlite(tmp_path / "backup", now=NOW)
     assert "restore" in caught.value.hint
     assert read_backup_keys(tmp_path / "backup", remove=False) == []
     with pytest.raises(BackupNotRestored):
-        open_store(tmp_path / "backup", now=NOW)
+        open_sqlite(tmp_path / "backup", now=NOW)
 
 
 def test_a_backup_replaces_nothing(path: Path, tmp_path: Path) -> None:
-    store = open_store(path, now=NOW)
+    store = open_sqlite(path, now=NOW)
     (tmp_path / "backup").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for target in (tmp_path / "backup", tmp_path / "link", path):
@@ -247,7 +243,7 @@ def test_what_is_no_backup_is_not_restored(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_backup_is_not_restored(path: Path, tmp_path: Path) -> None:
-    store = open_store(path, now=NOW)
+    store = open_sqlite(path, now=NOW)
     store.backup(tmp_path / "backup")
     store.close()
     content = bytearray((tmp_path / "backup").read_bytes())

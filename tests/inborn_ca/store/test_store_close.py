@@ -7,19 +7,19 @@ import threading
 from pathlib import Path
 
 from inborn.errors import InbornError
-from inborn_ca.store import open_store
+from inborn_ca.store.sqlite.sqlite_store import open_sqlite
 
 
 def test_store_that_is_closed_under_a_readers_hands_refuses_and_does_not_crash(tmp_path: Path) -> None:
     for n in range(10):
-        store = open_store(tmp_path / f"{n}.db", now=dt.datetime.now(dt.UTC))
+        store = open_sqlite(tmp_path / f"{n}.db", now=dt.datetime.now(dt.UTC))
         readers = [store.reader() for _ in range(2)]
         refused: list[InbornError] = []
 
         def read(reader: object, refused: list[InbornError] = refused) -> None:
             try:
                 while True:
-                    reader.revocation_seq()  # type: ignore[attr-defined]
+                    reader.revocations.seq()  # type: ignore[attr-defined]
             except InbornError as e:
                 refused.append(e)
 

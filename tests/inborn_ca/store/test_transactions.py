@@ -34,8 +34,9 @@ from inborn_ca.model.records import (
     Token,
 )
 from inborn_ca.model.registration_entry import Entry, NodeKind, NodeMatch
-from inborn_ca.store import ConstraintBroken, DatabaseUnavailable, SqliteStore, open_store
+from inborn_ca.store.errors import ConstraintBroken, DatabaseUnavailable
 from inborn_ca.store.interface import CertificateFilter
+from inborn_ca.store.sqlite.sqlite_store import SqliteStore, open_sqlite
 
 NOW = dt.datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -44,7 +45,7 @@ WEB = parse_spiffe_id("spiffe://example.org/web")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = open_store(tmp_path / "inborn.db", now=NOW)
+    store = open_sqlite(tmp_path / "inborn.db", now=NOW)
     yield store
     store.close()
 
@@ -74,52 +75,52 @@ def a_row() -> Rows:
 
 
 def everything(store: SqliteStore) -> list[Issued]:
-    return store.reader().certificates(CertificateFilter())
+    return store.reader().ledger.select(CertificateFilter())
 
 
 def test_what_is_committed_is_there_for_others(store: SqliteStore, a_row: Rows) -> None:
     row, reader = a_row(), store.reader()
     with store.transaction() as tx:
-        tx.add_issued(row)
-        assert tx.issued(row.serial) == row
-        assert reader.issued(row.serial) is None
-    assert reader.issued(row.serial) == row
+        tx.ledger.add(row)
+        assert tx.ledger.get(row.serial) == row
+        assert reader.ledger.get(row.serial) is None
+    assert reader.ledger.get(row.serial) == row
 
 
 def test_a_block_that_raises_leaves_nothing(store: SqliteStore, a_row: Rows) -> None:
     with suppress(ZeroDivisionError), store.transaction() as tx:
-        tx.add_issued(a_row(entry_id="new", selectors=(parse_selector("unix:uid:1"),)))
-        tx.set_meta("a", "b")
+        tx.ledger.add(a_row(entry_id="new", selectors=(parse_selector("unix:uid:1"),)))
+        tx.meta.set("a", "b")
         raise ZeroDivisionError
     assert everything(store) == []
-    assert store.reader().meta("a") is None
+    assert store.reader().meta.get("a") is None
     # What was interned on the way is forgotten as well, or the next row would point to nothing.
     again = a_row(entry_id="new", selectors=(parse_selector("unix:uid:1"),))
     with store.transaction() as tx:
-        tx.add_issued(again)
+        tx.ledger.add(again)
     assert everything(store) == [again]
 
 
 def test_a_savepoint_undoes_its_own_part_only(store: SqliteStore, a_row: Rows) -> None:
     first, second, third = a_row(), a_row(entry_id="x", not_after=NOW + 99 * HOUR), a_row(entry_id="x")
     with store.transaction() as tx:
-        tx.add_issued(first)
+        tx.ledger.add(first)
         with suppress(ZeroDivisionError), tx.savepoint():
-            tx.add_issued(second)
-            tx.add_block(Block(kind=BlockKind.ID, value="x", since=NOW, actor="a"))
+            tx.ledger.add(second)
+            tx.blocks.add(Block(kind=BlockKind.ID, value="x", since=NOW, actor="a"))
             raise ZeroDivisionError
-        assert tx.find_block([(BlockKind.ID, "x")]) is None
+        assert tx.blocks.find([(BlockKind.ID, "x")]) is None
         with tx.savepoint(), tx.savepoint():
-            tx.add_issued(third)
+            tx.ledger.add(third)
     assert everything(store) == [first, third]
 
 
 def test_one_serial_is_recorded_once(store: SqliteStore, a_row: Rows) -> None:
     row = a_row()
     with store.transaction() as tx:
-        tx.add_issued(row)
+        tx.ledger.add(row)
         with pytest.raises(InternalError), tx.savepoint():
-            tx.add_issued(replace(row, spiffe_id=parse_spiffe_id("spiffe://example.org/other")))
+            tx.ledger.add(replace(row, spiffe_id=parse_spiffe_id("spiffe://example.org/other")))
     assert everything(store) == [row]
 
 
@@ -127,7 +128,7 @@ def test_there_is_one_transaction_at_a_time(store: SqliteStore) -> None:
     with store.transaction(), pytest.raises(InternalError, match="under way"), store.transaction():
         pass
     with store.transaction() as tx:
-        tx.set_meta("a", "b")
+        tx.meta.set("a", "b")
 
 
 def test_a_reader_works_in_a_thread_of_its_own_and_cannot_write(store: SqliteStore, a_row: Rows) -> None:
@@ -136,12 +137,12 @@ def test_a_reader_works_in_a_thread_of_its_own_and_cannot_write(store: SqliteSto
     reader = store.reader()
     with store.transaction() as tx:
         for row in rows:
-            tx.add_issued(row)
-        thread = threading.Thread(target=lambda: found.append(reader.certificates(CertificateFilter())))
+            tx.ledger.add(row)
+        thread = threading.Thread(target=lambda: found.append(reader.ledger.select(CertificateFilter())))
         thread.start()
         thread.join()
     assert found == [[]]
-    assert reader.certificates(CertificateFilter()) == rows
+    assert reader.ledger.select(CertificateFilter()) == rows
     with pytest.raises(UnavailableError):
         reader._handle.execute("DELETE FROM issued")
 
@@ -173,13 +174,13 @@ def files_end_at(octets: int) -> Iterator[None]:
 def fill(store: SqliteStore, a_row: Rows, count: int = 5000) -> None:
     with store.transaction() as tx:
         for n in range(count):
-            tx.add_issued(a_row(spiffe_id=WEB.child(f"w{n}")))
+            tx.ledger.add(a_row(spiffe_id=WEB.child(f"w{n}")))
 
 
 def test_a_full_disk_undoes_the_transaction_and_the_next_one_works_again(store: SqliteStore, a_row: Rows) -> None:
     row = a_row()
     with store.transaction() as tx:
-        tx.add_issued(row)
+        tx.ledger.add(row)
     with no_room(store, 3):
         with pytest.raises(DatabaseUnavailable, match="disk is full") as caught:
             fill(store, a_row)
@@ -188,7 +189,7 @@ def test_a_full_disk_undoes_the_transaction_and_the_next_one_works_again(store: 
         assert everything(store) == [row]
         again = a_row()
         with store.transaction() as tx:  # a single row has room
-            tx.add_issued(again)
+            tx.ledger.add(again)
     assert everything(store) == [row, again]
     fill(store, a_row, 50)
     assert len(everything(store)) == 52
@@ -203,7 +204,7 @@ def test_after_a_full_disk_nothing_of_the_block_is_written_even_if_it_goes_on(st
             for n in range(5000):
                 try:
                     with tx.savepoint():
-                        tx.add_issued(a_row(spiffe_id=WEB.child(f"w{n}")))
+                        tx.ledger.add(a_row(spiffe_id=WEB.child(f"w{n}")))
                 except UnavailableError as e:
                     errors.append(e)
 
@@ -229,16 +230,16 @@ def test_what_was_reported_as_committed_survives_a_kill(tmp_path: Path) -> None:
     program = f"""
 import datetime as dt, os, sys
 from pathlib import Path
-from inborn_ca.store import open_store
+from inborn_ca.store.sqlite.sqlite_store import open_sqlite
 now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-store = open_store(Path({str(tmp_path / "inborn.db")!r}), now=now)
+store = open_sqlite(Path({str(tmp_path / "inborn.db")!r}), now=now)
 n = 0
 while True:
     with store.transaction() as tx:
-        tx.set_meta("first", str(n))
+        tx.meta.set("first", str(n))
         for m in range(20):
-            tx.set_meta(f"n{{n}}.{{m}}", "x")
-        tx.set_meta("last", str(n))
+            tx.meta.set(f"n{{n}}.{{m}}", "x")
+        tx.meta.set("last", str(n))
     print(n, flush=True)
     n += 1
 """
@@ -249,9 +250,9 @@ while True:
             said = [int(process.stdout.readline()) for _ in range(15)][-1]
             process.send_signal(signal.SIGKILL)
             said = max([said, *(int(line) for line in process.stdout if line.endswith(b"\n"))])
-        store = open_store(tmp_path / "inborn.db", now=NOW)
+        store = open_sqlite(tmp_path / "inborn.db", now=NOW)
         reader = store.reader()
-        first, last = int(reader.meta("first") or -1), int(reader.meta("last") or -1)
+        first, last = int(reader.meta.get("first") or -1), int(reader.meta.get("last") or -1)
         store.close()
         assert first == last >= said
 
@@ -265,7 +266,7 @@ def test_a_lock_of_another_process_is_an_outage(store: SqliteStore, monkeypatch:
     other.execute("ROLLBACK")
     other.close()
     with store.transaction() as tx:
-        tx.set_meta("a", "b")
+        tx.meta.set("a", "b")
 
 
 # Rules of the tables.
@@ -286,46 +287,46 @@ def a_token(**changes: object) -> Token:
 
 def test_a_token_has_no_more_uses_than_it_says(store: SqliteStore) -> None:
     with store.transaction() as tx:
-        tx.add_token(a_token(uses=2))
-        tx.add_token_use(b"t" * 16, b"a" * 32, WEB, NOW)
+        tx.tokens.add(a_token(uses=2))
+        tx.tokens.add_use(b"t" * 16, b"a" * 32, WEB, NOW)
         with pytest.raises(ConstraintBroken), tx.savepoint():
-            tx.add_token_use(b"t" * 16, b"a" * 32, WEB, NOW)
-        tx.add_token_use(b"t" * 16, b"b" * 32, WEB, NOW)
+            tx.tokens.add_use(b"t" * 16, b"a" * 32, WEB, NOW)
+        tx.tokens.add_use(b"t" * 16, b"b" * 32, WEB, NOW)
         with pytest.raises(ConstraintBroken, match="no use left"), tx.savepoint():
-            tx.add_token_use(b"t" * 16, b"c" * 32, WEB, NOW)
+            tx.tokens.add_use(b"t" * 16, b"c" * 32, WEB, NOW)
         with pytest.raises(ConstraintBroken), tx.savepoint():
-            tx.add_token_use(b"u" * 16, b"c" * 32, WEB, NOW)
-        assert list(tx.token_uses(b"t" * 16)) == [b"a" * 32, b"b" * 32]
+            tx.tokens.add_use(b"u" * 16, b"c" * 32, WEB, NOW)
+        assert list(tx.tokens.uses(b"t" * 16)) == [b"a" * 32, b"b" * 32]
 
 
 def test_a_withdrawn_token_stays_withdrawn_since_the_first_time(store: SqliteStore) -> None:
     with store.transaction() as tx:
-        tx.add_token(a_token())
-        tx.withdraw_token(b"t" * 16, NOW)
-        tx.withdraw_token(b"t" * 16, NOW + HOUR)
-        assert tx.token(b"t" * 16) == a_token(withdrawn_at=NOW)
+        tx.tokens.add(a_token())
+        tx.tokens.withdraw(b"t" * 16, NOW)
+        tx.tokens.withdraw(b"t" * 16, NOW + HOUR)
+        assert tx.tokens.get(b"t" * 16) == a_token(withdrawn_at=NOW)
         with pytest.raises(NotFoundError):
-            tx.withdraw_token(b"u" * 16, NOW)
+            tx.tokens.withdraw(b"u" * 16, NOW)
 
 
 def test_a_number_never_falls_and_a_successor_never_changes(store: SqliteStore) -> None:
     requester = RequesterKey(key_hash=b"k" * 32, spki=b"s", spiffe_id=WEB, last_number=5)
     with store.transaction() as tx:
-        tx.put_requester(requester)
-        tx.put_requester(requester)
+        tx.members.put_requester(requester)
+        tx.members.put_requester(requester)
         with pytest.raises(ConstraintBroken), tx.savepoint():
-            tx.put_requester(replace(requester, last_number=4))
+            tx.members.put_requester(replace(requester, last_number=4))
         pinned = replace(requester, last_number=6, successor=b"n" * 32)
-        tx.put_requester(pinned)
+        tx.members.put_requester(pinned)
         for successor in (b"m" * 32, None):
             with pytest.raises(ConstraintBroken), tx.savepoint():
-                tx.put_requester(replace(pinned, successor=successor))
-        assert tx.requester(b"k" * 32) == pinned
+                tx.members.put_requester(replace(pinned, successor=successor))
+        assert tx.members.requester(b"k" * 32) == pinned
 
 
 def test_a_number_beyond_64_bits_is_refused(store: SqliteStore) -> None:
     with store.transaction() as tx, pytest.raises(InbornError):
-        tx.put_requester(RequesterKey(key_hash=b"k" * 32, spki=b"s", spiffe_id=WEB, last_number=1 << 63))
+        tx.members.put_requester(RequesterKey(key_hash=b"k" * 32, spki=b"s", spiffe_id=WEB, last_number=1 << 63))
 
 
 def a_revocation(seq: int, **changes: object) -> RevocationRecord:
@@ -346,19 +347,21 @@ def a_revocation(seq: int, **changes: object) -> RevocationRecord:
 
 def test_the_revocation_log_has_no_gap_and_no_end(store: SqliteStore) -> None:
     with store.transaction() as tx:
-        assert tx.revocation_seq() == 0
-        tx.add_revocation(a_revocation(1))
+        assert tx.revocations.seq() == 0
+        tx.revocations.add(a_revocation(1))
         for seq in (1, 3, 0):
             with pytest.raises(InternalError, match="does not follow"):
-                tx.add_revocation(a_revocation(seq))
-        tx.add_revocation(a_revocation(2))
-        tx.drop_revocation(2, NOW)
-        assert tx.revocations() == [a_revocation(1)]
-        assert tx.revocations(dropped=True) == [a_revocation(1), a_revocation(2, dropped_at=NOW)]
+                tx.revocations.add(a_revocation(seq))
+        tx.revocations.add(a_revocation(2, alive_until=NOW - HOUR))
+        assert tx.revocations.drop_expired(NOW, limit=10) == [2]
+        assert tx.revocations.log() == [a_revocation(1)]
+        dropped = a_revocation(2, alive_until=NOW - HOUR, dropped_at=NOW)
+        assert tx.revocations.log(dropped=True) == [a_revocation(1), dropped]
         # What was dropped counts: a number is never used anew.
-        assert tx.revocation_seq() == 2
-        with pytest.raises(NotFoundError):
-            tx.drop_revocation(3, NOW)
+        assert tx.revocations.seq() == 2
+        assert tx.revocations.drop_expired(NOW + HOUR, limit=10) == []
+        assert tx.revocations.drop_expired(NOW + 2 * HOUR, limit=0) == []
+        assert tx.revocations.drop_expired(NOW + 2 * HOUR, limit=10) == [1]
     with pytest.raises(sqlite3.IntegrityError, match="for ever"):
         store._writer.raw.execute("DELETE FROM revocation")
 
@@ -368,18 +371,18 @@ def test_the_first_block_of_the_targets_is_found(store: SqliteStore) -> None:
     other = replace(block, kind=BlockKind.ENTRY, value="e1")
     targets = [(BlockKind.KEY, "00"), (BlockKind.ID, block.value), (BlockKind.ENTRY, "e1")]
     with store.transaction() as tx:
-        assert tx.find_block(targets) is None
-        tx.add_block(other)
-        tx.add_block(block)
-        tx.add_block(replace(block, actor="somebody else"))
-        assert tx.find_block(targets) == block
-        assert tx.find_block([(BlockKind.ID_PREFIX, block.value)]) is None
-        assert tx.blocks() == [other, block]
-        assert tx.remove_block(BlockKind.ID, block.value)
-        assert not tx.remove_block(BlockKind.ID, block.value)
-        assert tx.find_block(targets) == other
-        assert tx.remove_block(BlockKind.ENTRY, "e1")
-        assert tx.find_block(targets) is None
+        assert tx.blocks.find(targets) is None
+        tx.blocks.add(other)
+        tx.blocks.add(block)
+        tx.blocks.add(replace(block, actor="somebody else"))
+        assert tx.blocks.find(targets) == block
+        assert tx.blocks.find([(BlockKind.ID_PREFIX, block.value)]) is None
+        assert tx.blocks.all() == [other, block]
+        assert tx.blocks.remove(BlockKind.ID, block.value)
+        assert not tx.blocks.remove(BlockKind.ID, block.value)
+        assert tx.blocks.find(targets) == other
+        assert tx.blocks.remove(BlockKind.ENTRY, "e1")
+        assert tx.blocks.find(targets) is None
 
 
 def an_entry(**changes: object) -> Entry:
@@ -397,18 +400,18 @@ def an_entry(**changes: object) -> Entry:
 
 def test_entries_are_added_once_and_changed_only_if_they_exist(store: SqliteStore) -> None:
     with store.transaction() as tx:
-        tx.add_entry(an_entry())
+        tx.entries.add(an_entry())
         with pytest.raises(AlreadyExistsError):
-            tx.add_entry(an_entry())
+            tx.entries.add(an_entry())
         changed = an_entry(dns_names=("web", "db"), admin=True, revision=2, hint="ü")
-        tx.update_entry(changed)
-        assert tx.entries() == [changed]
+        tx.entries.update(changed)
+        assert tx.entries.all() == [changed]
         with pytest.raises(NotFoundError):
-            tx.update_entry(an_entry(id="e2"))
-        tx.delete_entry("e1")
+            tx.entries.update(an_entry(id="e2"))
+        tx.entries.delete("e1")
         with pytest.raises(NotFoundError):
-            tx.delete_entry("e1")
-        assert tx.entry("e1") is None
+            tx.entries.delete("e1")
+        assert tx.entries.get("e1") is None
 
 
 # Audit trail and alarms.
@@ -421,7 +424,7 @@ def a_denial(**changes: object) -> AuditRow:
 
 def test_denials_alike_within_a_minute_become_one_row_with_a_count(store: SqliteStore) -> None:
     with store.transaction() as tx:
-        ids = {tx.add_denial(a_denial(at=NOW + n * dt.timedelta(seconds=1))) for n in range(50)}
+        ids = {tx.audit.add_denial(a_denial(at=NOW + n * dt.timedelta(seconds=1))) for n in range(50)}
         assert len(ids) == 1
         others = [
             a_denial(at=NOW + dt.timedelta(minutes=1)),
@@ -431,9 +434,9 @@ def test_denials_alike_within_a_minute_become_one_row_with_a_count(store: Sqlite
             a_denial(detail={"kind": "Blocked"}),
         ]
         for row in others:
-            tx.add_denial(row)
-        assert tx.add_audit(a_denial()) not in ids
-    rows = store.reader().audit(after_id=0, limit=100)
+            tx.audit.add_denial(row)
+        assert tx.audit.add(a_denial()) not in ids
+    rows = store.reader().audit.rows(after_id=0, limit=100)
     assert [row.count for row in rows] == [50, 1, 1, 1, 1, 1, 1]
     assert rows[0] == a_denial(count=50, id=rows[0].id)
 
@@ -441,18 +444,18 @@ def test_denials_alike_within_a_minute_become_one_row_with_a_count(store: Sqlite
 def test_the_audit_trail_is_read_forwards_and_from_its_end(store: SqliteStore) -> None:
     with store.transaction() as tx:
         for n in range(10):
-            tx.add_audit(a_denial(action="even" if n % 2 == 0 else "odd", detail={"n": n, "list": [1, None, "ü"]}))
+            tx.audit.add(a_denial(action="even" if n % 2 == 0 else "odd", detail={"n": n, "list": [1, None, "ü"]}))
     reader = store.reader()
 
     def numbers(**arguments: object) -> list[object]:
-        return [row.detail["n"] for row in reader.audit(**({"after_id": 0, "limit": 100} | arguments))]
+        return [row.detail["n"] for row in reader.audit.rows(**({"after_id": 0, "limit": 100} | arguments))]
 
     assert numbers(limit=3) == [0, 1, 2]
     assert numbers(limit=3, newest=True) == [7, 8, 9]
     assert numbers(limit=2, newest=True, action="even") == [6, 8]
-    first = reader.audit(after_id=0, limit=1)[0].id
+    first = reader.audit.rows(after_id=0, limit=1)[0].id
     assert numbers(after_id=first, limit=2) == [1, 2]
-    assert reader.audit(after_id=0, limit=1)[0].detail["list"] == [1, None, "ü"]
+    assert reader.audit.rows(after_id=0, limit=1)[0].detail["list"] == [1, None, "ü"]
 
 
 @pytest.mark.parametrize(
@@ -471,9 +474,9 @@ def test_the_audit_trail_is_read_forwards_and_from_its_end(store: SqliteStore) -
 )
 def test_what_was_written_down_is_not_rewritten(store: SqliteStore, statement: str) -> None:
     with store.transaction() as tx:
-        tx.add_denial(a_denial())
-        alarm = tx.raise_alarm(kind="a", subject="b", message="c", at=NOW)
-        tx.acknowledge_alarm(alarm, "root", NOW)
+        tx.audit.add_denial(a_denial())
+        alarm = tx.audit.raise_alarm(kind="a", subject="b", message="c", at=NOW)
+        tx.audit.acknowledge_alarm(alarm, "root", NOW)
     with pytest.raises(sqlite3.IntegrityError, match=r"append only|never"):
         store._writer.raw.execute(statement)
 
@@ -481,22 +484,22 @@ def test_what_was_written_down_is_not_rewritten(store: SqliteStore, statement: s
 def test_an_alarm_stays_open_until_it_is_acknowledged(store: SqliteStore) -> None:
     later = NOW + HOUR
     with store.transaction() as tx:
-        first = tx.raise_alarm(kind="two-holders", subject="a", message="first", at=NOW)
-        assert tx.raise_alarm(kind="two-holders", subject="a", message="second", at=later) == first
-        other = tx.raise_alarm(kind="two-holders", subject="b", message="m", at=NOW)
-        assert [(a.id, a.count, a.message, a.opened_at) for a in tx.alarms()] == [
+        first = tx.audit.raise_alarm(kind="two-holders", subject="a", message="first", at=NOW)
+        assert tx.audit.raise_alarm(kind="two-holders", subject="a", message="second", at=later) == first
+        other = tx.audit.raise_alarm(kind="two-holders", subject="b", message="m", at=NOW)
+        assert [(a.id, a.count, a.message, a.opened_at) for a in tx.audit.alarms()] == [
             (first, 2, "first", NOW),
             (other, 1, "m", NOW),
         ]
-        closed = tx.acknowledge_alarm(first, "root", later)
+        closed = tx.audit.acknowledge_alarm(first, "root", later)
         assert closed is not None
         assert (closed.acknowledged_by, closed.acknowledged_at) == ("root", later)
-        assert tx.acknowledge_alarm(first, "root", later) is None
-        assert tx.acknowledge_alarm(999, "root", later) is None
-        assert [alarm.id for alarm in tx.alarms()] == [other]
-        assert tx.alarms(acknowledged=True)[0] == closed
+        assert tx.audit.acknowledge_alarm(first, "root", later) is None
+        assert tx.audit.acknowledge_alarm(999, "root", later) is None
+        assert [alarm.id for alarm in tx.audit.alarms()] == [other]
+        assert tx.audit.alarms(acknowledged=True)[0] == closed
         # The same thing again is a new alarm.
-        assert tx.raise_alarm(kind="two-holders", subject="a", message="third", at=later) not in (first, other)
-    actions = [row.action for row in store.reader().audit(after_id=0, limit=100)]
+        assert tx.audit.raise_alarm(kind="two-holders", subject="a", message="third", at=later) not in (first, other)
+    actions = [row.action for row in store.reader().audit.rows(after_id=0, limit=100)]
     # The third and the second fall into one minute.
     assert actions == ["alarm.raise"] * 3 + ["alarm.acknowledge"]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from inborn.errors import DeniedError, PreconditionError, RequestError
+from inborn_ca.store.place import database_file
 from inborn_ca.supervisor.data_directory import PORT_RANGE, DataDirectory, DirectoryInUse
 
 ME = (os.geteuid(), os.getegid())
@@ -100,7 +101,7 @@ def test_made_up_trust_domain_is_kept_until_the_ca_has_it(tmp_path: Path) -> Non
     name = directory.first_trust_domain()
     assert directory.first_trust_domain() == name
     (tmp_path / "ca").mkdir()
-    (tmp_path / "ca" / "inborn.db").touch()
+    database_file(tmp_path / "ca").touch()
     assert directory.first_trust_domain() == name  # the first start did not come far enough to write it down
     directory.trust_domain_is_kept()
     assert directory.first_trust_domain() == ""

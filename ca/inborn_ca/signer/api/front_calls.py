@@ -130,15 +130,15 @@ class FrontCalls:
 
     def node_state(self, node: str) -> tuple[Member | None, list[Entry]]:
         """An agent and all entries, for its node feed; a daemon has none."""
-        member = self._reader.member(_id(node))
+        member = self._reader.members.get(_id(node))
         if member is None or member.kind is not MemberKind.AGENT or member.banned_at is not None:
             return None, []
-        return member, self._reader.entries()
+        return member, list(self._state.entries.values())
 
     def _open_node(self, message: signer_pb2.NodeFeedRequest, _: str) -> feed_pb2.FeedMessage:
         """An agent's or enrolled daemon's: a workload's certificate looks like a daemon's, and only the store knows."""
         node = str(_id(message.spiffe_id))
-        if self._reader.member(_id(node)) is None:
+        if self._reader.members.get(_id(node)) is None:
             raise CallNotAllowed(f"{node} has not enrolled: only agents and enrolled daemons may watch")
         self._propagation.connected(node)
         return self._feeds.open_node(node, *self.node_state(node))
@@ -158,7 +158,7 @@ class FrontCalls:
     def _report_denial(self, message: signer_pb2.DenialReport) -> Command:
         def command(tx: Transaction, changes: Changes) -> Finish:
             self._reported.take("the front", 1, time.monotonic())
-            tx.add_denial(
+            tx.audit.add_denial(
                 AuditRow(
                     at=self._state.clock(),
                     actor=message.spiffe_id[:2048] or "unknown",

@@ -49,16 +49,16 @@ class Authorities:
         """The command of the very first start: root, issuing authority and their CRLs. Nothing to do afterwards."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            if not any(a.state is AuthorityState.ROOT for a in tx.authorities()):
+            if not any(a.state is AuthorityState.ROOT for a in tx.authorities.all()):
                 now = self._state.clock()
                 root_id, root_key = self._state.keys.create()
                 root = make_root(
                     trust_domain=self._state.trust_domain, key=root_key, now=now, life=self._state.lifetimes.root
                 )
                 record = AuthorityRecord(key_id=root_id, state=AuthorityState.ROOT, certificate=root, created_at=now)
-                tx.add_authority(self._with_crl(record, (), now) or record)
+                tx.authorities.add(self._with_crl(record, (), now) or record)
                 changes.roots = True
-                tx.add_audit(audit.row(now, "signer", "authority.root", root_id.hex()))
+                tx.audit.add(audit.row(now, "signer", "authority.root", root_id.hex()))
             return lambda: None
 
         return command
@@ -72,11 +72,11 @@ class Authorities:
             if activate:
                 self._retire_active(tx, now)
                 record = replace(record, state=AuthorityState.ACTIVE, activated_at=now)
-            tx.add_authority(record)
+            tx.authorities.add(record)
             changes.authorities = True
             self._prepared_at_revision[record.key_id] = self._state.domain_revision + 1
             action = "authority.activate" if activate else "authority.prepare"
-            tx.add_audit(audit.row(now, "signer", action, record.key_id.hex()))
+            tx.audit.add(audit.row(now, "signer", action, record.key_id.hex()))
             return lambda: None
 
         return command
@@ -111,13 +111,14 @@ class Authorities:
         now = self._state.clock()
         return any(
             a.state is AuthorityState.ACTIVE and a.certificate.not_valid_after_utc > now
-            for a in self._state.authorities
+            for a in self._state.own_authorities
         )
 
     def _plan(self) -> list[Step]:
         lifetimes = self._state.lifetimes
         return plan(
             self._state.authorities,
+            ca_id=self._state.ca_id,
             now=self._state.clock(),
             lifetimes=lifetimes,
             longest_svid=lifetimes.longest_svid,
@@ -128,7 +129,7 @@ class Authorities:
         now = self._state.clock()
         prepared = [
             a
-            for a in self._state.authorities
+            for a in self._state.own_authorities
             if a.state is AuthorityState.PREPARED and a.certificate.not_valid_after_utc > now
         ]
         return min(prepared, key=lambda a: a.created_at, default=None)
@@ -139,10 +140,10 @@ class Authorities:
         def command(tx: Transaction, changes: Changes) -> Finish:
             now = self._state.clock()
             self._retire_active(tx, now)
-            prepared = next(a for a in tx.authorities() if a.key_id == key_id)
-            tx.update_authority(replace(prepared, state=AuthorityState.ACTIVE, activated_at=now))
+            prepared = next(a for a in tx.authorities.all() if a.key_id == key_id)
+            tx.authorities.update(replace(prepared, state=AuthorityState.ACTIVE, activated_at=now))
             changes.authorities = True
-            tx.add_audit(audit.row(now, "signer", "authority.activate", key_id.hex()))
+            tx.audit.add(audit.row(now, "signer", "authority.activate", key_id.hex()))
             return lambda: None
 
         return command
@@ -151,10 +152,10 @@ class Authorities:
         """An authority that signs no more is tainted: whoever has a certificate of it renews that at once."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            authority = next(a for a in tx.authorities() if a.key_id == key_id)
-            tx.update_authority(replace(authority, state=state))
+            authority = next(a for a in tx.authorities.all() if a.key_id == key_id)
+            tx.authorities.update(replace(authority, state=state))
             changes.authorities = True
-            tx.add_audit(audit.row(self._state.clock(), "signer", f"authority.{state}", key_id.hex()))
+            tx.audit.add(audit.row(self._state.clock(), "signer", f"authority.{state}", key_id.hex()))
             return lambda: None
 
         return command
@@ -163,18 +164,18 @@ class Authorities:
         """An authority whose life is over leaves, and its key is destroyed."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            tx.remove_authority(key_id)
+            tx.authorities.remove(key_id)
             changes.authorities = True
-            tx.add_audit(audit.row(self._state.clock(), "signer", "authority.remove", key_id.hex()))
+            tx.audit.add(audit.row(self._state.clock(), "signer", "authority.remove", key_id.hex()))
             return lambda: self._state.keys.delete(key_id)
 
         return command
 
     def _retire_active(self, tx: Transaction, now: dt.datetime) -> None:
-        for authority in tx.authorities():
-            if authority.state is AuthorityState.ACTIVE:
-                tx.update_authority(replace(authority, state=AuthorityState.RETIRED))
-                tx.add_audit(audit.row(now, "signer", "authority.retire", authority.key_id.hex()))
+        for authority in tx.authorities.all():
+            if authority.state is AuthorityState.ACTIVE and authority.ca_id == self._state.ca_id:
+                tx.authorities.update(replace(authority, state=AuthorityState.RETIRED))
+                tx.audit.add(audit.row(now, "signer", "authority.retire", authority.key_id.hex()))
 
     def _make_issuing(self, now: dt.datetime) -> AuthorityRecord:
         root = self._root()
@@ -187,7 +188,13 @@ class Authorities:
             now=now,
             life=self._state.lifetimes.issuing,
         )
-        record = AuthorityRecord(key_id=key_id, state=AuthorityState.PREPARED, certificate=certificate, created_at=now)
+        record = AuthorityRecord(
+            key_id=key_id,
+            state=AuthorityState.PREPARED,
+            certificate=certificate,
+            created_at=now,
+            ca_id=self._state.ca_id,
+        )
         with_crl = self._with_crl(record, (), now)
         if with_crl is None:
             raise InternalError("a new authority's first CRL could not be made")
@@ -212,7 +219,7 @@ class Authorities:
         def command(tx: Transaction, changes: Changes) -> Finish:
             now = self._state.clock()
             early: list[bytes] = []
-            for authority in tx.authorities():
+            for authority in tx.authorities.all():
                 if authority.key_id not in key_ids:
                     continue
                 renewed = self._with_crl(authority, self._dead_of(tx, authority, revoked), now)
@@ -222,7 +229,7 @@ class Authorities:
                     self._raise_too_large(tx, authority, len(renewed.crl), now)
                     changes.audited = True
                 else:
-                    tx.update_authority(renewed)
+                    tx.authorities.update(renewed)
                     changes.authorities = True
             return lambda: early
 
@@ -230,7 +237,7 @@ class Authorities:
 
     def _raise_too_large(self, tx: Transaction, authority: AuthorityRecord, octets: int, now: dt.datetime) -> None:
         until = moment(authority.crl_next_update) if authority.crl_next_update is not None else "never"
-        tx.raise_alarm(
+        tx.audit.raise_alarm(
             kind="crl.too_large",
             subject=f"authority:{authority.key_id.hex()}",
             message=f"CRL would have {octets} octets, at most {MAX_CRL_SIZE} fit into the feed: the last one is kept, "
@@ -244,11 +251,11 @@ class Authorities:
         now = self._state.clock()
         certificate, reason = also
         added = (serial_octets(certificate.serial_number), now, reason)
-        root = next(a for a in tx.authorities() if a.certificate.subject == certificate.issuer)
+        root = next(a for a in tx.authorities.all() if a.certificate.subject == certificate.issuer)
         renewed = self._with_crl(root, [*self._revoked_issuing(tx, root), added], now)
         if renewed is None:
             return False
-        tx.update_authority(renewed)
+        tx.authorities.update(renewed)
         changes.authorities = True
         return True
 
@@ -262,7 +269,7 @@ class Authorities:
     def _revoked_issuing(self, tx: Transaction, root: AuthorityRecord) -> list[RevokedEntry]:
         """The issuing certificates of a root that are revoked; when and why is in the revocation."""
         entries: list[RevokedEntry] = []
-        for record in tx.authorities():
+        for record in tx.authorities.all():
             if record.state is AuthorityState.REVOKED and record.certificate.issuer == root.certificate.subject:
                 revocation = revoke_authority_row(self._state, record.key_id)
                 at, reason = (revocation.revoked_at, revocation.reason) if revocation is not None else (None, 0)
@@ -271,7 +278,8 @@ class Authorities:
 
     def crls_due(self) -> list[bytes]:
         """Authorities whose CRL is missing or due to be made again."""
-        missing = [a.key_id for a in self._state.authorities if a.crl_this_update is None]
+        mine = [*self._state.roots, *self._state.own_authorities]
+        missing = [a.key_id for a in mine if a.crl_this_update is None]
         return missing + [s.key_id for s in self._plan() if s.kind is StepKind.RENEW_CRL and s.key_id not in missing]
 
     def _with_crl(

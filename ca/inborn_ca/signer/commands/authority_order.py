@@ -1,6 +1,6 @@
 """The order to revoke an issuing authority, kept in the database from the command that gave it to its end.
 
-There is one at a time: two would wait for each other's renewals.
+There is one at a time in a CA: two would wait for each other's renewals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from inborn_ca.store.interface import Reader, Transaction
 
 __all__ = ["AuthorityOrder", "close_order", "find_issuing", "give_order", "read_order", "revoke_authority_row"]
 
-_META = "revoking_authority"
 _SHORTEST, _LONGEST = 16, 40  # digits: what a person copies from a table, and a whole subject key identifier
 
 
@@ -53,9 +52,13 @@ def find_issuing(state: SignerState, text: str) -> AuthorityRecord:
     return record
 
 
-def read_order(reader: Reader) -> AuthorityOrder | None:
-    """The order that is open."""
-    text = reader.meta(_META)
+def _key(ca_id: str) -> str:
+    return f"revoking_authority:{ca_id}"
+
+
+def read_order(reader: Reader, ca_id: str) -> AuthorityOrder | None:
+    """The order that is open for an authority of this CA, which alone can replace it."""
+    text = reader.meta.get(_key(ca_id))
     if not text:
         return None
     kept = json.loads(text)
@@ -72,19 +75,22 @@ def revoke_authority_row(state: SignerState, key_id: bytes) -> Revocation | None
     return None
 
 
-def give_order(tx: Transaction, order: AuthorityOrder) -> None:
-    """Keep it. The same authority again changes nothing; raises `PreconditionError` while there is another."""
-    known = read_order(tx)
+def give_order(tx: Transaction, order: AuthorityOrder, ca_id: str) -> None:
+    """Keep it for the CA whose authority it is. The same authority again changes nothing.
+
+    Raises `PreconditionError` while there is another.
+    """
+    known = read_order(tx, ca_id)
     if known is not None and known.authority != order.authority:
         raise PreconditionError(
             f"authority {known.authority.hex()} is being revoked", hint="one at a time: try again in a minute"
         )
     if known is None:
         kept = {"authority": order.authority.hex(), "reason": order.reason, "actor": order.actor, "note": order.note}
-        tx.set_meta(_META, json.dumps(kept))
+        tx.meta.set(_key(ca_id), json.dumps(kept))
 
 
-def close_order(tx: Transaction) -> Finish:
+def close_order(tx: Transaction, ca_id: str) -> Finish:
     """It is carried out."""
-    tx.set_meta(_META, "")
+    tx.meta.set(_key(ca_id), "")
     return lambda: None

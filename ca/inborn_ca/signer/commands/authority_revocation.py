@@ -113,21 +113,21 @@ class AuthorityRevoker(OpenWork):
             told.step, told.finished, told.successor = "revoked", True, self._successor_name()
             revocation = revoke_authority_row(self._state, key_id)
             told.revocation_seq = revocation.seq if revocation is not None else self._state.revocations.seq
-        elif read_order(self._reader) is None:
+        elif read_order(self._reader, record.ca_id) is None:
             raise NotFoundError(f"authority {key_id.hex()} is not being revoked")
         return told
 
     # -- the steps -----------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        while (order := read_order(self._reader)) is not None:
+        while (order := read_order(self._reader, self._state.ca_id)) is not None:
             if self._answer.authority != order.authority.hex():
                 self._answer = admin_pb2.AuthorityRevocationResponse(authority=order.authority.hex())
             try:
                 if any(a.key_id == order.authority for a in self._state.authorities):
                     await self._work(order)
                 else:  # its life is over, and it was removed
-                    await self._queue.run(lambda tx, changes: close_order(tx))
+                    await self._queue.run(lambda tx, changes: close_order(tx, self._state.ca_id))
             except InbornError as e:
                 _log.warning("authority_revocation.failed", step=self._answer.step, error=e.message)
                 await asyncio.sleep(_RETRY)
@@ -148,7 +148,7 @@ class AuthorityRevoker(OpenWork):
             case AuthorityState.PREPARED:
                 await self._revoke(order)
             case AuthorityState.REVOKED:
-                await self._queue.run(lambda tx, changes: close_order(tx))
+                await self._queue.run(lambda tx, changes: close_order(tx, self._state.ca_id))
             case _:
                 raise InternalError(f"authority {order.authority.hex()} is no issuing authority")
 
@@ -215,7 +215,7 @@ class AuthorityRevoker(OpenWork):
         the CRL would be the second one of its second; 0: the authority is active again, or for the first time."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            record = next(a for a in tx.authorities() if a.key_id == order.authority)
+            record = next(a for a in tx.authorities.all() if a.key_id == order.authority)
             if record.state is AuthorityState.ACTIVE:
                 return lambda: 0
             if not self._authorities.renew_root_crl(tx, changes, also=(record.certificate, order.reason)):
@@ -225,10 +225,10 @@ class AuthorityRevoker(OpenWork):
                 cut_offs={order.authority: None}, reason=order.reason, blocks=False, actor=order.actor,
                 note=order.note, alive_until=record.certificate.not_valid_after_utc + REVOCATION_OUTLIVES,
             )  # fmt: skip
-            tx.update_authority(replace(record, state=AuthorityState.REVOKED))
-            close_order(tx)
+            tx.authorities.update(replace(record, state=AuthorityState.REVOKED))
+            close_order(tx, self._state.ca_id)
             now = self._state.clock()
-            tx.add_audit(audit.row(now, order.actor, "authority.revoke", order.authority.hex(), detail={"seq": seq}))
+            tx.audit.add(audit.row(now, order.actor, "authority.revoke", order.authority.hex(), detail={"seq": seq}))
             return lambda: seq
 
         return command
@@ -250,7 +250,7 @@ class AuthorityRevoker(OpenWork):
     async def _away(self) -> list[str]:
         """Agents and daemons that have certificates alive, all of them of the authority, and are not connected."""
         key_id, now = bytes.fromhex(self._answer.authority), self._state.clock()
-        holders = await asyncio.to_thread(lambda: self._slow_reader.holders_of_authority(key_id, at=now))
+        holders = await asyncio.to_thread(lambda: self._slow_reader.ledger.holders_of_authority(key_id, at=now))
         connected = set(self._feeds.connected)
         return [str(holder) for holder in holders if str(holder) not in connected]
 
@@ -258,7 +258,7 @@ class AuthorityRevoker(OpenWork):
         return find_issuing(self._state, order.authority.hex())
 
     def _successor_name(self) -> str:
-        return next((a.key_id.hex() for a in self._state.authorities if a.state is AuthorityState.ACTIVE), "")
+        return next((a.key_id.hex() for a in self._state.own_authorities if a.state is AuthorityState.ACTIVE), "")
 
     def _say(self, step: str, laggards: object = ()) -> None:
         self._answer.step = step

@@ -52,7 +52,7 @@ class Backups:
 
         def command(tx: Transaction, changes: Changes) -> Finish:
             detail = {"octets": response.octets, "with_keys": response.with_keys}
-            tx.add_audit(audit.row(self._state.clock(), actor, "ca.backup", response.path, detail=detail))
+            tx.audit.add(audit.row(self._state.clock(), actor, "ca.backup", response.path, detail=detail))
             return lambda: response
 
         return command

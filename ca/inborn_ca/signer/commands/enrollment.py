@@ -89,7 +89,7 @@ class Enrollment:
             actor = f"token:{token.id.hex()}"
             detail = {"serial": pending.prepared.serial.hex(), "name": member.name}
             action = f"{member.kind}.enroll"
-            tx.add_audit(audit.row(now, actor, action, str(member.spiffe_id), detail=detail, origin=forwarded.origin))
+            tx.audit.add(audit.row(now, actor, action, str(member.spiffe_id), detail=detail, origin=forwarded.origin))
             return lambda: self._response(pending, member.spiffe_id)
 
         return command
@@ -100,7 +100,7 @@ class Enrollment:
         body = parse_message(ca_pb2.EnrollBody, request.body, "enrollment")
         if body.trust_domain != self._state.trust_domain.name:
             raise WrongRecipient(f"token is for trust domain {body.trust_domain!a}, this is {self._state.trust_domain}")
-        token = tx.token(body.token_id)
+        token = tx.tokens.get(body.token_id)
         if token is None:
             raise UnknownToken("token is not one of this CA's", hint=_ADVICE)
         verify_octets(
@@ -124,18 +124,18 @@ class Enrollment:
                 hint=_ADVICE,
                 **facts,
             )
-        holder = tx.token_use(token.id, key_hash)
+        holder = tx.tokens.find_use(token.id, key_hash)
         if holder is not None:
-            known = tx.member(holder)
+            known = tx.members.get(holder)
             if known is None or known.banned_at is not None:
                 raise DeniedError(f"{holder} is banned", **facts)
             return known
-        used = tx.count_token_uses(token.id)
+        used = tx.tokens.count_uses(token.id)
         if used >= token.uses:
             message = f"token {token.id.hex()} has been used {used} of {token.uses} times, now by another key"
 
             def consequence(tx: Transaction, changes: Changes) -> None:
-                tx.raise_alarm(
+                tx.audit.raise_alarm(
                     kind="token.second_key",
                     subject=token.id.hex(),
                     message=f"{message}, from {origin or 'unknown'}",
@@ -146,12 +146,12 @@ class Enrollment:
             raise TokenSpent(message, hint=_ADVICE, consequence=consequence, **facts)
         member = self._new_member(tx, token, now, changes)
         self._state.requesters.put_member(tx, member)
-        tx.add_token_use(token.id, key_hash, member.spiffe_id, now)
+        tx.tokens.add_use(token.id, key_hash, member.spiffe_id, now)
         return member
 
     def _new_member(self, tx: Transaction, token: Token, now: dt.datetime, changes: Changes) -> Member:
         spiffe_id = token.spiffe_id or self._state.trust_domain.id.child("inborn", "agent", str(uuid.uuid4()))
-        before = tx.member(spiffe_id)
+        before = tx.members.get(spiffe_id)
         name, groups = token.name, token.groups
         if before is not None:
             if before.banned_at is not None:
@@ -205,13 +205,13 @@ class Enrollment:
         if requester.key.successor is not None and requester.key.successor != successor:
             self._stop(requester, now, origin)
         self._state.requesters.put_key(tx, replace(requester.key, successor=successor))
-        known = tx.requester(successor)
+        known = tx.members.requester(successor)
         if known is not None and known.spiffe_id != who:
             raise DeniedError(f"successor key of {who} is already that of {known.spiffe_id}")
         self._state.requesters.put_key(tx, known or _requester(tx, public_key, who))
         pending = self._certify(tx, requester.member, public_key)
         detail = {"serial": pending.prepared.serial.hex(), "predecessor": requester.certificate.serial.hex()}
-        tx.add_audit(
+        tx.audit.add(
             audit.row(now, requester.actor, f"{requester.member.kind}.renew", str(who), detail=detail, origin=origin)
         )
         return pending
@@ -222,7 +222,7 @@ class Enrollment:
 
         def consequence(tx: Transaction, changes: Changes) -> None:
             self._state.requesters.put_member(tx, replace(requester.member, stopped_at=now))
-            tx.raise_alarm(kind="renewal.two_holders", subject=str(who), message=message, at=now)
+            tx.audit.raise_alarm(kind="renewal.two_holders", subject=str(who), message=message, at=now)
             changes.audited = True
 
         raise RenewalStopped(
@@ -267,7 +267,7 @@ def _requester(tx: Transaction, public_key: ec.EllipticCurvePublicKey, spiffe_id
     """The key's row as it is, or a new one."""
     spki = spki_of(public_key)
     key_hash = key_sha256(public_key)
-    known = tx.requester(key_hash)
+    known = tx.members.requester(key_hash)
     if known is not None:
         if known.spiffe_id != spiffe_id:
             raise DeniedError(f"key is already that of {known.spiffe_id}")

@@ -57,12 +57,12 @@ class Entries:
                 updated_at=now,
             )
             self._check(entry)
-            duplicate = find_duplicate(entry, tx.entries())
+            duplicate = find_duplicate(entry, self._state.entries.values())
             if duplicate is not None:
                 raise AlreadyExistsError(
                     f"entry {duplicate.id} says the same", hint=f"change it with: inborn entry update {duplicate.id}"
                 )
-            tx.add_entry(entry)
+            tx.entries.add(entry)
             return self._done(tx, changes, None, entry, actor, "entry.create")
 
         return command
@@ -93,10 +93,10 @@ class Entries:
             if "revoke" in fields:
                 entry = replace(entry, revoke_when_lost=request.revoke_when_lost)
             self._check(entry)
-            duplicate = find_duplicate(entry, [e for e in tx.entries() if e.id != entry.id])
+            duplicate = find_duplicate(entry, self._state.entries.values())
             if duplicate is not None:
                 raise AlreadyExistsError(f"entry {duplicate.id} says the same")
-            tx.update_entry(entry)
+            tx.entries.update(entry)
             return self._done(tx, changes, before, entry, actor, "entry.update")
 
         return command
@@ -106,7 +106,7 @@ class Entries:
 
         def command(tx: Transaction, changes: Changes) -> Finish:
             before = _existing(tx, request.id)
-            tx.delete_entry(before.id)
+            tx.entries.delete(before.id)
             return self._done(tx, changes, before, None, actor, "entry.delete")
 
         return command
@@ -120,7 +120,7 @@ class Entries:
         wanted = from_operator_input(request.spiffe_id) if request.spiffe_id else None
         node = self._node(reader, request.node) if request.node else None
         selector = parse_selector(request.selector) if request.selector else None
-        for entry in reader.entries():
+        for entry in self._state.entries.values():
             if wanted not in (None, entry.spiffe_id) or node not in (None, entry.node):
                 continue
             if selector is None or selector in entry.selectors:
@@ -146,7 +146,7 @@ class Entries:
 
     def _node(self, reader: Reader, text: str) -> NodeMatch:
         if not text:
-            local = reader.meta("local_agent_name")
+            local = reader.meta.get(f"local_agent_name:{self._state.ca_id}")
             if local is None:
                 raise RequestError("entry names no node", hint="say --node AGENT, --node group:NAME or --node any")
             return NodeMatch(kind=NodeKind.NAME, value=local)
@@ -175,13 +175,13 @@ class Entries:
             "admin": entry.admin,
             "revoke_when_lost": entry.revoke_when_lost,
         }
-        tx.add_audit(audit.row(self._state.clock(), actor, action, entry.id, detail=detail))
+        tx.audit.add(audit.row(self._state.clock(), actor, action, entry.id, detail=detail))
         warnings = entry_warnings(after) if after is not None else []
         return lambda: admin_pb2.EntryResponse(entry=self._message(entry), warnings=warnings)
 
 
 def _existing(reader: Reader, entry_id: str) -> Entry:
-    entry = reader.entry(entry_id)
+    entry = reader.entries.get(entry_id)
     if entry is None:
         raise NotFoundError(f"no entry has id {entry_id[:80]!a}", hint="inborn entry list shows them")
     return entry

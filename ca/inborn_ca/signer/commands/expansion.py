@@ -51,13 +51,13 @@ class Expander(OpenWork):
         return _message(expansion)
 
     def _existing(self, expansion_id: int) -> Expansion:
-        expansion = self._reader.expansion(expansion_id)
+        expansion = self._reader.revocations.expansion(expansion_id)
         if expansion is None:
             raise NotFoundError(f"no expansion has number {expansion_id}")
         return expansion
 
     async def _run(self) -> None:
-        while expansions := self._reader.open_expansions():
+        while expansions := self._reader.revocations.open_expansions():
             expansion = expansions[0]
             while expansion.finished_at is None:
                 expansion = await self._queue.run(self._chunk(expansion))
@@ -68,7 +68,7 @@ class Expander(OpenWork):
     def _chunk(self, expansion: Expansion) -> Callable[[Transaction, Changes], Finish]:
         def command(tx: Transaction, changes: Changes) -> Finish:
             now = self._state.clock()
-            serials = tx.alive_serials(
+            serials = tx.ledger.alive_serials(
                 expansion.kind,
                 expansion.value,
                 expansion.cut_offs,
@@ -98,10 +98,10 @@ class Expander(OpenWork):
                 revocation_seq=seq,
                 finished_at=None if serials else now,
             )
-            tx.update_expansion(done)
+            tx.revocations.update_expansion(done)
             if not serials:
                 detail = {"revoked": done.revoked, "seq": seq}
-                tx.add_audit(audit.row(now, expansion.actor, "revoke.expanded", expansion.target, detail=detail))
+                tx.audit.add(audit.row(now, expansion.actor, "revoke.expanded", expansion.target, detail=detail))
             return lambda: done
 
         return command

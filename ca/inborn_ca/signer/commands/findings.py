@@ -115,7 +115,7 @@ class Findings:
         other log than that."""
         if body.trust_domain != self._state.trust_domain.name or body.method != REPORT_METHOD:
             raise RequestError(f"request is for {body.method!a} of trust domain {body.trust_domain!a}")
-        former = tx.meta(FORMER_LOG) or ""
+        former = tx.meta.get(FORMER_LOG) or ""
         if not former or request.former_log_id.hex() != former:
             raise NotFormerLog(
                 f"report is of log {request.former_log_id.hex()}, this database comes from {former or 'no other'}"
@@ -131,7 +131,7 @@ class Findings:
         reporter: SpiffeId,
         response: ca_pb2.ReportResponse,
     ) -> None:
-        floor = int(tx.meta(FORMER_SEQ) or 0)
+        floor = int(tx.meta.get(FORMER_SEQ) or 0)
         revocations = [
             revocation for revocation in map(revocation_from_wire, request.revocations) if revocation.seq > floor
         ]
@@ -141,7 +141,7 @@ class Findings:
         unknown = [revocation for revocation in revocations if not current.covers(revocation)]
         if not unknown:
             return
-        if tx.count_findings_of(str(reporter)) + len(unknown) > MAX_OF_REPORTER:
+        if tx.findings.count_of(str(reporter)) + len(unknown) > MAX_OF_REPORTER:
             raise ExhaustedError(f"{reporter} has reported more than {MAX_OF_REPORTER} revocations")
         self._quota.take(str(reporter), len(unknown), self._monotonic())
         taken: list[Revocation] = []
@@ -185,13 +185,13 @@ class Findings:
         if revocation.blocks:
             kind = _BLOCKS[revocation.kind]
             value = revocation.value.hex() if kind is BlockKind.KEY else revocation.value.decode()
-            if tx.find_block([(kind, value)]) is None:
-                tx.add_block(Block(kind=kind, value=value, since=now, actor=actor, revocation_seq=seq))
+            if tx.blocks.find([(kind, value)]) is None:
+                tx.blocks.add(Block(kind=kind, value=value, since=now, actor=actor, revocation_seq=seq))
         if revocation.kind is RevocationKind.AUTHORITY and any(
             a.key_id == revocation.value for a in self._state.authorities
         ):
             self._order(tx, changes, revocation, actor)
-        tx.add_finding(
+        tx.findings.add(
             Finding(
                 kind=FindingKind.REVOCATION, subject=revocation.target, reporter=reporter, found_at=now,
                 revocation_seq=seq, accepted_at=now, accepted_by="ca",
@@ -200,21 +200,23 @@ class Findings:
 
     def _order(self, tx: Transaction, changes: Changes, revocation: Revocation, actor: str) -> None:
         """The revocation holds; the authority's state and the root's CRL follow, as for an admin's order."""
-        if read_order(tx) is None:
-            give_order(tx, AuthorityOrder(authority=revocation.value, reason=revocation.reason, actor=actor, note=""))
+        ca_id = next(a.ca_id for a in self._state.authorities if a.key_id == revocation.value)
+        if read_order(tx, ca_id) is None:
+            order = AuthorityOrder(authority=revocation.value, reason=revocation.reason, actor=actor, note="")
+            give_order(tx, order, ca_id)
             changes.revoking = True
 
     def _take_holder(
         self, tx: Transaction, holder: UnknownHolder, number: int, response: ca_pb2.ReportResponse
     ) -> None:
         serial = holder.facts.serial.hex()
-        known = tx.find_certificate_finding(serial)
+        known = tx.findings.find_certificate(serial)
         if known is not None:
-            tx.use_finding_number(known.id, number)
+            tx.findings.use_number(known.id, number)
             return
-        if tx.count_findings_of(str(holder.facts.spiffe_id)) >= MAX_OF_REPORTER:
+        if tx.findings.count_of(str(holder.facts.spiffe_id)) >= MAX_OF_REPORTER:
             raise ExhaustedError(f"{holder.facts.spiffe_id} has reported more than {MAX_OF_REPORTER} findings")
-        tx.add_finding(
+        tx.findings.add(
             Finding(
                 kind=FindingKind.CERTIFICATE, subject=serial, reporter=holder.facts.spiffe_id,
                 found_at=self._state.clock(), certificate=holder.leaf, number=number,
@@ -239,8 +241,8 @@ class Findings:
             "certificates": response.certificates,
             "seq": response.revocation_seq,
         }
-        tx.add_audit(audit.row(now, f"agent:{reporter}", "restore.report", former.hex(), detail=detail, origin=origin))
-        tx.raise_alarm(
+        tx.audit.add(audit.row(now, f"agent:{reporter}", "restore.report", former.hex(), detail=detail, origin=origin))
+        tx.audit.raise_alarm(
             kind="restore.findings",
             subject=former.hex(),
             message="agents know what the restored database does not: inborn findings list",
@@ -254,7 +256,7 @@ class Findings:
         limit = min(request.limit or _MAX_LISTED, _MAX_LISTED)
         if request.after_id > 2**62:
             raise RequestError(f"after_id is too large: {request.after_id}")
-        found = reader.findings(accepted=request.all, after_id=request.after_id, limit=limit + 1)
+        found = reader.findings.page(accepted=request.all, after_id=request.after_id, limit=limit + 1)
         messages = [finding_message(finding) for finding in found[:limit]]
         return admin_pb2.ListFindingsResponse(findings=messages, more=len(found) > limit)
 
@@ -262,18 +264,18 @@ class Findings:
         """Give an agent's certificate its row, its key and its enrollment back; finishes with the `Finding`."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            finding = tx.finding(request.id) if 0 < request.id < 2**62 else None
+            finding = tx.findings.get(request.id) if 0 < request.id < 2**62 else None
             if finding is None:
                 raise NotFoundError(f"no finding has number {request.id}", hint="inborn findings list")
             if finding.kind is not FindingKind.CERTIFICATE or finding.accepted_at is not None:
                 raise AlreadyExistsError(f"finding {finding.id} is in force already")
             now = self._state.clock()
             self._give_back(tx, changes, finding, now)
-            tx.accept_finding(finding.id, actor, now)
+            tx.findings.accept(finding.id, actor, now)
             detail = {"serial": finding.subject, "finding": finding.id}
-            tx.add_audit(audit.row(now, actor, "finding.accept", str(finding.reporter), detail=detail))
+            tx.audit.add(audit.row(now, actor, "finding.accept", str(finding.reporter), detail=detail))
             changes.audited = True
-            accepted = tx.finding(finding.id)
+            accepted = tx.findings.get(finding.id)
             return lambda: finding_message(accepted or finding)
 
         return command
@@ -285,7 +287,7 @@ class Findings:
         if not any(a.key_id == facts.authority for a in self._state.authorities):
             _refuse(finding, f"its authority {facts.authority.hex()} was made after the backup")
         node = str(facts.spiffe_id)
-        block = tx.find_block([(BlockKind.NODE, node), (BlockKind.KEY, facts.key_hash.hex())])
+        block = tx.blocks.find([(BlockKind.NODE, node), (BlockKind.KEY, facts.key_hash.hex())])
         if block is not None:
             raise Blocked(f"{node} is blocked by {block.target}", hint=f"inborn unblock {block.target}")
         member = self._state.requesters.member(tx, facts.spiffe_id)
@@ -296,13 +298,13 @@ class Findings:
                 spiffe_id=facts.spiffe_id, kind=MemberKind.AGENT, enrolled_at=now, token_id=b"",
             )  # fmt: skip
             self._state.requesters.put_member(tx, member)
-        tx.add_issued(
+        tx.ledger.add(
             Issued(
                 serial=facts.serial, spiffe_id=facts.spiffe_id, kind=CertificateKind.AGENT, key_hash=facts.key_hash,
                 authority=facts.authority, issued_at=facts.not_before, not_after=facts.not_after,
             )
         )  # fmt: skip
-        if tx.requester(facts.key_hash) is None:
+        if tx.members.requester(facts.key_hash) is None:
             key = RequesterKey(
                 key_hash=facts.key_hash, spki=spki_of(leaf.public_key()),  # type: ignore[arg-type]
                 spiffe_id=facts.spiffe_id, last_number=finding.number, used_numbers=2**256 - 1,

@@ -104,7 +104,7 @@ class Issuing:
         )
         row = refusal.audit(error)
         if row is not None:
-            tx.add_denial(row)
+            tx.audit.add_denial(row)
             changes.audited = True
 
     def _response(self, outcomes: list[Pending | InbornError]) -> ca_pb2.IssueResponse:

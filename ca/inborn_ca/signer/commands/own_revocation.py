@@ -82,13 +82,13 @@ class OwnRevocation:
             )
         detail = {"serials": [row.serial.hex() for row in alive[:20]], "count": len(alive), "note": request.note}
         subject = str(requester.member.spiffe_id)
-        tx.add_audit(audit.row(now, requester.actor, "revoke.own", subject, detail=detail, origin=origin))
+        tx.audit.add(audit.row(now, requester.actor, "revoke.own", subject, detail=detail, origin=origin))
         if any(row.spiffe_id == requester.member.spiffe_id for row in alive):
             changes.disconnect.append(requester.member.spiffe_id)
         return response
 
     def _row(self, tx: Transaction, requester: Requester, serial: bytes) -> Issued:
-        row = tx.issued(serial)
+        row = tx.ledger.get(serial)
         mine = row is not None and (
             row.node == requester.member.spiffe_id
             if requester.member.kind is MemberKind.AGENT

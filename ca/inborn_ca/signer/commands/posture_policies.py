@@ -41,10 +41,10 @@ class PosturePolicies:
                 created_by=actor,
             )
             check_posture_policy(policy, trust_domain=self._state.trust_domain)
-            tx.add_posture_policy(policy)
-            changes.posture_policies = tx.posture_policies()
+            tx.entries.add_policy(policy)
+            changes.posture_policies = tx.entries.policies()
             detail = {"prefix": str(policy.prefix), "demands": [str(d) for d in policy.demands], "note": policy.note}
-            tx.add_audit(audit.row(now, actor, "posture.create", policy.id, detail=detail))
+            tx.audit.add(audit.row(now, actor, "posture.create", policy.id, detail=detail))
             return lambda: self._message(policy)
 
         return command
@@ -55,13 +55,13 @@ class PosturePolicies:
         """Finishes with the `Policy` that is gone."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            policy = next((r for r in tx.posture_policies() if r.id == request.id), None)
+            policy = next((r for r in tx.entries.policies() if r.id == request.id), None)
             if policy is None:
                 raise NotFoundError(f"no policy has id {request.id[:80]!a}", hint="inborn posture list shows them")
-            tx.delete_posture_policy(policy.id)
-            changes.posture_policies = tx.posture_policies()
+            tx.entries.delete_policy(policy.id)
+            changes.posture_policies = tx.entries.policies()
             detail = {"prefix": str(policy.prefix), "demands": [str(d) for d in policy.demands]}
-            tx.add_audit(audit.row(self._state.clock(), actor, "posture.delete", policy.id, detail=detail))
+            tx.audit.add(audit.row(self._state.clock(), actor, "posture.delete", policy.id, detail=detail))
             return lambda: self._message(policy)
 
         return command

@@ -48,7 +48,7 @@ class Ledger:
             after_serial=octets_of_hex(request.after_serial, "serial") if request.after_serial else b"",
             limit=limit + 1,
         )
-        rows = reader.certificates(where)
+        rows = reader.ledger.select(where)
         response = admin_pb2.ListCertificatesResponse(more=len(rows) > limit)
         response.certificates.extend(self._certificate(row, revocations) for row in rows[:limit])
         return response
@@ -56,7 +56,7 @@ class Ledger:
     def certificate(
         self, reader: Reader, request: admin_pb2.GetCertificateRequest, revocations: RevocationSet
     ) -> admin_pb2.Certificate:
-        row = reader.issued(octets_of_hex(request.serial, "serial"))
+        row = reader.ledger.get(octets_of_hex(request.serial, "serial"))
         if row is None:
             raise NotFoundError(f"no certificate has serial {request.serial[:80]!a}")
         return self._certificate(row, revocations)
@@ -65,7 +65,7 @@ class Ledger:
         """A set of its own, for use in a reader's thread."""
         revocations = RevocationSet()
         revocations.apply_snapshot(
-            self._state.log_id, reader.revocation_seq(), [to_revocation(r) for r in reader.revocations()]
+            self._state.log_id, reader.revocations.seq(), [to_revocation(r) for r in reader.revocations.log()]
         )
         return revocations
 
@@ -89,8 +89,8 @@ class Ledger:
     def agents(self, reader: Reader, propagation: Propagation) -> admin_pb2.ListAgentsResponse:
         response = admin_pb2.ListAgentsResponse()
         now = self._state.clock()
-        own = reader.certificates(CertificateFilter(alive_at=now))
-        for member in reader.members():
+        ends = reader.ledger.ends_of_holders(at=now)
+        for member in reader.members.all():
             if member.kind is not MemberKind.AGENT:
                 continue
             name = str(member.spiffe_id)
@@ -103,9 +103,9 @@ class Ledger:
                 connected=propagation.state(name) is not None,
             )
             agent.enrolled_at.FromDatetime(member.enrolled_at)
-            ends = [row.not_after for row in own if row.spiffe_id == member.spiffe_id]
-            if ends:
-                agent.svid_expires_at.FromDatetime(max(ends))
+            end = ends.get(member.spiffe_id)
+            if end is not None:
+                agent.svid_expires_at.FromDatetime(end)
             heard = propagation.state(name)
             if heard is not None:
                 agent.revocation_seq = heard[0]
@@ -121,8 +121,8 @@ class Ledger:
         limit = min(request.limit or MAX_PAGE, MAX_PAGE)
         if request.after_seq > MAX_SEQ:
             raise RequestError(f"after_seq is larger than {MAX_SEQ}: {request.after_seq}")
-        rows = reader.revocations(dropped=request.all, after_seq=request.after_seq, limit=limit + 1)
-        response = admin_pb2.ListRevocationsResponse(revocation_seq=reader.revocation_seq(), more=len(rows) > limit)
+        rows = reader.revocations.log(dropped=request.all, after_seq=request.after_seq, limit=limit + 1)
+        response = admin_pb2.ListRevocationsResponse(revocation_seq=reader.revocations.seq(), more=len(rows) > limit)
         for row in rows[:limit]:
             message = response.revocations.add(
                 seq=row.seq,
@@ -135,11 +135,11 @@ class Ledger:
             message.revoked_at.FromDatetime(row.revoked_at)
             message.alive_until.FromDatetime(row.alive_until)
         if not request.after_seq:
-            response.blocks.extend(block_message(block) for block in reader.blocks())
+            response.blocks.extend(block_message(block) for block in reader.blocks.all())
         return response
 
     def audit(self, reader: Reader, request: admin_pb2.ListAuditRequest) -> admin_pb2.ListAuditResponse:
-        rows = reader.audit(
+        rows = reader.audit.rows(
             after_id=request.after_id,
             limit=min(request.limit or MAX_PAGE, MAX_PAGE),
             action=request.action,
@@ -149,7 +149,7 @@ class Ledger:
 
     def alarms(self, reader: Reader, request: admin_pb2.ListAlarmsRequest) -> admin_pb2.ListAlarmsResponse:
         return admin_pb2.ListAlarmsResponse(
-            alarms=[alarm_message(alarm) for alarm in reader.alarms(acknowledged=request.all)]
+            alarms=[alarm_message(alarm) for alarm in reader.audit.alarms(acknowledged=request.all)]
         )
 
     def acknowledge(
@@ -158,7 +158,7 @@ class Ledger:
         """The command behind `inborn alarms ack`; finishes with an `Alarm`."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            alarm = tx.acknowledge_alarm(request.id, actor, self._state.clock())
+            alarm = tx.audit.acknowledge_alarm(request.id, actor, self._state.clock())
             if alarm is None:
                 raise NotFoundError(f"no open alarm has number {request.id}", hint="inborn alarms list shows them")
             message = alarm_message(alarm)

@@ -63,7 +63,7 @@ class Revocations:
                 self._guard(hit, request)
                 self._act(tx, changes, request, target, hit, reason, actor, response)
                 if request.request_id:
-                    tx.add_command_answer(request.request_id, response.SerializeToString(), self._state.clock())
+                    tx.revocations.add_answer(request.request_id, response.SerializeToString(), self._state.clock())
             return lambda: response
 
         return command
@@ -74,15 +74,15 @@ class Revocations:
             return None
         if len(request.request_id) != _REQUEST_ID:
             raise RequestError(f"request_id has {len(request.request_id)} octets, not {_REQUEST_ID}")
-        answer = tx.command_answer(request.request_id)
+        answer = tx.revocations.answer(request.request_id)
         return None if answer is None else admin_pb2.RevokeResponse.FromString(answer)
 
     def _hit(self, tx: Transaction, target: Target) -> Alive:
         if target.can_block:
-            return tx.count_alive(target.block, target.block_value, at=self._state.clock())
+            return tx.ledger.count_alive(target.block, target.block_value, at=self._state.clock())
         if target.revocation is RevocationKind.AUTHORITY:
-            return tx.count_alive_of_authority(target.value, at=self._state.clock())
-        row = tx.issued(target.value)
+            return tx.ledger.count_alive_of_authority(target.value, at=self._state.clock())
+        row = tx.ledger.get(target.value)
         if row is None or row.not_after <= self._state.clock():
             return Alive(certificates=0, identities=0, nodes=0, examples=(), holders=())
         is_holder = str(row.kind) in (MemberKind.AGENT, MemberKind.DAEMON)
@@ -157,14 +157,15 @@ class Revocations:
         if len(request.note) > MAX_NOTE:
             raise RequestError(f"note is longer than {MAX_NOTE} characters: {len(request.note)}")
         response.authority = target.value.hex()
-        record = next(a for a in tx.authorities() if a.key_id == target.value)
+        record = next(a for a in tx.authorities.all() if a.key_id == target.value)
         if record.state is AuthorityState.REVOKED:
             return
-        give_order(tx, AuthorityOrder(authority=target.value, reason=reason, actor=actor, note=request.note))
+        order = AuthorityOrder(authority=target.value, reason=reason, actor=actor, note=request.note)
+        give_order(tx, order, record.ca_id)
         changes.revoking = True
         detail = {"reason": reason, "note": request.note}
         subject = f"authority:{response.authority}"
-        tx.add_audit(audit.row(self._state.clock(), actor, "revoke", subject, detail=detail))
+        tx.audit.add(audit.row(self._state.clock(), actor, "revoke", subject, detail=detail))
 
     def _begin_expansion(
         self,
@@ -181,12 +182,12 @@ class Revocations:
             revoke_certificates_of(
                 self._state, tx, changes, parse_spiffe_id(target.block_value), actor=actor, reason=reason
             )
-        response.expansion = tx.add_expansion(
+        response.expansion = tx.revocations.add_expansion(
             Expansion(
                 id=0,
                 kind=target.block,
                 value=target.block_value,
-                cut_offs=cut_offs_now(self._state),
+                cut_offs=cut_offs_now(self._state, tx),
                 reason=reason,
                 actor=actor,
                 note=request.note,
@@ -194,18 +195,20 @@ class Revocations:
             )
         )
         changes.expanding = True
-        response.revocation_seq = changes.revocations[-1].seq if changes.revocations else tx.revocation_seq()
+        response.revocation_seq = changes.revocations[-1].seq if changes.revocations else tx.revocations.seq()
         detail = {"reason": reason, "reissue": request.reissue, "note": request.note, "expansion": response.expansion}
         subject = f"{target.block}:{target.block_value}"
-        tx.add_audit(audit.row(now, actor, "revoke", subject, detail=detail))
+        tx.audit.add(audit.row(now, actor, "revoke", subject, detail=detail))
 
     def _block(self, tx: Transaction, target: Target, actor: str, seq: int) -> None:
-        if tx.find_block([(target.block, target.block_value)]) is None:
+        if tx.blocks.find([(target.block, target.block_value)]) is None:
             now = self._state.clock()
-            tx.add_block(Block(kind=target.block, value=target.block_value, since=now, actor=actor, revocation_seq=seq))
+            tx.blocks.add(
+                Block(kind=target.block, value=target.block_value, since=now, actor=actor, revocation_seq=seq)
+            )
 
     def _token_for_daemon(self, tx: Transaction, spiffe_id: SpiffeId, actor: str) -> str:
-        member = tx.member(spiffe_id)
+        member = tx.members.get(spiffe_id)
         if member is None or member.kind is not MemberKind.DAEMON:
             return ""
         return make_token(
@@ -219,13 +222,13 @@ class Revocations:
 
         def command(tx: Transaction, changes: Changes) -> Finish:
             kind, value = _block_target(request.target)
-            block = tx.find_block([(kind, value)])
-            if block is None or not tx.remove_block(kind, value):
+            block = tx.blocks.find([(kind, value)])
+            if block is None or not tx.blocks.remove(kind, value):
                 raise NotFoundError(
                     f"nothing is blocked by {kind}:{value}", hint="inborn blocks list shows what is blocked"
                 )
             self._lift_ban(tx, changes, block)
-            tx.add_audit(audit.row(self._state.clock(), actor, "block.lift", block.target))
+            tx.audit.add(audit.row(self._state.clock(), actor, "block.lift", block.target))
             # Agents ask again when they hear something: the domain feed says the authorities once more.
             changes.authorities = True
             return lambda: admin_pb2.UnblockResponse(blocks=[block_message(block)])
@@ -236,7 +239,7 @@ class Revocations:
         """A ban is the block of a node and more: who lifts the one lifts the other, and it may be enrolled again."""
         if block.kind is not BlockKind.NODE:
             return
-        member = tx.member(parse_spiffe_id(block.value))
+        member = tx.members.get(parse_spiffe_id(block.value))
         if member is not None and member.banned_at is not None:
             self._state.requesters.put_member(tx, replace(member, banned_at=None))
             changes.members.append(member.spiffe_id)
@@ -251,7 +254,7 @@ class Revocations:
             member = find_agent(tx, request.agent)
             now = self._state.clock()
             node = str(member.spiffe_id)
-            hit = tx.count_alive(BlockKind.NODE, node, at=now)
+            hit = tx.ledger.count_alive(BlockKind.NODE, node, at=now)
             reason = REASONS["privilegeWithdrawn"]
             response = admin_pb2.RevokeResponse(
                 log_id=self._state.log_id, certificates=hit.certificates, identities=hit.identities, blocked=True
@@ -262,13 +265,13 @@ class Revocations:
             )
             self._state.requesters.put_member(tx, replace(member, banned_at=member.banned_at or now))
             self._block(tx, target, actor, response.revocation_seq)
-            for token in tx.tokens():
+            for token in tx.tokens.all():
                 mine = token.id == member.token_id or token.spiffe_id == member.spiffe_id
                 if mine and token.withdrawn_at is None:
-                    tx.withdraw_token(token.id, now)
+                    tx.tokens.withdraw(token.id, now)
             changes.members.append(member.spiffe_id)
             changes.disconnect.append(member.spiffe_id)
-            tx.add_audit(audit.row(now, actor, "agent.ban", node, detail={"reason": request.reason}))
+            tx.audit.add(audit.row(now, actor, "agent.ban", node, detail={"reason": request.reason}))
             return lambda: response
 
         return command

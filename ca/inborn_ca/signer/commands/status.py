@@ -41,9 +41,9 @@ class Status:
         """The gauges that a monitor wants to see."""
         state = self._state
         crls = [a.crl_next_update.timestamp() for a in state.authorities if a.crl_next_update is not None]
-        active = [a for a in state.authorities if a.state is AuthorityState.ACTIVE]
+        active = [a for a in state.own_authorities if a.state is AuthorityState.ACTIVE]
         return signer_pb2.Measures(
-            open_alarms=len(reader.alarms()),
+            open_alarms=reader.audit.count_alarms(),
             certificates_issued=state.issued_count,
             revocation_seq=state.revocations.seq,
             oldest_revocation_seq=slowest,
@@ -59,7 +59,6 @@ class Status:
 
     def get(self, reader: Reader) -> admin_pb2.StatusResponse:
         bootstrap, api = self._addresses()
-        agents = [e for e in reader.members() if e.kind is MemberKind.AGENT]
         response = admin_pb2.StatusResponse(
             trust_domain=self._state.trust_domain.name,
             log_id=self._state.log_id.hex(),
@@ -67,11 +66,11 @@ class Status:
             api_address=api,
             crl_address=self.crl_address(),
             agents_connected=self._connected(),
-            agents=len(agents),
-            entries=len(reader.entries()),
+            agents=reader.members.count(MemberKind.AGENT),
+            entries=len(self._state.entries),
             certificates_issued=self._state.issued_count,
             revocation_seq=self._state.revocations.seq,
-            alarms=[alarm_message(alarm) for alarm in reader.alarms()],
+            alarms=[alarm_message(alarm) for alarm in reader.audit.alarms()],
             data_dir=self.data_dir,
             version=VERSION,
             write_problem=self._queue.write_problem,

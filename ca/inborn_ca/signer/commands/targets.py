@@ -119,12 +119,12 @@ def octets_of_hex(text: str, what: str) -> bytes:
 
 def _serial(state: SignerState, reader: Reader, text: str, reason: int) -> Target:
     serial = octets_of_hex(text, "serial")
-    row = reader.issued(serial)
+    row = reader.ledger.get(serial)
     if row is None:
         raise NotFoundError(f"no certificate has serial {serial.hex()}")
     if row.kind in (CertificateKind.FRONT, CertificateKind.LOG) and row.not_after > state.clock():
         raise RequestError(f"certificate {serial.hex()} is the CA's own ({row.spiffe_id})")
-    if reason == REASONS["keyCompromise"]:
+    if reason == REASONS["keyCompromise"] and row.key_hash:  # an SVID that is bound to no key is its serial
         return _key(row.key_hash)
     return Target(revocation=RevocationKind.SERIAL, value=serial, block=BlockKind.KEY, block_value="")
 

@@ -6,10 +6,11 @@ import datetime as dt
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from inborn._internal.enrollment.join_token import JoinToken
-from inborn._internal.spiffe.spiffe_id import SpiffeId, from_operator_input
+from inborn._internal.spiffe.spiffe_id import SpiffeId, from_operator_input, parse_spiffe_id
 from inborn.errors import NotFoundError, PreconditionError, RequestError, duration, moment
 from inborn_ca.model.records import Member, MemberKind, Token
 from inborn_ca.signer.changes import Changes
@@ -52,7 +53,7 @@ class Tokens:
                 groups=tuple(request.groups),
             )
             if request.local:
-                tx.set_meta("local_agent_name", request.name)
+                tx.meta.set(f"local_agent_name:{self._state.ca_id}", request.name)
             response = admin_pb2.CreateTokenResponse(
                 token=text, info=token_message(token, 0), bootstrap_address=bootstrap_address
             )
@@ -79,15 +80,16 @@ class Tokens:
                 )
             return MemberKind.AGENT, agent.spiffe_id
         if request.local:  # this host's agent lost what it had: it is enrolled anew and keeps its entries
-            known = [e for e in tx.members() if e.kind is MemberKind.AGENT and e.name == request.name]
-            return MemberKind.AGENT, known[0].spiffe_id if known else None
+            known = tx.members.find_agent(request.name)
+            return MemberKind.AGENT, known.spiffe_id if known is not None else None
         return MemberKind.AGENT, None
 
     def list(self, reader: Reader, request: admin_pb2.ListTokensRequest) -> admin_pb2.ListTokensResponse:
         now = self._state.clock()
         response = admin_pb2.ListTokensResponse()
-        for token in reader.tokens():
-            used = reader.count_token_uses(token.id)
+        used_by = reader.tokens.use_counts()
+        for token in reader.tokens.all():
+            used = used_by.get(token.id, 0)
             usable = token.withdrawn_at is None and token.expires_at > now and used < token.uses
             if usable or request.all:
                 response.tokens.append(token_message(token, used))
@@ -101,15 +103,15 @@ class Tokens:
                 token_id = bytes.fromhex(request.id)
             except ValueError as e:
                 raise RequestError(f"token id is not hexadecimal: {request.id[:80]!a}") from e
-            token = tx.token(token_id)
+            token = tx.tokens.get(token_id)
             if token is None:
                 raise NotFoundError(f"no token has id {request.id}")
             now = self._state.clock()
             if token.withdrawn_at is None:
-                tx.withdraw_token(token_id, now)
+                tx.tokens.withdraw(token_id, now)
                 token = replace(token, withdrawn_at=now)
-                tx.add_audit(audit.row(now, actor, "token.withdraw", request.id))
-            message = token_message(token, tx.count_token_uses(token_id))
+                tx.audit.add(audit.row(now, actor, "token.withdraw", request.id))
+            message = token_message(token, tx.tokens.count_uses(token_id))
             return lambda: admin_pb2.RevokeTokenResponse(token=message)
 
         return command
@@ -139,7 +141,8 @@ def make_token(
             raise RequestError(f"name must be letters, digits, . _ - (at most 63): {label[:80]!a}")
     if name and uses != 1:
         raise RequestError("a token that gives a name is used once")
-    if name and any(e.name == name and e.spiffe_id != spiffe_id for e in tx.members()):
+    namesake = tx.members.find_agent(name) if name else None
+    if namesake is not None and namesake.spiffe_id != spiffe_id:
         raise RequestError(f"an agent is called {name} already", hint=f"enroll it anew with: --agent {name}")
     now = state.clock()
     secret = JoinToken(trust_domain=state.trust_domain, bundle_digest=state.bundle.digest(), seed=os.urandom(32))
@@ -155,17 +158,22 @@ def make_token(
         name=name,
         groups=groups,
     )
-    tx.add_token(token)
+    tx.tokens.add(token)
     detail = {"kind": str(kind), "id": str(spiffe_id or ""), "uses": uses, "name": name, "groups": list(groups)}
-    tx.add_audit(audit.row(now, actor, "token.create", token.id.hex(), detail=detail))
+    tx.audit.add(audit.row(now, actor, "token.create", token.id.hex(), detail=detail))
     return secret.encode(), token
 
 
 def find_agent(reader: Reader, text: str) -> Member:
     """An agent by its SPIFFE ID or its name. Raises `NotFoundError`."""
-    for member in reader.members():
-        if member.kind is MemberKind.AGENT and text and text in (str(member.spiffe_id), member.name):
-            return member
+    member: Member | None = None
+    if text.startswith("spiffe://"):
+        with suppress(RequestError):
+            member = reader.members.get(parse_spiffe_id(text))
+    elif text:
+        member = reader.members.find_agent(text)
+    if member is not None and member.kind is MemberKind.AGENT:
+        return member
     raise NotFoundError(f"no agent is called {text[:200]!a}", hint="inborn agent list shows them")
 
 

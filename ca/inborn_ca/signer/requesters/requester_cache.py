@@ -29,7 +29,7 @@ class RequesterCache:
         """A row of the ledger."""
         row = self._rows.get(serial)
         if row is None:
-            row = tx.issued(serial)
+            row = tx.ledger.get(serial)
             if row is not None:
                 if len(self._rows) >= MAX_REMEMBERED:
                     self._rows.clear()
@@ -40,7 +40,7 @@ class RequesterCache:
         """A key with its numbers, those of this group included."""
         key = self._keys.get(key_hash)
         if key is None:
-            key = tx.requester(key_hash)
+            key = tx.members.requester(key_hash)
             if key is not None:
                 if len(self._keys) >= MAX_REMEMBERED:
                     self._keys.clear()
@@ -53,7 +53,7 @@ class RequesterCache:
     def member(self, tx: Transaction, spiffe_id: SpiffeId) -> Member | None:
         member = self._members.get(spiffe_id)
         if member is None:
-            member = tx.member(spiffe_id)
+            member = tx.members.get(spiffe_id)
             if member is not None:
                 if len(self._members) >= MAX_REMEMBERED:
                     self._members.clear()
@@ -67,18 +67,18 @@ class RequesterCache:
 
     def put_key(self, tx: Transaction, key: RequesterKey) -> None:
         """Write a key with its successor. It is read anew afterwards, also if the command is undone."""
-        tx.put_requester(key)
+        tx.members.put_requester(key)
         self._keys.pop(key.key_hash, None)
 
     def put_member(self, tx: Transaction, member: Member) -> None:
         """Write an enrollment. It is read anew afterwards, also if the command is undone."""
-        tx.put_member(member)
+        tx.members.put(member)
         self._members.pop(member.spiffe_id, None)
 
     def flush(self, tx: Transaction) -> None:
         """Write the numbers that were used; at the end of a group, outside of any savepoint."""
         if self._used:
-            tx.use_numbers((key_hash, last, used) for key_hash, (last, used) in sorted(self._used.items()))
+            tx.members.use_numbers((key_hash, last, used) for key_hash, (last, used) in sorted(self._used.items()))
             for key_hash, (last, used) in self._used.items():
                 if key_hash in self._keys:
                     self._keys[key_hash] = _with_numbers(self._keys[key_hash], last, used)

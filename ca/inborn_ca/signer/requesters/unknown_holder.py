@@ -52,8 +52,8 @@ def believe_chain(
         now=state.clock(),
     )
     verify_octets(parse_chain(chain)[0].public_key(), REQUEST_CONTEXT, signed.body, signed.signature)
-    floor = tx.meta(FORMER_SERIAL)
-    if facts.serial != serial or tx.issued(serial) is not None or not floor:
+    floor = tx.meta.get(FORMER_SERIAL)
+    if facts.serial != serial or tx.ledger.get(serial) is not None or not floor:
         raise UnknownRequester(f"certificate {serial.hex()} is not one that a restore has left without a row")
     ceiling = SerialSource.from_state(floor).ceiling
     if len(serial) != SERIAL_OCTETS or serial <= ceiling:

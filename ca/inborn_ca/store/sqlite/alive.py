@@ -14,21 +14,25 @@ from inborn._internal.spiffe.spiffe_id import SpiffeId, parse_spiffe_id
 from inborn.errors import InternalError
 from inborn_ca.certificates.serial import serial_floor
 from inborn_ca.model.records import BlockKind, CertificateKind
-from inborn_ca.store.interface import Alive
-from inborn_ca.store.sqlite import codec
+from inborn_ca.store.interface.ledger import Alive
+from inborn_ca.store.sqlite.codec import from_micros, to_micros
 from inborn_ca.store.sqlite.handle import Handle
+from inborn_ca.store.sqlite.numbers import KIND_NUMBERS
 
 __all__ = ["AliveQueries"]
 
 EXAMPLES = 20  # identities that a preview shows
 
-_HOLDERS = (codec.KIND_NUMBERS[CertificateKind.AGENT], codec.KIND_NUMBERS[CertificateKind.DAEMON])
+_HOLDERS = (KIND_NUMBERS[CertificateKind.AGENT], KIND_NUMBERS[CertificateKind.DAEMON])
 
 
 class AliveQueries:
-    """Part of `ports.Reader`."""
+    """What of the ledger's port asks for what is alive."""
 
-    _handle: Handle
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
 
     def count_alive(self, kind: BlockKind, value: str, *, at: dt.datetime) -> Alive:
         """What a target hits now."""
@@ -44,13 +48,23 @@ class AliveQueries:
             "SELECT d.spiffe_id FROM issued AS i JOIN identity AS d ON d.id = i.identity "
             "WHERE i.serial >= ? AND i.not_after >= ? AND i.kind IN (?, ?) GROUP BY d.id "
             "HAVING min(i.authority IS (SELECT id FROM authority_name WHERE key_id = ?)) = 1 ORDER BY d.spiffe_id",
-            (self._floor(at), codec.to_micros(at), *_HOLDERS, key_id),
+            (self._floor(at), to_micros(at), *_HOLDERS, key_id),
         )
         return [parse_spiffe_id(text) for (text,) in rows]
 
+    def ends_of_holders(self, *, at: dt.datetime) -> dict[SpiffeId, dt.datetime]:
+        """Each agent and daemon that has an SVID alive for itself, and when the last of them expires."""
+        rows = self._handle.rows(
+            "SELECT d.spiffe_id, e.until FROM (SELECT i.identity, max(i.not_after) AS until FROM issued AS i "
+            "WHERE i.serial >= ? AND i.not_after >= ? AND i.kind IN (?, ?) GROUP BY i.identity) AS e "
+            "JOIN identity AS d ON d.id = e.identity",
+            (self._floor(at), to_micros(at), *_HOLDERS),
+        )
+        return {parse_spiffe_id(text): from_micros(until) for text, until in rows}
+
     def _count(self, condition: str, values: tuple[object, ...], at: dt.datetime) -> Alive:
         scope = f"FROM issued AS i WHERE i.serial >= ? AND i.not_after >= ? AND {condition}"
-        bound = (self._floor(at), codec.to_micros(at), *values)
+        bound = (self._floor(at), to_micros(at), *values)
         row = self._handle.row(f"SELECT count(*), count(DISTINCT i.identity), count(DISTINCT i.node) {scope}", bound)
         certificates, identities, nodes = row if row is not None else (0, 0, 0)
         names = "SELECT spiffe_id FROM identity WHERE id IN (SELECT DISTINCT i.identity"
@@ -79,7 +93,7 @@ class AliveQueries:
         rows = self._handle.rows(
             "SELECT i.serial, a.key_id FROM issued AS i CROSS JOIN authority_name AS a ON a.id = i.authority "
             f"WHERE i.serial > ? AND i.not_after >= ? AND {condition} ORDER BY i.serial LIMIT ?",
-            (max(after, self._floor(at)), codec.to_micros(at), *values, limit),
+            (max(after, self._floor(at)), to_micros(at), *values, limit),
         )
         return [(s, a) for s, a in rows if a in cut_offs and _is_at_or_below(s, cut_offs[a])]
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from inborn._internal.host.files import sync_directory
 from inborn.errors import AlreadyExistsError, NotFoundError, UnavailableError
-from inborn_ca.store.errors import DatabaseDamaged, ForeignDatabase, translate
+from inborn_ca.store.errors import DatabaseDamaged, ForeignDatabase
 from inborn_ca.store.sqlite.handle import open_reader
+from inborn_ca.store.sqlite.translation import translate
 
 __all__ = ["read_backup_keys", "write_backup"]
 

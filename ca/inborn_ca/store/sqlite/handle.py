@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inborn.errors import InbornError, InternalError
-from inborn_ca.store.errors import translate
+from inborn_ca.store.sqlite.translation import translate
 
 __all__ = ["Handle", "open_reader", "open_writer", "start_log"]
 
@@ -27,10 +27,11 @@ Parameters = Sequence[object]
 class Handle:
     """A connection in autocommit mode; transactions are begun and ended by name.
 
-    For one thread at a time; which one may change.
+    For one thread at a time; which one may change. It closes itself when nobody holds it any more: a port of a reader
+    may outlive the reader.
     """
 
-    __slots__ = ("_connection", "_is_writing", "_lock", "_lost", "path")
+    __slots__ = ("__weakref__", "_connection", "_is_writing", "_lock", "_lost", "path")
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -110,6 +111,9 @@ class Handle:
         """Close it; a statement that another thread runs on it ends first, and its next one is refused."""
         with self._lock:
             self._connection.close()
+
+    def __del__(self) -> None:
+        self._connection.close()
 
     def _failed(self, error: Exception) -> InbornError:
         ours = translate(error)

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING
 
 from inborn._internal.host.files import sync_directory
 from inborn.errors import UnavailableError
-from inborn_ca.model.records import Issued
-from inborn_ca.store.errors import DatabaseDamaged, ForeignDatabase, translate
+from inborn_ca.store.errors import DatabaseDamaged, ForeignDatabase
 from inborn_ca.store.sqlite.backup import write_backup
 from inborn_ca.store.sqlite.handle import Handle, open_reader, open_writer, start_log
 from inborn_ca.store.sqlite.interning import Names
 from inborn_ca.store.sqlite.reader import SqliteReader
 from inborn_ca.store.sqlite.schema import check_identity, migrate
 from inborn_ca.store.sqlite.transaction import SqliteTransaction
+from inborn_ca.store.sqlite.translation import translate
 
 if TYPE_CHECKING:
     from inborn_ca.store.interface import ReadHandle, Store, Transaction
 
-__all__ = ["SqliteStore", "open_store"]
+__all__ = ["SqliteStore", "open_sqlite"]
 
 _MAGIC = b"SQLite format 3\0"
 
 
-def open_store(path: Path, *, now: dt.datetime) -> SqliteStore:
+def open_sqlite(path: Path, *, now: dt.datetime) -> SqliteStore:
     """Open the database at `path`; lay it out if there is none, carry it over if it is of an older program.
 
     A new one gets a `log_id` (16 random octets, hex) among its meta values. Not checked: every page of a database
@@ -53,7 +53,7 @@ def open_store(path: Path, *, now: dt.datetime) -> SqliteStore:
 
 
 class SqliteStore:
-    """What `ports.Store` asks for. Made by `open_store`.
+    """What `interface.Store` asks for. Made by `open_sqlite`.
 
     `transaction` is for one thread at a time, and for one transaction at a time.
     """
@@ -61,11 +61,16 @@ class SqliteStore:
     def __init__(self, writer: Handle) -> None:
         self._writer = writer
         self._names = Names(writer)
-        self._readers: weakref.WeakSet[SqliteReader] = weakref.WeakSet()
+        self._transaction = SqliteTransaction(writer, self._names)
+        self._reading: weakref.WeakSet[Handle] = weakref.WeakSet()
 
     @property
     def path(self) -> Path:
         return self._writer.path
+
+    @property
+    def location(self) -> str:
+        return str(self._writer.path)
 
     @contextmanager
     def transaction(self) -> Iterator[SqliteTransaction]:
@@ -76,9 +81,9 @@ class SqliteStore:
         """
         self._writer.begin()
         try:
-            transaction = SqliteTransaction(self._writer, self._names)
-            yield transaction
-            transaction.finish()
+            self._transaction.begin()
+            yield self._transaction
+            self._transaction.finish()
             self._writer.commit()
         except BaseException as e:
             self._names.forget_new()
@@ -90,9 +95,9 @@ class SqliteStore:
 
     def reader(self) -> SqliteReader:
         """A read-only handle of its own, for use in one other thread at a time."""
-        reader = SqliteReader(open_reader(self.path))
-        self._readers.add(reader)
-        return reader
+        handle = open_reader(self.path)
+        self._reading.add(handle)
+        return SqliteReader(handle)
 
     def backup(self, path: Path, *, keys: Sequence[tuple[bytes, bytes]] = ()) -> int:
         """Write a consistent copy while others go on; `keys` are (key_id, encrypted PKCS#8). Returns octets.
@@ -112,17 +117,9 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close every handle, those of readers as well. What was committed is durable already."""
-        for reader in list(self._readers):
-            reader.close()
+        for handle in list(self._reading):
+            handle.close()
         self._writer.close()
-
-    def iter_alive(self, *, at: dt.datetime) -> Iterator[Issued]:
-        """Every certificate that has not expired, by rising serial, from a handle of its own."""
-        reader = self.reader()
-        try:
-            yield from reader.iter_alive(at=at)
-        finally:
-            reader.close()
 
 
 def _make_file(path: Path) -> None:
@@ -157,6 +154,11 @@ def _check_header(path: Path) -> None:
 
 if TYPE_CHECKING:
     # The type checker's proof that this is what the services ask for.
-    _store: type[Store] = SqliteStore
-    _transaction: type[Transaction] = SqliteTransaction
-    _reader: type[ReadHandle] = SqliteReader
+    def _store(store: SqliteStore) -> Store:
+        return store
+
+    def _transaction(transaction: SqliteTransaction) -> Transaction:
+        return transaction
+
+    def _reader(reader: SqliteReader) -> ReadHandle:
+        return reader
