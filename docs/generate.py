@@ -127,7 +127,9 @@ def _selectors() -> str:
         "A selector is one fact about a process. Whose word it is decides what it proves: the **kernel**'s, that of "
         "the **runtime** about something it made itself, or that of whoever **started** the container. One user of a "
         "machine is one party: a path or a digest tells programs apart, never parties, and counts only beside a fact "
-        "that another user cannot have. [What attestation proves](../explanation/attestation.md) has more on each.\n"
+        "that another user cannot have. [What attestation proves](../explanation/attestation.md) has more on each.\n\n"
+        "An entry with a selector of one of these types and another key is refused; a key that SPIRE has is taken, "
+        "with a warning, and so is a type that is not here.\n"
     )
     for declaration in DECLARATIONS.values():
         lines.append(f"\n## {declaration.kind}\n\n{declaration.about}\n\n")
