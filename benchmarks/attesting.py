@@ -9,7 +9,7 @@ import time
 
 from benchmarks.report import Figure, percentile
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.attest import WorkloadAttestors
 
 __all__ = ["run"]
 
@@ -53,7 +53,7 @@ def _figure(name: str, *, threads: int, bar: float | None) -> Figure:
 
 
 async def _attest(pid: int) -> tuple[list[float], int]:
-    attestor = WorkloadAttestor()
+    attestor = WorkloadAttestors()
     seconds = []
     selectors = 0
     for _ in range(TIMES):

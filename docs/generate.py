@@ -13,9 +13,9 @@ from pathlib import Path
 
 import click
 
+from inborn._internal.selectors.declarations import DECLARATIONS
 from inborn._internal.selectors.demand import WORDS
-from inborn._internal.selectors.posture import LISTED
-from inborn._internal.selectors.selector import parse_selector, trust_class
+from inborn._internal.selectors.kinds.posture import LISTED
 from inborn._internal.wire.access import ACCESS
 from inborn._internal.wire.methods import rpc_methods
 from inborn.errors import InbornError
@@ -37,39 +37,6 @@ STATUS_NAMES = {
     14: "UNAVAILABLE",
     16: "UNAUTHENTICATED",
 }
-
-NOBODY = "nobody; but every process may lock itself in"
-
-# Each selector that an attestor gives, with an example, what it says and who could forge it.
-SELECTORS = (
-    ("unix:uid:1000", "effective user of the process", "nobody but root"),
-    ("unix:user:web", "name of that user on the agent's host", "nobody but root"),
-    ("unix:gid:1000", "effective group", "nobody but root"),
-    ("unix:group:web", "name of that group", "nobody but root"),
-    ("unix:supplementary_gid:27", "one of the process's further groups", "nobody but root"),
-    ("unix:supplementary_group:sudo", "name of such a group", "nobody but root"),
-    ("unix:path:/usr/bin/web", "the executable's path", "every process of that user: LD_PRELOAD, ptrace"),
-    ("unix:sha256:DIGEST", "the executable's digest (up to 64 MiB)", "every process of that user, as with the path"),
-    ("docker:label:app:web", "a label of the container", "whoever may start containers"),
-    ("docker:env:APP_ENV=prod", "a variable that the container was started with", "whoever may start containers"),
-    ("docker:image_id:web:1", "the image's name, a tag that can be moved", "whoever may tag images"),
-    ("docker:image_config_digest:sha256:DIGEST", "the image's digest, by the engine", "nobody; but see below"),
-    ("rootless:label:app:web", "any of the above, said by an engine that an ordinary user runs", "that user"),
-    ("systemd:id:web.service", "the unit that the system manager put it in", "root"),
-    ("systemd:fragment_path:/etc/systemd/system/web.service", "that unit's file", "root"),
-    ("posture:seccomp:filter", "system calls are filtered on all its threads; or `strict`, `off`", NOBODY),
-    ("posture:no_new_privs:true", "exec() gives no privileges; or `false`", NOBODY),
-    ("posture:cap_eff:none", "no capability, and none that it could take up", NOBODY),
-    ("posture:cap_eff:CAP_SYS_ADMIN", "has this capability, or could take it up", "nobody, and nobody wants to"),
-    ("posture:cap_eff_lacks:CAP_SYS_ADMIN", "has not, by the kernel's word", NOBODY),
-    ("posture:cap_bnd:none", "no capability can come by exec()", NOBODY),
-    ("posture:cap_bnd_lacks:CAP_SYS_ADMIN", "this one cannot", NOBODY),
-    ("posture:userns:mapped", "a user namespace in which nobody is the host's root; or `nested`, `host`", NOBODY),
-    ("posture:ns_pid:private", "not the host's (also net, ipc, mnt, uts, cgroup); or `host`", NOBODY),
-    ("posture:rootfs:ro", "its root is mounted read-only; or `rw`", NOBODY),
-    ("posture:runtime_socket:none", "no engine's socket is to be seen from it; or `visible`", NOBODY),
-    ("posture:lsm:web_t", "label of AppArmor or SELinux; `none` without", "who the module's policy lets change it"),
-)  # fmt: skip
 
 
 def pages() -> dict[str, str]:
@@ -160,16 +127,24 @@ def _selectors() -> str:
         "A selector is one fact about a process. Whose word it is decides what it proves: the **kernel**'s, that of "
         "the **runtime** about something it made itself, or that of whoever **started** the container. One user of a "
         "machine is one party: a path or a digest tells programs apart, never parties, and counts only beside a fact "
-        "that another user cannot have.\n\n"
+        "that another user cannot have. [What attestation proves](../explanation/attestation.md) has more on each.\n\n"
+        "An entry with a selector of one of these types and another key is refused; a key that SPIRE has is taken, "
+        "with a warning, and so is a type that is not here.\n"
     )
-    lines += ["| selector | says | whose word | who could forge it |\n", "| --- | --- | --- | --- |\n"]
-    for example, says, forger in SELECTORS:
-        lines.append(f"| `{example}` | {says} | {trust_class(parse_selector(example)).value} | {forger} |\n")
-    lines.append(
-        "\nThe digest of an image says where a container's files come from, and not what runs in it: whoever may start "
-        "containers can mount a file of his own over the image's program. [What attestation "
-        "proves](../explanation/attestation.md) has more on each.\n"
-    )
+    for declaration in DECLARATIONS.values():
+        lines.append(f"\n## {declaration.kind}\n\n{declaration.about}\n\n")
+        lines += ["| selector | says | whose word | who could forge it |\n", "| --- | --- | --- | --- |\n"]
+        lines += [
+            f"| `{type_.name}:{key.name}:{key.example}` | {key.says} | {key.trust.value} | {key.forger} |\n"
+            for type_ in declaration.types
+            for key in type_.keys
+        ]
+        for type_ in declaration.types:
+            if type_.spire_keys:
+                names = ", ".join(f"`{name}`" for name in sorted(type_.spire_keys))
+                lines.append(f"\nSPIRE has further keys of `{type_.name}`; no agent produces them: {names}.\n")
+        if declaration.caution:
+            lines.append(f"\n{declaration.caution}\n")
     lines.append(
         "\n## Words for demands\n\nWhat [rules](../how-to/posture.md) demand in a word. Capabilities that have one: "
         + ", ".join(f"`{name}`" for name in sorted(LISTED))

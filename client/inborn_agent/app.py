@@ -25,7 +25,7 @@ from inborn.errors import UnavailableError
 from inborn_agent.api.admin_service import AgentAdminService
 from inborn_agent.api.local_service import LocalService
 from inborn_agent.api.workload_service import WorkloadService
-from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.attest import WorkloadAttestors
 from inborn_agent.ca.issuer import Issuer
 from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner, TokenFileJoiner
 from inborn_agent.ca.own_identity import OwnIdentity
@@ -139,7 +139,7 @@ class Agent:
         parts: list[Any],
     ) -> None:
         settings = self._settings
-        attestor = WorkloadAttestor(engines=settings.engines(), proc=settings.proc)
+        attestor = WorkloadAttestors(engines=settings.engines(), proc=settings.proc)
         losses = Losses(live, own.client, attestor.attest)
         inner = self._inner_directory()
         workload_server, admin_server = (
@@ -263,7 +263,7 @@ class Agent:
 
         return ask
 
-    def _relay(self, path: Path, inner: Path, attestor: WorkloadAttestor, server: grpc.aio.Server) -> Relay:
+    def _relay(self, path: Path, inner: Path, attestor: WorkloadAttestors, server: grpc.aio.Server) -> Relay:
         address = private_directory(inner) / "s"
         address.unlink(missing_ok=True)
         server.add_insecure_port(f"unix:{address}")

@@ -15,7 +15,8 @@ import pytest
 
 from inborn._internal.process.pinning import IdentityChanged, PinMode, PinnedProcess, ProcessGone, pin_peer
 from inborn.errors import DeniedError
-from inborn_agent.attest import Evidence, WorkloadAttestor, attest_unix
+from inborn_agent.attest import Evidence, WorkloadAttestors
+from inborn_agent.attest.unix.attestor import attest_unix
 from inborn_agent.relay.relay_limits import RelayLimits
 from tests.inborn_agent.relay.fixtures_relay import PATIENCE, RelayRig, caller, line_of, open_descriptors, tell
 
@@ -183,7 +184,7 @@ wait_for_end(s)
     assert relay_rig.nothing_reached_the_server()
 
 
-class HeldAttestor(WorkloadAttestor):
+class HeldAttestor(WorkloadAttestors):
     """Begins to attest when it is allowed to."""
 
     def __init__(self) -> None:

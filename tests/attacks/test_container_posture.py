@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from inborn._internal.selectors.posture import LISTED
+from inborn._internal.selectors.kinds.posture import LISTED
 from tests.rigs.fixtures_docker import DockerEngine, facts_of_container
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]

@@ -6,7 +6,9 @@ import os
 
 import pytest
 
-from inborn._internal.selectors.selector import TrustClass, has_party_boundary, parse_selector, trust_class
+from inborn._internal.selectors.declaration import TrustClass
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.selectors.trust import has_party_boundary, trust_class
 from inborn_agent.attest import EngineClient
 from tests.rigs.fixtures_docker import DockerEngine, facts_of_container, import_image
 

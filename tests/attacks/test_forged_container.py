@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import EngineClient, attest_docker
+from inborn_agent.attest import EngineClient
 from inborn_agent.attest.cgroup import container_id, parse_cgroups
-from inborn_agent.attest.engine import UntrustedEngine
+from inborn_agent.attest.container.attestor import attest_container
+from inborn_agent.attest.container.engine import UntrustedEngine
 from tests.inborn_agent.relay.fixtures_relay import caller
 from tests.rigs.fixtures_docker import DockerEngine
 
@@ -80,11 +81,11 @@ def test_forged_container_id_in_a_delegated_cgroup(
     victim = docker_engine.start(docker_image)
     client = EngineClient(docker_engine.socket)
     with pin_pid(docker_engine.pid(victim)) as process:
-        assert attest_docker(process, client).selectors
+        assert attest_container(process, client).selectors
     with pin_pid(forger(delegated_cgroup, victim, forgery)) as process:
         # What the path says would deceive whoever believes it.
         assert container_id(parse_cgroups(process.read("cgroup"))) == victim
-        evidence = attest_docker(process, client)
+        evidence = attest_container(process, client)
     assert evidence.selectors == frozenset()
     assert evidence.hints == (
         f"docker selectors left out: the process claims container {victim[:12]} and lies outside its control groups",
@@ -124,7 +125,7 @@ def test_fake_docker_socket_of_an_unprivileged_user(
     with pytest.raises(UntrustedEngine, match=f"served by uid {NOBODY}, only uid 0 is believed"):
         EngineClient(str(path)).container("ab" * 32)
     with pin_pid(forger(delegated_cgroup, "ab" * 32, forgery)) as process:
-        evidence = attest_docker(process, EngineClient(str(path)))
+        evidence = attest_container(process, EngineClient(str(path)))
     assert evidence.selectors == frozenset()
     assert f"served by uid {NOBODY}" in evidence.hints[0]
     forgery[0].kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.inborn_agent.attest.fixtures_sandbox import NOBODY, LockedIn, evidence_of, posture_of
+from tests.inborn_agent.attest.posture.fixtures_sandbox import NOBODY, LockedIn, evidence_of, posture_of
 
 
 @pytest.mark.root

@@ -15,9 +15,9 @@ import pytest
 from inborn._internal.process.pinning import PeerUnsupported, PinMode, pin_peer, pin_pid
 from inborn._internal.process.procfs import NotProcfs
 from inborn.errors import UnavailableError
-from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.attest import WorkloadAttestors
 from inborn_agent.relay.relay import Relay
-from tests.inborn_agent.attest.fixtures_sandbox import LockedIn
+from tests.inborn_agent.attest.posture.fixtures_sandbox import LockedIn
 from tests.inborn_agent.relay.fixtures_relay import caller
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def test_directory_with_a_real_process_in_it(
 async def test_agent_that_is_given_such_a_directory_does_not_start(
     forged_proc: tuple[Path, int], short_directory: Path
 ) -> None:
-    attestor = WorkloadAttestor()
+    attestor = WorkloadAttestors()
     (short_directory / "private").mkdir(mode=0o700)
     inner = str(short_directory / "private" / "s")
     relay = Relay(str(short_directory / "api.sock"), inner, attestor, proc=str(forged_proc[0]))
@@ -100,7 +100,7 @@ DECEIVED_AGENT = """
 import asyncio, ctypes, os, sys
 from inborn.errors import InbornError
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import EngineClient, WorkloadAttestor
+from inborn_agent.attest import EngineClient, WorkloadAttestors
 
 libc = ctypes.CDLL(None, use_errno=True)
 pid, source, name = sys.argv[1:4]
@@ -109,7 +109,7 @@ assert libc.mount(None, b"/", None, (1 << 14) | (1 << 18), None) == 0
 assert libc.mount(source.encode(), f"/proc/{pid}/{name}".rstrip("/").encode(), None, 4096, None) == 0
 
 async def main():
-    attestor = WorkloadAttestor(engines=[EngineClient("/nowhere")])
+    attestor = WorkloadAttestors(engines=[EngineClient("/nowhere")])
     try:
         with pin_pid(int(pid)) as process:
             evidence = await attestor.attest(process)
@@ -215,7 +215,7 @@ mount(None, "/", PRIVATE)
 mount({str(forged)!r}, f"/proc/{{os.getpid()}}/cgroup", BIND)
 assert "nginx" in open("/proc/self/cgroup").read()
 """
-    attestor = WorkloadAttestor()
+    attestor = WorkloadAttestors()
     with pin_pid(locked_in(code).pid) as process:
         evidence = await attestor.attest(process)
     attestor.close()

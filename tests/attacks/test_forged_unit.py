@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import EngineClient, Host, WorkloadAttestor, attest_systemd
-from inborn_agent.attest.container import read_cgroups
+from inborn_agent.attest import EngineClient, Host, WorkloadAttestors
+from inborn_agent.attest.process_cgroups import read_cgroups
+from inborn_agent.attest.systemd.attestor import attest_systemd
 from tests.inborn_agent.relay.fixtures_relay import caller
 from tests.rigs.fixtures_docker import DockerEngine
 
@@ -127,8 +128,9 @@ def test_unit_name_forged_below_a_unit_that_has_been_given_its_group(
 IN_A_NAMESPACE = """
 import ctypes, os, sys
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import Host, attest_systemd
-from inborn_agent.attest.container import read_cgroups
+from inborn_agent.attest import Host
+from inborn_agent.attest.systemd.attestor import attest_systemd
+from inborn_agent.attest.process_cgroups import read_cgroups
 with open(sys.argv[1], "w") as file:
     file.write(str(os.getpid()))
 host = Host()
@@ -169,7 +171,7 @@ async def test_container_below_a_units_group(docker_engine: DockerEngine, docker
     id_ = docker_engine.start(docker_image, options=options)
     pid = docker_engine.pid(id_)
     assert f"/system.slice/{OWN}.service/{id_}" in Path(f"/proc/{pid}/cgroup").read_text()
-    attestor = WorkloadAttestor(engines=[engine])
+    attestor = WorkloadAttestors(engines=[engine])
     with pin_pid(pid) as process:
         types = {selector.type for selector in (await attestor.attest(process)).selectors}
     attestor.close()

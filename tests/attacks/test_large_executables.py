@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import WorkloadAttestor, attest_unix
+from inborn_agent.attest import WorkloadAttestors
 from inborn_agent.attest.executable import DEFAULT_HASH_LIMIT
+from inborn_agent.attest.unix.attestor import attest_unix
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 NOBODY = 65534
@@ -69,7 +70,7 @@ async def test_many_callers_with_executables_that_are_never_the_same_hold_up_nob
 ) -> None:
     """Files changed a moment ago are hashed each time. Their user pays for it, others do not wait."""
     os.truncate(program, DEFAULT_HASH_LIMIT)
-    attestor = WorkloadAttestor()
+    attestor = WorkloadAttestors()
     pins = [pin_pid(sleeper(program, NOBODY).pid) for _ in range(8)]
     os.utime(program)
     greedy = [asyncio.create_task(attestor.attest(process)) for process in pins]

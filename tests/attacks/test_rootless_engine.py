@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import pin_pid
-from inborn._internal.selectors.selector import TrustClass, has_party_boundary, trust_class
-from inborn_agent.attest import EngineClient, WorkloadAttestor
+from inborn._internal.selectors.declaration import TrustClass
+from inborn._internal.selectors.trust import has_party_boundary, trust_class
+from inborn_agent.attest import EngineClient, WorkloadAttestors
 from tests.inborn_agent.relay.fixtures_relay import caller
 from tests.rigs.fixtures_docker import DockerEngine
 
@@ -96,7 +97,7 @@ def liar(directory: Path, pid: int, processes: list[subprocess.Popen[str]]) -> E
 
 
 async def facts(pid: int, *engines: EngineClient) -> tuple[set[str], tuple[str, ...]]:
-    attestor = WorkloadAttestor(engines=engines)
+    attestor = WorkloadAttestors(engines=engines)
     with pin_pid(pid) as process:
         evidence = await attestor.attest(process)
     attestor.close()
@@ -164,7 +165,7 @@ async def test_a_container_of_roots_engine_that_an_ordinary_users_engine_claims_
     """Root's engine is asked first, in whatever order they were named."""
     id_ = docker_engine.start(docker_image, options=("--user", str(USER)))
     pid = docker_engine.pid(id_)
-    attestor = WorkloadAttestor(engines=[liar(short_directory, pid, processes), EngineClient(docker_engine.socket)])
+    attestor = WorkloadAttestors(engines=[liar(short_directory, pid, processes), EngineClient(docker_engine.socket)])
     with pin_pid(pid) as process:
         found = {str(selector) for selector in (await attestor.attest(process)).selectors}
     attestor.close()

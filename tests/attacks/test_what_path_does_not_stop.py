@@ -18,8 +18,11 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import pin_pid
-from inborn._internal.selectors.selector import has_party_boundary, parse_selector
-from inborn_agent.attest import EngineClient, attest_docker, attest_unix
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.selectors.trust import has_party_boundary
+from inborn_agent.attest import EngineClient
+from inborn_agent.attest.container.attestor import attest_container
+from inborn_agent.attest.unix.attestor import attest_unix
 from tests.inborn_agent.relay.fixtures_relay import RelayRig, caller, line_of, tell
 from tests.rigs.fixtures_docker import DockerEngine
 from tests.rigs.fixtures_up import Machine, spiffe_id
@@ -209,7 +212,7 @@ def test_digest_of_an_image_does_not_say_what_runs_in_it(
     for options in ((), ("--volume", f"{forged}:/bin/busybox")):
         id_ = docker_engine.start(docker_image, options=options)
         with pin_pid(docker_engine.pid(id_)) as process:
-            docker = {str(selector) for selector in attest_docker(process, client).selectors}
+            docker = {str(selector) for selector in attest_container(process, client).selectors}
             unix = {str(selector) for selector in attest_unix(process).selectors}
         found.append((docker, {one for one in unix if "path" in one}, {one for one in unix if "sha256" in one}))
         docker_engine.remove(id_)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inborn._internal.selectors.selector import SelectorError, parse_selector, trust_class
+from inborn._internal.selectors.selector import SelectorError, parse_selector
+from inborn._internal.selectors.trust import trust_class
 
 
 @given(st.text() | st.text().map("unix:".__add__))

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import EngineClient, WorkloadAttestor
+from inborn_agent.attest import EngineClient, WorkloadAttestors
 
 # dockerd is up within a second; a machine with much else to do may take longer.
 START_TIMEOUT = 60
@@ -200,7 +200,7 @@ def import_image(engine: DockerEngine, name: str, *changes: str) -> str:
 async def facts_of_container(engine: DockerEngine, image: str, *options: str) -> dict[str, set[str]]:
     """What attestation says of a container that is started with these options: by type, the rest as text."""
     id_ = engine.start(image, options=options)
-    attestor = WorkloadAttestor(engines=[EngineClient(engine.socket)])
+    attestor = WorkloadAttestors(engines=[EngineClient(engine.socket)])
     with pin_pid(engine.pid(id_)) as process:
         evidence = await attestor.attest(process)
     attestor.close()

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inborn._internal.selectors.demand import Demand
-from inborn._internal.selectors.posture import is_known
-from inborn._internal.selectors.weakness import ATTESTED_TYPES
+from inborn._internal.selectors.weakness import why_never_attested
 from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain
 from inborn.errors import RequestError
 
@@ -39,7 +38,7 @@ def check_posture_policy(policy: PosturePolicy, *, trust_domain: TrustDomain) ->
     if not 1 <= len(policy.demands) <= MAX_DEMANDS:
         raise RequestError(f"policy has {len(policy.demands)} demands, must have 1 to {MAX_DEMANDS}")
     for demand in policy.demands:
-        if not any(selector.type in ATTESTED_TYPES and is_known(selector) for selector in demand.any_of):
+        if all(why_never_attested(selector) is not None for selector in demand.any_of):
             raise RequestError(
                 f"no process ever meets {demand}: nothing under {policy.prefix} would have an identity",
                 hint="words and capabilities that there are: inborn policy create --help",

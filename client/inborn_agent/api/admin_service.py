@@ -14,7 +14,7 @@ from inborn._internal.process.pinning import PinnedProcess, pin_pid
 from inborn._internal.wire.messages import ms_from_datetime
 from inborn.errors import DeniedError
 from inborn_agent.api.explanation import explain
-from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.attest import WorkloadAttestors
 from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.ca.sync import Sync
 from inborn_agent.live.attested_callers import Context, RelayedConnections, find_caller
@@ -38,7 +38,7 @@ class AgentAdminService:
         live: LiveCache,
         own: OwnIdentity,
         sync: Sync,
-        attestor: WorkloadAttestor,
+        attestor: WorkloadAttestors,
         connections: RelayedConnections,
         *,
         count_connections: Callable[[], int],

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 from inborn._internal.feed.log_parts import log_to_wire
+from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn._internal.wire.messages import revocation_to_wire
 from inborn.errors import UnavailableError
 from inborn_agent.api.explanation import explain
@@ -160,7 +161,7 @@ class _Attendee:
             dropped=difference.dropped,
         )
 
-    def _current_identities(self, view: View) -> agent_pb2.Identities:
+    def _current_identities(self, view: View[X509Svid]) -> agent_pb2.Identities:
         cache = self._live.cache
         if not cache.is_synced or cache.bundle is None:
             return agent_pb2.Identities(
@@ -186,7 +187,7 @@ class _Attendee:
         )
 
 
-def _reason(view: View) -> str:
+def _reason(view: View[X509Svid]) -> str:
     if view.entries == 0 or view.denial:
         return no_identity_reason(view)
     if view.problem:

@@ -74,7 +74,9 @@ class WorkloadService:
         async for message in self._follow(context, bundles_response):
             yield message
 
-    async def _follow(self, context: Context, build: Callable[[Cache, View, dt.datetime], _M]) -> AsyncIterator[_M]:
+    async def _follow(
+        self, context: Context, build: Callable[[Cache, View[X509Svid], dt.datetime], _M]
+    ) -> AsyncIterator[_M]:
         """Send what `build` makes of the caller's view whenever that is something else than before."""
         require_header(context)
         caller = find_caller(self._connections, context)
@@ -104,7 +106,7 @@ class WorkloadService:
         finally:
             subscription.close()
 
-    async def _settled(self, subscription: Subscription, caller: AttestedCaller) -> tuple[View, bool]:
+    async def _settled(self, subscription: Subscription, caller: AttestedCaller) -> tuple[View[X509Svid], bool]:
         """The caller's view once the CA has answered for all of it, with at least one identity in it; and whether any
         time has passed meanwhile.
 
@@ -139,7 +141,7 @@ class WorkloadService:
         raise UnavailableError(f"the CA cannot be asked: {view.problem}" if view.problem else "the CA does not answer")
 
 
-def no_identity_reason(view: View) -> str:
+def no_identity_reason(view: View[X509Svid]) -> str:
     """Why there is none, where that is sure. Names what a policy demands, and no entry: root alone is told those."""
     if view.refused and not view.entries:
         return f"a posture policy demands {view.refused[0].unmet}, which this process does not show"
@@ -154,7 +156,7 @@ def require_header(context: Context) -> None:
         raise MissingHeader(f"security header missing from request: {HEADER}: true")
 
 
-def svid_response(cache: Cache, view: View, now: dt.datetime) -> workload.X509SVIDResponse:
+def svid_response(cache: Cache, view: View[X509Svid], now: dt.datetime) -> workload.X509SVIDResponse:
     """All of a caller's identities, its default one first. Raises `InternalError` if it is not whole."""
     if cache.bundle is None:
         raise InternalError("there is no bundle")
@@ -176,14 +178,14 @@ def svid_response(cache: Cache, view: View, now: dt.datetime) -> workload.X509SV
     return response
 
 
-def bundles_response(cache: Cache, view: View, now: dt.datetime) -> workload.X509BundlesResponse:
+def bundles_response(cache: Cache, view: View[X509Svid], now: dt.datetime) -> workload.X509BundlesResponse:
     """The bundle of the agent's own trust domain, for callers that have an identity."""
     if cache.bundle is None:
         raise InternalError("there is no bundle")
     return workload.X509BundlesResponse(crl=cache.crls, bundles={str(cache.trust_domain.id): cache.bundle.der()})
 
 
-def unique_hints(held: tuple[Held, ...]) -> list[str]:
+def unique_hints(held: tuple[Held[X509Svid], ...]) -> list[str]:
     """The hints, each once: a later identity with a hint that an earlier one has goes without."""
     seen: set[str] = set()
     hints: list[str] = []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from inborn._internal.selectors.declaration import SelectorType
 from inborn._internal.selectors.selector import Selector, SelectorError, parse_selector
+from inborn.errors import InternalError
 from inborn_agent.attest.executable import ExecutableId
 
-__all__ = ["Evidence", "EvidenceBuilder"]
+__all__ = ["NOTHING", "Evidence", "EvidenceBuilder"]
 
 # Labels and environment of a container are as many as its starter likes; each selector is stored with every
 # certificate. No real container has come near.
@@ -37,21 +39,28 @@ class Evidence:
         )
 
 
-class EvidenceBuilder:
-    """Collects facts of one selector type. A value that is no selector becomes a hint and not an error."""
+NOTHING = Evidence(selectors=frozenset())
+"""An attestor does not apply to the process."""
 
-    def __init__(self, type_: str) -> None:
-        self._type = type_
+
+class EvidenceBuilder:
+    """Collects facts of one selector type, of keys that it declares. A value that is no selector becomes a hint."""
+
+    def __init__(self, type_: SelectorType) -> None:
+        self._type = type_.name
+        self._keys = frozenset(key.name for key in type_.keys)
         self._selectors: set[Selector] = set()
         self._hints: list[str] = []
         self.executable: ExecutableId | None = None
 
-    def add(self, kind: str, value: str | int) -> None:
-        """Add the fact `type:kind:value`."""
+    def add(self, key: str, value: str | int) -> None:
+        """Add the fact `type:key:value`. Raises `InternalError` for a key that the type does not declare."""
+        if key not in self._keys:
+            raise InternalError(f"the workload attestor gives {self._type}:{key}, which it does not declare")
         try:
-            selector = parse_selector(f"{self._type}:{kind}:{value}")
+            selector = parse_selector(f"{self._type}:{key}:{value}")
         except SelectorError as error:
-            self.hint(f"{self._type}:{kind} left out: {error.message}")
+            self.hint(f"{self._type}:{key} left out: {error.message}")
             return
         if len(self._selectors) < MAX_SELECTORS:
             self._selectors.add(selector)

@@ -10,12 +10,18 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from inborn._internal.process.pinned_process import FactUnreadable, read_whole
 from inborn_agent.attest.mounts import Location, locate, parse_mounts
-from inborn_agent.attest.threads import NamespaceId
 
-__all__ = ["MAX_MOUNTINFO_BYTES", "Host"]
+if TYPE_CHECKING:
+    from inborn_agent.attest.container.engine import EngineClient
+
+__all__ = ["MAX_MOUNTINFO_BYTES", "Host", "NamespaceId"]
+
+NamespaceId = int
+"""The number of a namespace: all of them lie on one file system of the kernel's."""
 
 # Some 200 bytes a mount. Machines with many containers have thousands, and the kernel allows 100,000 (fs.mount-max).
 MAX_MOUNTINFO_BYTES = 4 << 20
@@ -41,11 +47,12 @@ _REMEMBERED_SECONDS = 5.0
 
 
 class Host:
-    """`proc` is where its procfs is mounted; `engine_sockets` are those that this agent asks, as it sees them."""
+    """`proc` is where its procfs is mounted; `engines` are those that this agent asks, root's first."""
 
-    def __init__(self, *, proc: str = "/proc", engine_sockets: Iterable[str] = ()) -> None:
+    def __init__(self, *, proc: str = "/proc", engines: Iterable[EngineClient] = ()) -> None:
         self._proc = proc
-        self._engine_sockets = tuple(engine_sockets)
+        # Root's first: nobody else's engine may speak for a container of theirs.
+        self.engines = tuple(sorted(engines, key=lambda engine: engine.owner_uid != 0))
         self._namespaces: Mapping[str, NamespaceId] = _namespaces(proc)
         self._locations: tuple[Location, ...] | None = None
         self._located_at: float | None = None
@@ -86,7 +93,7 @@ class Host:
         except (OSError, FactUnreadable):
             return None
         found = {locate(hosts, os.fsencode(path)) for path in _ENGINE_SOCKETS if _may_be_socket(root + path)}
-        found |= {locate(own, os.fsencode(os.path.realpath(path))) for path in self._engine_sockets}
+        found |= {locate(own, os.fsencode(os.path.realpath(engine.socket_path))) for engine in self.engines}
         return tuple(location for location in found if location is not None)
 
 

@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.feed.feed_content import FeedEntry
 from inborn._internal.host.log import get_logger
-from inborn._internal.selectors.selector import Selector, TrustClass, trust_class
+from inborn._internal.selectors.declaration import TrustClass
+from inborn._internal.selectors.selector import Selector
+from inborn._internal.selectors.trust import trust_class
 from inborn._internal.spiffe.x509_svid import InvalidSvid, X509Svid, parse_chain
 from inborn._internal.verification.verify import verify_chain
 from inborn._internal.wire.messages import error_from_message

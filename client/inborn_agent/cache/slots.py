@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 from inborn._internal.feed.feed_content import FeedEntry
 from inborn._internal.selectors.demand import Demand
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.rotation import Schedule
-from inborn._internal.spiffe.x509_svid import CertificateFacts, X509Svid
+from inborn._internal.spiffe.spiffe_id import SpiffeId
+from inborn._internal.spiffe.x509_svid import CertificateFacts
 
-__all__ = ["Dropped", "Effects", "Held", "IssueRefusal", "Slot", "View", "Want"]
+__all__ = ["Dropped", "Effects", "Held", "IssueRefusal", "S", "Slot", "Svid", "View", "Want"]
+
+
+class Svid(Protocol):
+    """What the cache has to know of an SVID of any kind. What it is besides, chain and key, is for who is given it."""
+
+    @property
+    def spiffe_id(self) -> SpiffeId: ...
+
+    @property
+    def facts(self) -> CertificateFacts:
+        """Whose it is, which one, from which authority and for how long. Reading them may cost something."""
+        ...
+
+    @property
+    def issued_at(self) -> dt.datetime | None:
+        """When it was fetched, by this process's clock."""
+        ...
+
+
+S = TypeVar("S", bound=Svid)
+"""The kind of SVID that a cache holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +48,11 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Generic[S]):
     """An SVID and the entry that it is held for."""
 
     entry: FeedEntry
-    svid: X509Svid
+    svid: S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +64,10 @@ class IssueRefusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Generic[S]):
     """What one subscriber may have now, its default identity first."""
 
-    held: tuple[Held, ...]
+    held: tuple[Held[S], ...]
     entries: int
     """How many entries it matches."""
     is_settled: bool
@@ -62,7 +85,7 @@ class Dropped:
     """An SVID that is held no more."""
 
     entry_id: str
-    svid: X509Svid
+    svid: Svid
     reason: str
 
 
@@ -77,7 +100,7 @@ class Effects:
 
 
 @dataclass(slots=True)
-class Slot:
+class Slot(Generic[S]):
     """An entry that somebody asked for, with its SVID or the reason why there is none. Only the cache changes it."""
 
     entry: FeedEntry
@@ -85,7 +108,7 @@ class Slot:
     schedule: Schedule
     subscribers: set[int] = field(default_factory=set)
     wanted_until: dt.datetime | None = None
-    svid: X509Svid | None = None
+    svid: S | None = None
     facts: CertificateFacts | None = None
     asking: int = 0
     """Number of the request that is under way; 0: none."""

@@ -47,7 +47,7 @@ class SvidStore:
         if not self.is_active:
             _log.warning("keys.not_cached", directory=self._directory, reason="it is not on a tmpfs")
 
-    def put(self, held: Held, *, revision: int) -> None:
+    def put(self, held: Held[X509Svid], *, revision: int) -> None:
         """Keep this SVID instead of the one that is kept for the entry. Raises `UnavailableError`."""
         if not self.is_active or not _NAME.fullmatch(held.entry.id):
             return

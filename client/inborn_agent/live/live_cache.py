@@ -52,7 +52,7 @@ class Subscription:
         """The caller was attested (again) with these selectors."""
         self._live.attested(self, selectors)
 
-    def view(self) -> View:
+    def view(self) -> View[X509Svid]:
         """What it may have now."""
         return self._live.cache.view(self.number, self._live.now())
 
@@ -226,7 +226,7 @@ class LiveCache:
                 subscription.version += 1
                 subscription.changed.set()
 
-    def _keep(self, held: Held, revision: int) -> None:
+    def _keep(self, held: Held[X509Svid], revision: int) -> None:
         try:
             self._store.put(held, revision=revision)
         except InbornError as error:

@@ -29,6 +29,7 @@ from inborn._internal.host.log import get_logger
 from inborn._internal.process.pinning import IdentityChanged, PinnedProcess
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.rotation import retry_delay
+from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import DeniedError, InbornError, RequestError, UnauthenticatedError
 from inborn_agent.attest import Evidence
 from inborn_agent.attest.executable import ExecutableId
@@ -108,7 +109,7 @@ class Losses:
             self._look(watched, caller.evidence)
         return selectors
 
-    def gave(self, caller: AttestedCaller, held: Iterable[Held]) -> None:
+    def gave(self, caller: AttestedCaller, held: Iterable[Held[X509Svid]]) -> None:
         """The caller is about to be given these."""
         kept = [h for h in held if h.entry.revoke_when_lost]
         if not kept:

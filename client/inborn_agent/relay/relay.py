@@ -28,7 +28,7 @@ from datetime import UTC, datetime, timedelta
 
 from inborn._internal.process.pinning import PinMode, PinnedProcess, peer_ids, pin_peer, pin_pid, supported_pin_mode
 from inborn.errors import DeniedError, InbornError, RequestError, UnavailableError
-from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.attest import WorkloadAttestors
 from inborn_agent.attest.liveness import wait_exit
 from inborn_agent.relay.denials import Denial, DenialLog
 from inborn_agent.relay.proof_of_life import ask_for_writers, prove_life
@@ -71,7 +71,7 @@ class Relay:
         self,
         listen_path: str,
         inner_path: str,
-        attestor: WorkloadAttestor,
+        attestor: WorkloadAttestors,
         *,
         limits: RelayLimits | None = None,
         on_connection: Callable[[RelayedConnection], None] | None = None,

@@ -6,7 +6,7 @@ import asyncio
 
 from inborn._internal.process.pinning import IdentityChanged, PinnedProcess
 from inborn.errors import DeniedError
-from inborn_agent.attest import Evidence, WorkloadAttestor
+from inborn_agent.attest import Evidence, WorkloadAttestors
 from inborn_agent.attest.executable import ExecutableId
 
 __all__ = ["RelayedConnection"]
@@ -19,7 +19,7 @@ class RelayedConnection:
     set when the connection has ended.
     """
 
-    def __init__(self, process: PinnedProcess, executable: ExecutableId | None, attestor: WorkloadAttestor) -> None:
+    def __init__(self, process: PinnedProcess, executable: ExecutableId | None, attestor: WorkloadAttestors) -> None:
         self.name = ""
         self.process = process
         self.executable = executable

@@ -8,7 +8,7 @@ import click
 
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.selectors.demand import WORDS
-from inborn._internal.selectors.posture import LISTED
+from inborn._internal.selectors.kinds.posture import LISTED
 from inborn_cli.options import DEMAND, SPIFFE_ID, admin_options, example, json_option
 from inborn_cli.output import as_document, print_data, print_document, print_table_or_json, time_or_none, time_text
 from inborn_cli.talk import say

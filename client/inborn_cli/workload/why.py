@@ -8,7 +8,8 @@ import click
 
 from inborn._internal.host import paths
 from inborn._internal.rpc.admin_client import AdminClient
-from inborn._internal.selectors.selector import parse_selector, trust_class
+from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.selectors.trust import trust_class
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn.errors import InbornError
 from inborn_cli.options import admin_socket_option, agent_socket_option, example, json_option, socket_option

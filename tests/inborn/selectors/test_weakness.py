@@ -39,6 +39,10 @@ def test_an_entry_with_a_fact_that_another_user_cannot_have_is_fine(selectors: t
         (("unix:uid:web",), "no process ever matches: unix:uid:web has no number"),
         (("unix:uid:01000",), "no process ever matches: unix:uid:01000 has no number"),
         (("unix:uid:0", "k8s:ns:default"), "no process ever matches: no agent produces selectors of type k8s"),
+        (("unix:uid:0", "unix:uuid:5"), "no process ever matches: no agent produces unix:uuid"),
+        (("unix:uuid:5",), "whoever started the workload"),
+        (("unix:path",), "no process ever matches: unix:path has no value"),
+        (("unix:uid:0", "docker:image-signature:verified"), "no agent produces docker:image-signature"),
     ],
 )
 def test_an_entry_that_rests_on_too_little_is_told_what_it_does_not_prove(

@@ -129,7 +129,7 @@ HIDDEN = f"""
 import asyncio, ctypes, os, struct, sys
 from inborn.errors import InbornError
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.attest import WorkloadAttestors
 
 libc = ctypes.CDLL(None, use_errno=True)
 mask = int(sys.argv[2], 16)
@@ -138,7 +138,7 @@ assert libc.mount(None, b"/", None, (1 << 14) | (1 << 18), None) == 0
 assert libc.mount(b"proc", b"/proc", b"proc", 0, b"hidepid=2") == 0
 
 async def main():
-    attestor = WorkloadAttestor()
+    attestor = WorkloadAttestors()
     with pin_pid(os.getpid()) as process:
         await attestor.attest(process)  # whatever is loaded later is loaded now
     assert libc.prctl(8, 1, 0, 0, 0) == 0
@@ -146,7 +146,7 @@ async def main():
     header, data = struct.pack("=Ii", 0x20080522, 0), struct.pack("=6I", mask, mask, 0, 0, 0, 0)
     assert libc.capset(header, data) == 0
     assert libc.prctl(4, 1, 0, 0, 0) == 0
-    attestor = WorkloadAttestor()  # with threads of its own, which have what this one has now
+    attestor = WorkloadAttestors()  # with threads of its own, which have what this one has now
     try:
         with pin_pid(int(sys.argv[1])) as process:
             evidence = await attestor.attest(process)
@@ -212,7 +212,7 @@ class TestUnderHidepid:
 APART = """
 import ctypes, sys
 from inborn_agent.attest import Host
-from inborn_agent.attest.systemd import find_fragment
+from inborn_agent.attest.systemd.attestor import find_fragment
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.unshare(0x20000) == 0
 assert libc.mount(None, b"/", None, (1 << 14) | (1 << 18), None) == 0

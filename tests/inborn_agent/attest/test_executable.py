@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import FactUnreadable, pin_pid
-from inborn_agent.attest import attest_unix
 from inborn_agent.attest.executable import DigestCache, executable_id, read_executable
+from inborn_agent.attest.unix.attestor import attest_unix
 
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 

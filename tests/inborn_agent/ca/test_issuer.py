@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inborn._internal.selectors.posture import LISTED
+from inborn._internal.selectors.kinds.posture import LISTED
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.wire.signed_request import MAX_BODY_SIZE
 from inborn_agent.ca.issuer import MAX_BATCH, MAX_REPORTED, in_batches, make_csr, reported

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import PinMode
-from inborn_agent.attest import WorkloadAttestor
+from inborn_agent.attest import WorkloadAttestors
 from inborn_agent.relay.denials import Denial
 from inborn_agent.relay.relay import Relay
 from inborn_agent.relay.relay_limits import RelayLimits
@@ -138,7 +138,7 @@ class RelayRig:
     relay: Relay
     path: Path
     inner: Path
-    attestor: WorkloadAttestor
+    attestor: WorkloadAttestors
     denials: asyncio.Queue[Denial] = field(default_factory=asyncio.Queue)
     connections: asyncio.Queue[RelayedConnection] = field(default_factory=asyncio.Queue)
     streams: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=asyncio.Queue)
@@ -174,16 +174,16 @@ def relay_limits() -> RelayLimits:
 
 
 @pytest.fixture
-async def attestor() -> AsyncIterator[WorkloadAttestor]:
+async def attestor() -> AsyncIterator[WorkloadAttestors]:
     """Override it for another one."""
-    attestor = WorkloadAttestor()
+    attestor = WorkloadAttestors()
     yield attestor
     attestor.close()
 
 
 @pytest.fixture
 async def relay_rig(
-    short_directory: Path, pin_mode: PinMode, relay_limits: RelayLimits, attestor: WorkloadAttestor
+    short_directory: Path, pin_mode: PinMode, relay_limits: RelayLimits, attestor: WorkloadAttestors
 ) -> AsyncIterator[RelayRig]:
     """A relay that has started, once with each kind of kernel."""
     private = short_directory / "private"

@@ -20,7 +20,7 @@ import uvloop
 
 from inborn._internal.process.pinning import PinMode, PinnedProcess
 from inborn.errors import RequestError, UnavailableError
-from inborn_agent.attest import Evidence, WorkloadAttestor
+from inborn_agent.attest import Evidence, WorkloadAttestors
 from inborn_agent.relay.relay import Relay, UnknownConnection
 from inborn_agent.relay.relay_limits import RelayLimits
 from inborn_agent.relay.relayed_connection import RelayedConnection
@@ -218,7 +218,7 @@ async def test_a_private_directory_that_others_may_enter_is_refused(short_direct
     private = short_directory / "private"
     private.mkdir()
     private.chmod(mode)
-    attestor = WorkloadAttestor()
+    attestor = WorkloadAttestors()
     with pytest.raises(RequestError, match="is open to others"):
         await Relay(str(short_directory / "s"), str(private / "s"), attestor).start()
     with pytest.raises(UnavailableError, match="No such file"):
@@ -252,7 +252,7 @@ class TestSilence:
         assert relay_rig.nothing_reached_the_server()
 
 
-class SlowAttestor(WorkloadAttestor):
+class SlowAttestor(WorkloadAttestors):
     """Attests when it is allowed to."""
 
     def __init__(self) -> None:
@@ -305,7 +305,7 @@ async def serve_grpc_behind_a_relay(directory: Path, mode: PinMode, program: str
     """Run an unmodified gRPC client in a process of its own against a gRPC server behind a relay."""
     private = directory / odd_name
     private.mkdir(mode=0o700)
-    attestor = WorkloadAttestor()
+    attestor = WorkloadAttestors()
     relay = Relay(str(directory / "api.sock"), str(private / "s"), attestor, mode=mode)
     seen: list[RelayedConnection] = []
 
@@ -356,7 +356,7 @@ def test_the_relay_runs_on_uvloop_as_well(short_directory: Path, pin_mode: PinMo
 async def test_a_call_past_the_relay_is_refused(short_directory: Path) -> None:
     private = short_directory / "private"
     private.mkdir(mode=0o700)
-    attestor = WorkloadAttestor()
+    attestor = WorkloadAttestors()
     relay = Relay(str(short_directory / "api.sock"), str(private / "s"), attestor)
     refused: list[str] = []
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from inborn._internal.selectors.demand import Demand
+from inborn._internal.selectors.entry_selector import parse_entry_selector
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.spiffe_id import from_operator_input
 from inborn.errors import AlreadyExistsError, InternalError, NotFoundError, RequestError
@@ -44,7 +45,7 @@ class Entries:
             entry = Entry(
                 id=str(uuid.uuid4()),
                 spiffe_id=from_operator_input(request.spiffe_id),
-                selectors=frozenset(parse_selector(text) for text in request.selectors),
+                selectors=frozenset(parse_entry_selector(text) for text in request.selectors),
                 node=self._node(tx, request.node),
                 ttl=self._ttl(request.ttl_seconds),
                 dns_names=tuple(request.dns_names),
@@ -77,7 +78,7 @@ class Entries:
                 raise RequestError(f"name what is to be set, out of {', '.join(sorted(_SETTABLE))}")
             entry = replace(before, revision=before.revision + 1, updated_at=self._state.clock())
             if "selectors" in fields:
-                entry = replace(entry, selectors=frozenset(parse_selector(text) for text in request.selectors))
+                entry = replace(entry, selectors=frozenset(parse_entry_selector(text) for text in request.selectors))
             if "node" in fields:
                 entry = replace(entry, node=self._node(tx, request.node))
             if "ttl" in fields:

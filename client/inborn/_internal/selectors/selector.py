@@ -1,4 +1,4 @@
-"""Selectors: `type:value` facts about a workload, and what each kind of fact proves.
+"""Selectors: `type:value` facts about a workload, and their form. `selectors.trust` says what each proves.
 
 Names are SPIRE's where SPIRE has them (`unix:uid:1000`, `docker:label:app:web`), so that entries can be carried over.
 A selector's value is literal: `*` is a character, not a wildcard. Nothing here looks at a process.
@@ -6,16 +6,14 @@ A selector's value is literal: `*` is a character, not a wildcard. Nothing here 
 
 from __future__ import annotations
 
-import enum
 import re
 import unicodedata
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 from inborn.errors import RequestError
 
-__all__ = ["Selector", "SelectorError", "TrustClass", "has_party_boundary", "parse_selector", "trust_class"]
+__all__ = ["Selector", "SelectorError", "parse_selector"]
 
 # A selector ends in a database row, a log line and an audit row for each certificate: long enough for any label or
 # digest, short enough that a thousand of them are a megabyte.
@@ -87,65 +85,6 @@ def _parsed(text: str) -> Selector:
     if not colon:
         raise SelectorError(f"selector {_shown(text)} has no colon", hint="write type:value, as in unix:uid:1000")
     return Selector(type=type_, value=value)
-
-
-class TrustClass(enum.Enum):
-    """Whose word a selector is, the strongest first."""
-
-    KERNEL = "kernel"
-    """Read from the kernel, about the very process that asks. What a process may do to itself is among it (posture)."""
-    RUNTIME = "runtime"
-    """Said by the container engine or by systemd, about something that it made itself."""
-    STARTER = "starter"
-    """Chosen freely by whoever started the container, and only passed on by the engine."""
-
-
-# What the engine computed itself. Labels, environment and the image's name (a tag that can be moved) are the words of
-# whoever called the engine.
-_ENGINE_WORDS = frozenset({"image_config_digest"})
-
-# The unit that the system manager put the process in, and its file.
-_MANAGER_WORDS = frozenset({"id", "fragment_path"})
-
-# Facts that a user of another uid and other groups cannot have. Path and digest of the executable are not among them:
-# anybody can run a program and preload a library into it.
-_PARTY_FACTS = frozenset({"uid", "user", "gid", "group", "supplementary_gid", "supplementary_group"})
-
-
-def trust_class(selector: Selector) -> TrustClass:
-    """Say whose word `selector` is. A type that is not known here counts as the weakest.
-
-    `rootless`, what an engine says that an ordinary user runs, is such a type: its word is that user's.
-    """
-    match selector.type:
-        case "unix" | "posture":
-            return TrustClass.KERNEL
-        case "systemd" if _kind(selector) in _MANAGER_WORDS:
-            return TrustClass.RUNTIME
-        case "docker" if _kind(selector) in _ENGINE_WORDS:
-            return TrustClass.RUNTIME
-        case _:
-            return TrustClass.STARTER
-
-
-def has_party_boundary(selectors: Iterable[Selector]) -> bool:
-    """Tell whether one of `selectors` is a fact that another user of the machine cannot have.
-
-    A set without one tells programs apart, or repeats the words of whoever started the container; it does not tell
-    parties apart. One uid is a single party: processes of one user can trace each other and hand over their keys.
-    Posture is not such a fact: everybody may lock himself in.
-    """
-    return any(_is_party_fact(selector) for selector in selectors)
-
-
-def _is_party_fact(selector: Selector) -> bool:
-    if selector.type == "unix":
-        return _kind(selector) in _PARTY_FACTS
-    return trust_class(selector) is TrustClass.RUNTIME
-
-
-def _kind(selector: Selector) -> str:
-    return selector.value.partition(":")[0]
 
 
 def _shown(text: str) -> str:

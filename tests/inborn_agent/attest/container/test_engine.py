@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn_agent.attest.engine import (
+from inborn_agent.attest.container.engine import (
     MAX_REPLY_BYTES,
     Container,
     EngineClient,

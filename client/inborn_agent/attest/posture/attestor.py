@@ -1,6 +1,6 @@
 """The posture attestor: how a pinned process is locked in, by the kernel's word.
 
-`selectors.posture` has the vocabulary.
+`selectors.kinds.posture` has the vocabulary.
 
 What posture proves is a limit on this process: none of its threads can do more. It does not prove who put the limit
 there. Any process can lock itself in, and another process of the same user need not be.
@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from inborn._internal.process.pinned_process import FactUnreadable, PinnedProcess
-from inborn._internal.selectors.posture import listed
+from inborn._internal.selectors.kinds.posture import POSTURE, listed
 from inborn_agent.attest.evidence import Evidence, EvidenceBuilder
 from inborn_agent.attest.host import MAX_MOUNTINFO_BYTES, Host
 from inborn_agent.attest.mounts import is_visible, parse_mounts, shows_engine_socket
-from inborn_agent.attest.threads import THREAD_NAMESPACES, Thread, namespace_of, read_threads
+from inborn_agent.attest.posture.threads import THREAD_NAMESPACES, Thread, namespace_of, read_threads
 
-__all__ = ["attest_posture"]
+__all__ = ["ATTESTOR", "attest_posture"]
 
 # By the number in /proc/<pid>/status; the least locked in first.
 _SECCOMP = {0: "off", 2: "filter", 1: "strict"}
@@ -36,7 +36,7 @@ def attest_posture(process: PinnedProcess, host: Host) -> Evidence:
     Where its threads differ it is what the least locked in of them is. What cannot be read is absent, with a hint. Not
     checked: that the process lives when this returns. Blocks. Raises `ProcessGone`.
     """
-    findings = EvidenceBuilder("posture")
+    findings = EvidenceBuilder(POSTURE)
     try:
         threads = read_threads(process)
     except FactUnreadable as error:
@@ -164,3 +164,13 @@ def _runtime_socket(process: PinnedProcess, host: Host, threads: list[Thread]) -
     if shows_engine_socket(mounts) or any(is_visible(mounts, socket) for socket in sockets):
         return "visible"
     return "none"
+
+
+class _PostureAttestor:
+    reads_executable = False
+
+    def attest(self, process: PinnedProcess, host: Host) -> Evidence:
+        return attest_posture(process, host)
+
+
+ATTESTOR = _PostureAttestor()

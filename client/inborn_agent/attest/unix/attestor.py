@@ -9,10 +9,12 @@ import grp
 import pwd
 
 from inborn._internal.process.pinning import FactUnreadable, IdentityChanged, PinnedProcess
+from inborn._internal.selectors.kinds.unix import UNIX
 from inborn_agent.attest.evidence import Evidence, EvidenceBuilder
 from inborn_agent.attest.executable import DEFAULT_HASH_LIMIT, read_executable
+from inborn_agent.attest.host import Host
 
-__all__ = ["attest_unix"]
+__all__ = ["ATTESTOR", "attest_unix"]
 
 # Every group is looked up by name, perhaps over a network. In a user namespace anybody can be in tens of thousands;
 # a process that is gets no supplementary selectors at all rather than an arbitrary part of them.
@@ -23,10 +25,10 @@ def attest_unix(process: PinnedProcess, *, hash_limit: int = DEFAULT_HASH_LIMIT)
     """Read the unix facts of `process`: uid, user, gid, group, supplementary ones, path, sha256.
 
     Names are this machine's, also for a process in a container. Not checked: that the process lives when this returns
-    (`WorkloadAttestor` does). Blocks on disk and on the user database. Raises `ProcessGone`, and `IdentityChanged` if
+    (`WorkloadAttestors` does). Blocks on disk and on the user database. Raises `ProcessGone`, and `IdentityChanged` if
     the process no longer runs as the user it was pinned as.
     """
-    findings = EvidenceBuilder("unix")
+    findings = EvidenceBuilder(UNIX)
     status = _status(process)
     uid, gid = int(status[b"Uid"].split()[1]), int(status[b"Gid"].split()[1])
     if (uid, gid) != (process.uid, process.gid):
@@ -101,3 +103,13 @@ def _is_stand_in(number: int, kind: str) -> bool:
     except OSError:
         return False
     return mapped < (1 << 32) - 1  # the whole map: every number but the one that means "none"
+
+
+class _UnixAttestor:
+    reads_executable = True
+
+    def attest(self, process: PinnedProcess, host: Host) -> Evidence:
+        return attest_unix(process)
+
+
+ATTESTOR = _UnixAttestor()

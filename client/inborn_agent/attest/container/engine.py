@@ -69,11 +69,6 @@ class EngineClient:
         self.owner_uid = owner_uid
         self._timeout = timeout
 
-    @property
-    def selector_type(self) -> str:
-        """`docker`, whichever program the engine is; `rootless` where it is an ordinary user's."""
-        return "docker" if self.owner_uid == 0 else "rootless"
-
     def container(self, id_: str) -> Container | None:
         """Inspect one container; None if the engine does not know it or it does not run.
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import EngineClient, WorkloadAttestor, attest_docker
+from inborn_agent.attest import EngineClient, WorkloadAttestors
 from inborn_agent.attest.cgroup import container_id
-from inborn_agent.attest.container import read_cgroups
-from tests.inborn_agent.attest.fixtures_podman import PodmanEngine
+from inborn_agent.attest.container.attestor import attest_container
+from inborn_agent.attest.process_cgroups import read_cgroups
+from tests.inborn_agent.attest.container.fixtures_podman import PodmanEngine
 from tests.rigs.fixtures_docker import DockerEngine, facts_of_container
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("podman", "runc")]
@@ -65,7 +66,7 @@ def test_what_watches_a_container_bears_its_id_and_is_none_of_it(
     id_ = podman_engine.start(podman_image)
     conmon = int(podman_engine.docker("inspect", "--format", "{{.State.ConmonPid}}", id_))
     with pin_pid(conmon) as process:
-        assert attest_docker(process, EngineClient(podman_engine.socket)).selectors == frozenset()
+        assert attest_container(process, EngineClient(podman_engine.socket)).selectors == frozenset()
     podman_engine.remove(id_)
 
 
@@ -75,7 +76,7 @@ async def test_of_two_engines_the_one_that_runs_the_container_speaks(
 ) -> None:
     sockets = [docker_engine.socket, podman_engine.socket, str(tmp_path / "none")]
     for order in (sockets, sockets[::-1]):
-        attestor = WorkloadAttestor(engines=[EngineClient(path) for path in order])
+        attestor = WorkloadAttestors(engines=[EngineClient(path) for path in order])
         for engine, image in ((docker_engine, docker_image), (podman_engine, podman_image)):
             id_ = engine.start(image)
             with pin_pid(engine.pid(id_)) as process:
@@ -89,4 +90,4 @@ async def test_of_two_engines_the_one_that_runs_the_container_speaks(
 
 def test_a_process_of_the_host_has_none_of_it(podman_engine: PodmanEngine) -> None:
     with pin_pid(os.getpid()) as process:
-        assert attest_docker(process, EngineClient(podman_engine.socket)).selectors == frozenset()
+        assert attest_container(process, EngineClient(podman_engine.socket)).selectors == frozenset()

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from os import ST_RDONLY
 
 from inborn._internal.process.pinned_process import FactUnreadable, PinnedProcess
+from inborn_agent.attest.host import NamespaceId
 
-__all__ = ["THREAD_NAMESPACES", "NamespaceId", "Thread", "namespace_of", "read_threads"]
-
-NamespaceId = int
-"""The number of a namespace: all of them lie on one file system of the kernel's."""
+__all__ = ["THREAD_NAMESPACES", "Thread", "namespace_of", "read_threads"]
 
 THREAD_NAMESPACES = ("net", "ipc", "mnt", "uts", "cgroup")
 """Those that threads of one process may differ in. A user or PID namespace is of all or of none."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from inborn._internal.selectors.posture import CAPABILITIES, LISTED, is_known, listed
+from inborn._internal.selectors.kinds.posture import CAPABILITIES, LISTED, listed
 from inborn._internal.selectors.selector import parse_selector
+from inborn._internal.selectors.weakness import why_never_attested
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ from inborn._internal.selectors.selector import parse_selector
     ],
 )
 def test_what_a_process_can_have_is_known(text: str) -> None:
-    assert is_known(parse_selector(text))
+    assert why_never_attested(parse_selector(text)) is None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_what_a_process_can_have_is_known(text: str) -> None:
     ],
 )
 def test_what_no_process_can_have_is_not_known(text: str) -> None:
-    assert not is_known(parse_selector(text))
+    assert why_never_attested(parse_selector(text)) is not None
 
 
 def test_capabilities_are_numbered_as_the_kernel_does() -> None:

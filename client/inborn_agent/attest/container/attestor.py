@@ -1,4 +1,4 @@
-"""The docker attestor: which container a pinned process lives in, by the word of the engine, held against the kernel's.
+"""The container attestor: where a pinned process lives, by the word of the engine, held against the kernel's.
 
 Docker and Podman alike. Selector names are SPIRE's. `docker:image_config_digest` is the engine's word; `docker:label`,
 `docker:env` and `docker:image_id` (the name the image was started by, which can be moved to another image) are chosen
@@ -14,33 +14,21 @@ import struct
 
 from inborn._internal.process.pinned_process import FactUnreadable, PinnedProcess, read_whole
 from inborn._internal.process.procfs import open_fact
+from inborn._internal.selectors.kinds.container import DOCKER, ROOTLESS
 from inborn_agent.attest.cgroup import CgroupError, container_id, lies_within, parse_cgroups
-from inborn_agent.attest.engine import Container, EngineClient, EngineError, UntrustedEngine
-from inborn_agent.attest.evidence import Evidence, EvidenceBuilder
+from inborn_agent.attest.container.engine import Container, EngineClient, EngineError, UntrustedEngine
+from inborn_agent.attest.evidence import NOTHING, Evidence, EvidenceBuilder
+from inborn_agent.attest.host import Host
+from inborn_agent.attest.process_cgroups import MAX_CGROUP_BYTES, read_cgroups
+from inborn_agent.attest.workload_attestor import EngineQuestion
 
-__all__ = ["attest_docker", "claims_container", "read_cgroups"]
-
-# The kernel writes at most a path of 4 KiB for each of some fifteen hierarchies.
-MAX_CGROUP_BYTES = 256 << 10
+__all__ = ["ATTESTOR", "attest_container"]
 
 _NS_GET_OWNER_UID = 0xB704  # linux/nsfs.h
 
 
-def read_cgroups(process: PinnedProcess) -> dict[str, str]:
-    """Read the control groups of `process`. Raises `CgroupError`, `FactUnreadable` and `ProcessGone`."""
-    return parse_cgroups(process.read("cgroup", MAX_CGROUP_BYTES))
-
-
-def claims_container(process: PinnedProcess) -> bool:
-    """Tell whether the process's control groups speak of a container. Asks no engine, proves nothing."""
-    try:
-        return container_id(read_cgroups(process)) is not None
-    except (CgroupError, FactUnreadable):
-        return True  # attest_docker says what is wrong
-
-
-def attest_docker(process: PinnedProcess, *engines: EngineClient) -> Evidence:
-    """Read the docker facts of `process`, none (and no call) for a process of the host.
+def attest_container(process: PinnedProcess, *engines: EngineClient) -> Evidence:
+    """Read the container facts of `process`, none (and no call) for a process of the host.
 
     The engines are asked one after the other until one knows the container; name those of root first. A container
     counts only if the process lies, in every control group hierarchy, in or below the control group of what the engine
@@ -48,7 +36,7 @@ def attest_docker(process: PinnedProcess, *engines: EngineClient) -> Evidence:
     after. The engine of an ordinary user counts only for that user's own processes. Where any of this fails the facts
     are absent, with a hint. Not checked: that the process lives when this returns. Blocks. Raises `ProcessGone`.
     """
-    findings = EvidenceBuilder("docker")
+    findings = EvidenceBuilder(DOCKER)
     try:
         groups = read_cgroups(process)
         id_ = container_id(groups)
@@ -56,7 +44,7 @@ def attest_docker(process: PinnedProcess, *engines: EngineClient) -> Evidence:
             return findings.evidence()
         client, container = _find(engines, id_)
         if client.owner_uid != 0:
-            findings = EvidenceBuilder(client.selector_type)
+            findings = EvidenceBuilder(ROOTLESS)
             _require_owned(process, client.owner_uid)
         if not lies_within(groups, _groups_of_first_process(process, client, container), id_):
             raise CgroupError(f"the process claims container {id_[:12]} and lies outside its control groups")
@@ -124,3 +112,23 @@ def _add_facts(findings: EvidenceBuilder, container: Container) -> None:
         findings.add("label", f"{key}:{value}")
     for item in sorted(container.env):
         findings.add("env", item)
+
+
+class _ContainerAttestor:
+    reads_executable = False
+
+    def attest(self, process: PinnedProcess, host: Host) -> Evidence | EngineQuestion:
+        if not host.engines or not _claims_container(process):
+            return NOTHING
+        return lambda: attest_container(process, *host.engines)
+
+
+ATTESTOR = _ContainerAttestor()
+
+
+def _claims_container(process: PinnedProcess) -> bool:
+    """Tell whether the process's control groups speak of a container. Asks no engine, proves nothing."""
+    try:
+        return container_id(read_cgroups(process)) is not None
+    except (CgroupError, FactUnreadable):
+        return True  # attest_container says what is wrong

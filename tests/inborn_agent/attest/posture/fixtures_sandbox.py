@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import Evidence, Host, attest_posture
+from inborn_agent.attest import Evidence, Host
+from inborn_agent.attest.posture.attestor import attest_posture
 from tests.inborn_agent.relay.fixtures_relay import caller
 
 NOBODY = 65534

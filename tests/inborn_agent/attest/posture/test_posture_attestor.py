@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from inborn._internal.selectors.posture import LISTED, NAMESPACES, is_known
-from inborn_agent.attest import Host
-from tests.inborn_agent.attest.fixtures_sandbox import NOBODY, LockedIn, evidence_of, posture_of
+from inborn._internal.selectors.kinds.posture import LISTED, NAMESPACES
+from inborn._internal.selectors.weakness import why_never_attested
+from inborn_agent.attest import EngineClient, Host
+from tests.inborn_agent.attest.posture.fixtures_sandbox import NOBODY, LockedIn, evidence_of, posture_of
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def test_a_process_that_did_nothing_is_not_locked_in(locked_in: LockedIn) -> None:
@@ -28,7 +29,7 @@ def test_a_process_that_did_nothing_is_not_locked_in(locked_in: LockedIn) -> Non
 def test_everything_that_is_said_is_in_the_vocabulary(locked_in: LockedIn) -> None:
     evidence = evidence_of(locked_in("no_new_privs(); seccomp_filter()"))
     assert evidence.hints == ()
-    assert all(is_known(selector) for selector in evidence.selectors)
+    assert all(why_never_attested(selector) is None for selector in evidence.selectors)
     kinds = {selector.value.partition(":")[0] for selector in evidence.selectors}
     assert kinds >= {"seccomp", "no_new_privs", "userns", "rootfs", "lsm", "runtime_socket", "ns_mnt", "ns_cgroup"}
 
@@ -155,7 +156,7 @@ class TestEngineSocket:
 
     @pytest.fixture
     def host(self, engine_socket: Path) -> Host:
-        return Host(engine_sockets=[str(engine_socket)])
+        return Host(engines=[EngineClient(str(engine_socket))])
 
     def test_on_the_host_it_is_visible(self, locked_in: LockedIn, host: Host) -> None:
         assert "runtime_socket:visible" in posture_of(locked_in(""), host)
@@ -182,7 +183,8 @@ class TestEngineSocket:
 LOOKS_AS_NOBODY = f"""
 import ctypes, os, sys
 from inborn._internal.process.pinning import pin_pid
-from inborn_agent.attest import Host, attest_posture
+from inborn_agent.attest import Host
+from inborn_agent.attest.posture.attestor import attest_posture
 with pin_pid(os.getpid()) as process:
     attest_posture(process, Host())  # whatever is loaded later is loaded now: nobody may not enter every directory
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})

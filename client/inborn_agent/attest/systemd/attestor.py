@@ -11,11 +11,14 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
+from inborn._internal.process.pinning import FactUnreadable, PinnedProcess
+from inborn._internal.selectors.kinds.systemd import SYSTEMD
 from inborn_agent.attest.cgroup import CgroupError, container_id
-from inborn_agent.attest.evidence import Evidence, EvidenceBuilder
+from inborn_agent.attest.evidence import NOTHING, Evidence, EvidenceBuilder
 from inborn_agent.attest.host import Host
+from inborn_agent.attest.process_cgroups import read_cgroups
 
-__all__ = ["UNIT_DIRECTORIES", "attest_systemd", "find_fragment", "unit_of"]
+__all__ = ["ATTESTOR", "UNIT_DIRECTORIES", "attest_systemd", "find_fragment", "unit_of"]
 
 # systemd.unit(5), "System Unit Search Path", the first one wins.
 UNIT_DIRECTORIES = (
@@ -42,7 +45,7 @@ def attest_systemd(groups: Mapping[str, str], host: Host, *, directories: Sequen
     Not checked: that the unit was loaded from the file that is found now; the system manager reads it when it is told
     to (`daemon-reload`). Blocks on disk.
     """
-    findings = EvidenceBuilder("systemd")
+    findings = EvidenceBuilder(SYSTEMD)
     if not host.has_this_process("cgroup"):
         # Paths begin somewhere in the middle then, perhaps in a directory of whoever is asked about.
         if any(".slice/" in path for path in groups.values()):
@@ -112,3 +115,17 @@ def _is_file(path: str) -> bool:
 def _is_nested(slice_: str, parent: str) -> bool:
     """`system-getty.slice` lies in `system.slice`, and `system.slice` in none."""
     return slice_.startswith(f"{parent}-") if parent else bool(slice_) and "-" not in slice_
+
+
+class _SystemdAttestor:
+    reads_executable = False
+
+    def attest(self, process: PinnedProcess, host: Host) -> Evidence:
+        try:
+            groups = read_cgroups(process)
+        except (CgroupError, FactUnreadable):
+            return NOTHING  # the container attestor says what is wrong with them
+        return attest_systemd(groups, host)
+
+
+ATTESTOR = _SystemdAttestor()

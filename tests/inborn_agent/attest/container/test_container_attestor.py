@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.process.pinning import PinMode, PinnedProcess, pin_pid
-from inborn_agent.attest import EngineClient, WorkloadAttestor, attest_docker
-from inborn_agent.attest.engine import Container, EngineError
+from inborn_agent.attest import EngineClient, WorkloadAttestors
+from inborn_agent.attest.container.attestor import attest_container
+from inborn_agent.attest.container.engine import Container, EngineError
 from inborn_agent.relay.relay_limits import RelayLimits
 from tests.inborn_agent.relay.fixtures_relay import CALLER, RelayRig
 from tests.rigs.fixtures_docker import DockerEngine
@@ -21,7 +22,7 @@ ID = "7cd5" * 16
 
 
 def selectors_of(process: PinnedProcess, client: EngineClient) -> set[str]:
-    return set(map(str, attest_docker(process, client).selectors))
+    return set(map(str, attest_container(process, client).selectors))
 
 
 class SilentEngine(EngineClient):
@@ -33,7 +34,7 @@ class SilentEngine(EngineClient):
 
 def test_a_process_of_the_host_costs_no_call() -> None:
     with pin_pid(os.getpid()) as process:
-        evidence = attest_docker(process, SilentEngine())
+        evidence = attest_container(process, SilentEngine())
     assert (evidence.selectors, evidence.hints) == (frozenset(), ())
 
 
@@ -115,7 +116,7 @@ def test_any_disagreement_leaves_the_facts_out_with_a_hint(
     claimant: PinnedProcess, tmp_path: Path, answers: list[Container | EngineError | None], hint: str
 ) -> None:
     put_first_process(tmp_path, f"0::/docker/{ID}\n")
-    evidence = attest_docker(claimant, ScriptedEngine(*answers))
+    evidence = attest_container(claimant, ScriptedEngine(*answers))
     assert evidence.selectors == frozenset()
     assert len(evidence.hints) == 1
     assert hint in evidence.hints[0]
@@ -126,7 +127,7 @@ def test_labels_that_are_no_selectors_and_labels_without_end_are_left_out(
 ) -> None:
     put_first_process(tmp_path, f"0::/docker/{ID}\n")
     labels = {f"l{n:05}": "x" for n in range(2000)} | {"a": "two\nlines", "b": "x" * 2000}
-    evidence = attest_docker(claimant, ScriptedEngine(answer(labels=labels), answer()))
+    evidence = attest_container(claimant, ScriptedEngine(answer(labels=labels), answer()))
     assert len(evidence.selectors) == 512
     assert "docker:image_config_digest:sha256:" + "0" * 64 in set(map(str, evidence.selectors))
     assert len(evidence.hints) == 3
@@ -177,7 +178,7 @@ class TestRealEngine:
     ) -> None:
         id_ = docker_engine.start(docker_image)
         with pin_pid(docker_engine.pid(id_)) as process:
-            evidence = attest_docker(process, EngineClient(str(tmp_path / "none")))
+            evidence = attest_container(process, EngineClient(str(tmp_path / "none")))
         assert evidence.selectors == frozenset()
         assert "does not answer" in evidence.hints[0]
         docker_engine.remove(id_)
@@ -193,8 +194,8 @@ def interpreter_directories() -> list[str]:
 @pytest.mark.root
 class TestThroughTheRelay:
     @pytest.fixture
-    async def attestor(self, docker_engine: DockerEngine) -> AsyncIterator[WorkloadAttestor]:
-        attestor = WorkloadAttestor(engines=[EngineClient(docker_engine.socket)])
+    async def attestor(self, docker_engine: DockerEngine) -> AsyncIterator[WorkloadAttestors]:
+        attestor = WorkloadAttestors(engines=[EngineClient(docker_engine.socket)])
         yield attestor
         attestor.close()
 

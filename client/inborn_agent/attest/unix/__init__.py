@@ -1,0 +1,1 @@
+"""Users, groups and executable of a process, by the kernel's word."""
