@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from inborn._internal.address import parse_target
 from inborn._internal.host import paths
-from inborn._internal.tls.tunnel import split_target
 from inborn.errors import RequestError
 from inborn_agent.attest import EngineClient
 from inborn_agent.disk.tmpfs import is_in_memory
@@ -81,7 +81,7 @@ class AgentSettings:
         if join_token_file and join_admin_socket is not None:
             raise RequestError("a join token comes from a file or from the CA's admin socket, not from both")
         if ca:
-            split_target(ca)
+            parse_target(ca)
         elif join_token_file:
             raise RequestError("--ca is missing", hint="name the bootstrap port: --ca ca.internal:8443")
         data = paths.data_dir(data_dir)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.address import InvalidAddress
 from inborn._internal.enrollment.join_token import InvalidToken, JoinToken
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
-from inborn._internal.tls.tunnel import BadTarget
 from inborn.errors import RequestError, UnavailableError
 from inborn_agent.ca.joining import NoJoiner, NoTokenYet, TokenFileJoiner
 from inborn_agent.disk.svid_store import SvidStore
@@ -74,7 +74,7 @@ def test_name_in_dev_shm_that_somebody_else_has_taken_does_not_keep_the_agent_fr
 
 @pytest.mark.parametrize("ca", ["ca", "ca:", ":1", "ca:0", "ca:65536", "ca:1x", "::1:5", "http://ca:1/"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, ca: str) -> None:
-    with pytest.raises(BadTarget):
+    with pytest.raises(InvalidAddress):
         AgentSettings.resolve(ca=ca, join_token_file="-", data_dir=tmp_path)
 
 

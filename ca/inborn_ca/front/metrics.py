@@ -7,8 +7,8 @@ import ipaddress
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+from inborn._internal.address import Address
 from inborn.errors import RequestError
-from inborn_ca.model.address import Address
 
 __all__ = ["Metrics", "serve_metrics"]
 

@@ -18,6 +18,7 @@ from functools import partial
 
 import grpc.aio
 
+from inborn._internal.address import Address
 from inborn._internal.host.log import get_logger
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
@@ -39,7 +40,6 @@ from inborn_ca.front.port_taken import port_taken, try_to_bind
 from inborn_ca.front.probe import probe
 from inborn_ca.front.serving import Context, Observer, Port
 from inborn_ca.link.link import Incoming, Link, dispatch
-from inborn_ca.model.address import Address
 from inborn_ca.supervisor.child_start import WANTED_FILES
 from inborn_proto import signer_pb2
 

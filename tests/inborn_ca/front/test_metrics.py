@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from inborn._internal.address import Address
 from inborn.errors import RequestError
 from inborn_ca.front.metrics import MAX_SERIES, Metrics, serve_metrics
-from inborn_ca.model.address import Address
 
 
 async def no_gauges() -> dict[str, tuple[str, float]]:
