@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # theirs would stand in our log, and escape sequences.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from inborn._internal.host.log import configure, get_logger
+    from inborn._internal.metrics.metrics_address import parse_metrics_address
     from inborn_ca.front.server import FrontSettings
     from inborn_ca.link.link import LinkClosed
     from inborn_ca.supervisor.child_start import raise_file_limit, run_loop
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bootstrap=parse_address(options.bootstrap),
             api=parse_address(options.api),
             advertise=check_host(options.advertise) if options.advertise else "",
-            metrics=parse_address(options.metrics) if options.metrics else None,
+            metrics=parse_metrics_address(options.metrics) if options.metrics else None,
             crl=parse_address(options.crl) if options.crl else None,
         )
         raise_file_limit()
