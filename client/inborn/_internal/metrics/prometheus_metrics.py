@@ -24,27 +24,27 @@ class PrometheusMetrics(Metrics):
     """Counts the events that were declared to it. Belongs to one event loop."""
 
     def __init__(self, events: Iterable[CountedEvent]) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
+        # Else each counter has a second series, with the moment of its first count.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._counters = {
             event.name: Counter(event.name, event.help, event.labels, registry=self._registry) for event in events
         }
-        self._series: dict[tuple[str, ...], Counter] = {}
+        self._series: dict[tuple[str | None, ...], Counter] = {}
         self._gauges = _GaugesNow()
         self._registry.register(self._gauges)
 
     def count(self, event: CountedEvent, by: float = 1, **labels: str) -> None:
         """Count an event; a series beyond the limit is not begun. Raises `ValueError` for other labels than its own."""
-        counter = self._counters[event.name]
-        if not event.labels and not labels:
-            counter.inc(by)
-            return
-        key = (event.name, *labels.values())
-        series = self._series.get(key)
+        values = tuple(map(labels.get, event.labels))
+        if None in values or len(values) != len(labels):
+            raise ValueError(f"labels of {event.name} are {event.labels}, not {tuple(labels)}")
+        series = self._series.get((event.name, *values))
         if series is None:
             if len(self._series) >= MAX_SERIES:
                 return
-            series = self._series[key] = counter.labels(**labels)
+            counter = self._counters[event.name]
+            series = self._series[event.name, *values] = counter.labels(*values) if values else counter
         series.inc(by)
 
     def text(self, gauges: Gauges) -> bytes:
