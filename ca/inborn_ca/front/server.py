@@ -36,6 +36,7 @@ from inborn_ca.front.caller import Caller, CallerReader, origin_of
 from inborn_ca.front.counted_events import CALL_FINISHED, CALL_SECONDS, COUNTED_EVENTS
 from inborn_ca.front.feed_streams import FeedHub, fetch_snapshot
 from inborn_ca.front.front_identity import FrontIdentity
+from inborn_ca.front.gauges import signer_gauges
 from inborn_ca.front.known_domain import KnownDomain
 from inborn_ca.front.port_taken import port_taken, try_to_bind
 from inborn_ca.front.probe import probe
@@ -368,24 +369,7 @@ class Front(Observer):
         except InbornError as e:
             self.log.warning("metrics.signer_silent", error=e)
             return gauges
-        return gauges | {
-            "inborn_ca_open_alarms": ("Alarms that nobody has acknowledged.", m.open_alarms),
-            "inborn_ca_issued": ("Certificates signed since the signer started.", m.certificates_issued),
-            "inborn_ca_revocation_seq_applied": (
-                "How far of the revocation log every connected peer has applied.",
-                m.oldest_revocation_seq,
-            ),
-            "inborn_ca_root_expires": ("End of the root, seconds since 1970.", m.root_expires),
-            "inborn_ca_issuing_expires": (
-                "End of the active issuing authority, seconds since 1970.",
-                m.issuing_expires,
-            ),
-            "inborn_ca_crl_expires": ("End of the CRL that runs out first, seconds since 1970.", m.crl_expires),
-            "inborn_ca_transactions": ("Groups committed since the signer started.", m.groups),
-            "inborn_ca_commands": ("Commands in those groups.", m.jobs),
-            "inborn_ca_commands_waiting": ("Commands that wait now.", m.waiting),
-            "inborn_ca_database_octets": ("Size of the database.", m.database_octets),
-        }
+        return gauges | signer_gauges(m)
 
     def _own_gauges(self) -> dict[str, tuple[str, float]]:
         if self._hub is None or self._domain is None or self._identity is None:
