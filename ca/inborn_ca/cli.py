@@ -15,10 +15,10 @@ from typing import IO, Any, TypeVar
 
 import click
 
+from inborn._internal.address import check_host
 from inborn._internal.host import paths
 from inborn._internal.spiffe.spiffe_id import parse_trust_domain
 from inborn.errors import RequestError
-from inborn_ca.model.address import check_host
 from inborn_cli.options import DURATION, data_dir_option, example, json_option, whole_seconds
 from inborn_cli.output import print_data, print_document
 from inborn_cli.talk import say

@@ -11,13 +11,15 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
 from inborn._internal.host.files import DirectoryLock, private_directory
 from inborn._internal.host.log import get_logger
+from inborn._internal.metrics.counting import Metrics
 from inborn._internal.rpc.services import service_handler
 from inborn._internal.spiffe.rotation import RETRY_FIRST
 from inborn._internal.spiffe.spiffe_id import TrustDomain
@@ -32,15 +34,18 @@ from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.ca.sync import Saver, Sync
 from inborn_agent.cache.attendance import Attendance
 from inborn_agent.cache.cache import Cache
+from inborn_agent.counted_events import COUNTED_EVENTS
 from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
 from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.live.losses import Losses
-from inborn_agent.metrics import Metrics, MetricsServer
 from inborn_agent.relay.relay import Relay
 from inborn_agent.settings import AgentSettings, keys_directory
 from inborn_proto import agent_pb2, ca_pb2, workload
+
+if TYPE_CHECKING:
+    from inborn._internal.metrics.metrics_port import MetricsPort
 
 __all__ = ["Agent", "run"]
 
@@ -67,7 +72,13 @@ class Agent:
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._stop = asyncio.Event()
-        self._metrics = Metrics()
+        self._metrics_port: MetricsPort | None = None
+        if settings.metrics_address is not None:
+            # prometheus_client and an HTTP server are loaded where somebody looks, and nothing is counted elsewhere.
+            from inborn._internal.metrics.metrics_port import MetricsPort
+
+            self._metrics_port = MetricsPort(COUNTED_EVENTS)
+        self._metrics = self._metrics_port.metrics if self._metrics_port is not None else Metrics()
         self._temporary: str | None = None
 
     def stop(self) -> None:
@@ -168,10 +179,10 @@ class Agent:
             proc=settings.proc,
         )
         admin_server.add_generic_rpc_handlers((service_handler(admin, admin_api),))
-        self._add_gauges(live, own, sync, workload_relay)
-        metrics_server = MetricsServer(self._metrics)
-        if settings.metrics_address is not None:
-            await metrics_server.start(*settings.metrics_address)
+        if self._metrics_port is not None and settings.metrics_address is not None:
+            read_gauges = _gauges_of(live, own, sync, workload_relay)
+            address = await self._metrics_port.open(settings.metrics_address, read_gauges)
+            _log.event("metrics.listening", address=address)
         _open_way_to(settings.socket, settings.data_dir)
         started: list[Relay] = []
         try:
@@ -195,7 +206,8 @@ class Agent:
             for relay in started:
                 await relay.close()
             await own.close()
-            await metrics_server.close()
+            if self._metrics_port is not None:
+                await self._metrics_port.close()
             attestor.close()
         _log.event("agent.stopped")
 
@@ -277,23 +289,30 @@ class Agent:
         self._temporary = tempfile.mkdtemp(prefix="inborn-agent-")
         return Path(self._temporary)
 
-    def _add_gauges(self, live: LiveCache, own: OwnIdentity, sync: Sync, relay: Relay) -> None:
-        gauge, cache = self._metrics.gauge, live.cache
-        gauge("inborn_agent_entries", "entries of this node", lambda: float(len(cache.entries)))
-        gauge("inborn_agent_cached_svids", "SVIDs held for workloads", lambda: float(cache.held_count))
-        gauge("inborn_agent_connections", "connections of workloads", lambda: float(len(relay.connections)))
-        gauge("inborn_agent_revocation_seq", "length of the revocation log", lambda: float(cache.revocations.seq))
-        gauge("inborn_agent_connected", "whether the CA's stream is open", lambda: float(sync.is_connected))
-        gauge(
-            "inborn_agent_heard_seconds",
-            "time since the CA was last heard; -1: not yet",
-            lambda: time.monotonic() - live.heard_at if live.heard_at is not None else -1.0,
-        )
-        gauge(
-            "inborn_agent_svid_expires_seconds",
-            "remaining life of the agent's own certificate; negative: it has expired or there is none",
-            lambda: (own.svid.facts.not_after - live.now()).total_seconds() if own.svid is not None else -1.0,
-        )
+
+def _gauges_of(
+    live: LiveCache, own: OwnIdentity, sync: Sync, relay: Relay
+) -> Callable[[], Awaitable[dict[str, tuple[str, float]]]]:
+    """What reads the agent's gauges: name -> (help, value)."""
+    cache = live.cache
+
+    async def read() -> dict[str, tuple[str, float]]:
+        heard = time.monotonic() - live.heard_at if live.heard_at is not None else -1.0
+        left = (own.svid.facts.not_after - live.now()).total_seconds() if own.svid is not None else -1.0
+        return {
+            "inborn_agent_entries": ("entries of this node", len(cache.entries)),
+            "inborn_agent_cached_svids": ("SVIDs held for workloads", cache.held_count),
+            "inborn_agent_connections": ("connections of workloads", len(relay.connections)),
+            "inborn_agent_revocation_seq": ("length of the revocation log", cache.revocations.seq),
+            "inborn_agent_connected": ("whether the CA's stream is open", sync.is_connected),
+            "inborn_agent_heard_seconds": ("time since the CA was last heard; -1: not yet", heard),
+            "inborn_agent_svid_expires_seconds": (
+                "remaining life of the agent's own certificate; negative: it has expired or there is none",
+                left,
+            ),
+        }
+
+    return read
 
 
 def _open_way_to(socket: Path, data_dir: Path) -> None:

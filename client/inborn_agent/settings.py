@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from inborn._internal.address import Address, parse_target
 from inborn._internal.host import paths
-from inborn._internal.tls.tunnel import split_target
+from inborn._internal.metrics.metrics_address import parse_metrics_address
 from inborn.errors import RequestError
 from inborn_agent.attest import EngineClient
 from inborn_agent.disk.tmpfs import is_in_memory
-from inborn_agent.metrics import parse_address
 
 __all__ = ["AgentSettings", "keys_directory", "parse_rootless", "private_runtime_directory", "trusted_engine_socket"]
 
@@ -37,7 +37,7 @@ class AgentSettings:
     socket: Path
     admin_socket: Path
     runtime_dir: Path
-    metrics_address: tuple[str, int] | None
+    metrics_address: Address | None
     docker_socket: str
     """Empty: there is none whose word counts."""
     podman_socket: str = ""
@@ -81,7 +81,7 @@ class AgentSettings:
         if join_token_file and join_admin_socket is not None:
             raise RequestError("a join token comes from a file or from the CA's admin socket, not from both")
         if ca:
-            split_target(ca)
+            parse_target(ca)
         elif join_token_file:
             raise RequestError("--ca is missing", hint="name the bootstrap port: --ca ca.internal:8443")
         data = paths.data_dir(data_dir)
@@ -93,7 +93,7 @@ class AgentSettings:
             socket=(socket or paths.workload_socket(data)).absolute(),
             admin_socket=(admin_socket or paths.agent_admin_socket(data)).absolute(),
             runtime_dir=(runtime_dir or private_runtime_directory(data, environment)).absolute(),
-            metrics_address=parse_address(metrics_address) if metrics_address else None,
+            metrics_address=parse_metrics_address(metrics_address) if metrics_address else None,
             docker_socket=docker_socket if docker_socket is not None else trusted_engine_socket(_DOCKER),
             podman_socket=podman_socket if podman_socket is not None else trusted_engine_socket(_PODMAN),
             rootless_engines=tuple(map(parse_rootless, rootless_engines)),

@@ -13,6 +13,7 @@ import hmac
 
 import grpc.aio
 
+from inborn._internal.address import parse_target
 from inborn._internal.enrollment.join_token import JoinToken
 from inborn._internal.grpc_adapter.channel import grpc_channel
 from inborn._internal.revocation.revocation_set import RevocationSet
@@ -21,7 +22,7 @@ from inborn._internal.source.snapshot import IdentitySource
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import PrivateKey
 from inborn._internal.tls.context import unsafe_unverified_context
-from inborn._internal.tls.tunnel import Tunnel, split_target
+from inborn._internal.tls.tunnel import Tunnel
 from inborn._internal.tls.verified_socket import peer_chain
 from inborn._internal.verification.verify import verify_chain
 from inborn._internal.wire.signed_request import ENROLL_CONTEXT, sign_octets
@@ -47,7 +48,7 @@ async def enroll_with_token(token: JoinToken, address: str, key: PrivateKey) -> 
     `verify_chain` raises when the server is not the token's CA (nothing was told to it), `UnavailableError` when there
     is none, the CA's own errors, and `BadAnswer`.
     """
-    host, _ = split_target(address)
+    host = parse_target(address).host
     tunnel = Tunnel(address, unsafe_unverified_context(["h2"]), only_one=True)
     options = [*MESSAGE_LIMITS, ("grpc.use_local_subchannel_pool", 1), ("grpc.default_authority", host)]
     try:
@@ -80,7 +81,7 @@ async def find_api_address(source: IdentitySource, address: str, *, timeout: flo
 
     The server must be a CA of the source's own trust domain. Raises `UnavailableError`.
     """
-    host, _ = split_target(address)
+    host = parse_target(address).host
     trust_domain = source.snapshot().trust_domain
     if trust_domain is None:
         raise InternalError("source does not know its trust domain")
@@ -95,13 +96,11 @@ async def find_api_address(source: IdentitySource, address: str, *, timeout: flo
 
 
 def _api_address(shown: ca_pb2.GetBundleResponse, host: str) -> str:
-    """Where the API port is; the host that was dialled stands in where the CA names none. Raises `BadTarget`."""
-    api_host, _, api_port = shown.api_address.rpartition(":")
-    if not api_host:
-        api_host = f"[{host}]" if ":" in host else host
-    api_address = f"{api_host}:{api_port}"
-    split_target(api_address)
-    return api_address
+    """Where the API port is; the host that was dialled stands in where the CA names none. Raises `InvalidAddress`."""
+    named = shown.api_address
+    if named.startswith(":"):
+        named = f"[{host}]{named}" if ":" in host else f"{host}{named}"
+    return str(parse_target(named))
 
 
 def _judge_server(token: JoinToken, tunnel: Tunnel, shown: ca_pb2.GetBundleResponse) -> X509Bundle:

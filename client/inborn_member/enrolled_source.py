@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from inborn._internal.address import parse_target
 from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
 from inborn._internal.feed.feed_answers import FeedAnswers
 from inborn._internal.feed.feed_content import DomainUpdate, Heartbeat
@@ -36,7 +37,6 @@ from inborn._internal.source.snapshot import NoIdentity, Snapshot, SnapshotCallb
 from inborn._internal.spiffe.rotation import Schedule
 from inborn._internal.spiffe.spiffe_id import RESERVED_PREFIX, SpiffeId
 from inborn._internal.spiffe.x509_svid import PrivateKey, X509Svid, key_sha256
-from inborn._internal.tls.tunnel import split_target
 from inborn.errors import InbornError, RequestError, UnavailableError
 from inborn_member.authority_client import AuthorityClient
 from inborn_member.bootstrap import enroll_with_token
@@ -75,7 +75,7 @@ def enroll(
     `directory` is this daemon's alone; by default `daemon` below the user's data directory. `spiffe_id` refuses any
     other. Entering raises errors of `inborn.errors`; it waits up to `timeout` seconds for a CA that does not answer.
     """
-    split_target(ca)
+    parse_target(ca)
     if token is not None and join_token_file is not None:
         raise RequestError("give a join token or a file that holds one, not both")
     return EnrolledSource(

@@ -13,7 +13,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from inborn_ca.model.address import Address
+from inborn._internal.address import Address
 from inborn_proto import ca_pb2
 from tests.rigs.front_rig import Rig, running_ca
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
+from inborn._internal.address import InvalidAddress
 from inborn._internal.enrollment.join_token import JoinToken
 from inborn._internal.feed.feed_content import Heartbeat
 from inborn._internal.feed.feed_verifier import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed
@@ -38,7 +39,7 @@ from inborn.errors import DeniedError, ExhaustedError, InbornError, NotFoundErro
 from inborn.testing import MemoryAuthority
 from inborn_ca.signer.commands.enrollment import TokenSpent, UnknownToken
 from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownRequester, WrongRecipient
-from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2
+from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
 from tests.rigs.captured_front import TRUST_DOMAIN, CapturedFront, all_methods, issue_payload, new_key
 from tests.rigs.front_rig import EnrolledAgent, enroll_request, make_csr
 
@@ -590,3 +591,25 @@ def test_front_that_asks_for_certificates_of_its_own_without_end_is_stopped(fron
 
     with pytest.raises(ExhaustedError, match="the front"):
         ask_without_end()
+
+
+@pytest.mark.parametrize(
+    "text", ["*.example.org:1", "ca\nX: y:1", "a,DNS:b:1", "ca", "http://ca:1", "x" * 10_000 + ":1"]
+)
+def test_front_that_invents_an_address_gets_no_name_into_a_certificate_or_a_terminal(
+    front: CapturedFront, text: str
+) -> None:
+    before = front.admin("GetStatus", admin_pb2.StatusRequest())
+    for invented in (
+        signer_pb2.AttachRequest(bootstrap_address=text),
+        signer_pb2.AttachRequest(api_address=text),
+        signer_pb2.AttachRequest(crl_address=text),
+    ):
+        with pytest.raises(InvalidAddress):
+            front.call("Attach", invented, signer_pb2.AttachResponse)
+    after = front.admin("GetStatus", admin_pb2.StatusRequest())
+    assert (after.bootstrap_address, after.api_address, after.crl_address) == (
+        before.bootstrap_address,
+        before.api_address,
+        before.crl_address,
+    )

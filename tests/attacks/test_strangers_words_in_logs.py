@@ -7,8 +7,8 @@ import ssl
 import struct
 from pathlib import Path
 
+from inborn._internal.address import parse_address
 from inborn._internal.host.paths import workload_socket
-from inborn_ca.model.address import Address
 from tests.rigs.up_rig import Running, started
 
 FORGED = b"\n2026-01-01 00:00:00,000 INFO inborn.ca.signer forged.line\x1b[31m"
@@ -56,7 +56,7 @@ def test_text_of_a_stranger_does_not_reach_the_log_of_the_front(tmp_path: Path) 
     context.set_alpn_protocols(["h2"])
     with started(tmp_path / "data", "--listen", "127.0.0.1", verb=("ca", "run")) as running:
         running.wait_for("the CA is up")
-        address = Address.parse(running.status().bootstrap_address)
+        address = parse_address(running.status().bootstrap_address)
         with context.wrap_socket(socket.create_connection((address.host, address.port), PATIENCE)) as sock:
             say_goodbye(sock)
         log = log_of(running)

@@ -1,4 +1,4 @@
-"""AgentSettings, metrics, and where join tokens come from."""
+"""AgentSettings, and where join tokens come from."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.address import InvalidAddress
 from inborn._internal.enrollment.join_token import InvalidToken, JoinToken
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
-from inborn._internal.tls.tunnel import BadTarget
 from inborn.errors import RequestError, UnavailableError
 from inborn_agent.ca.joining import NoJoiner, NoTokenYet, TokenFileJoiner
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.disk.tmpfs import is_in_memory
-from inborn_agent.metrics import Metrics, MetricsServer, parse_address
 from inborn_agent.settings import AgentSettings, keys_directory, private_runtime_directory, trusted_engine_socket
 
 AGENT = parse_spiffe_id("spiffe://example.org/inborn/agent/1")
@@ -74,7 +73,7 @@ def test_name_in_dev_shm_that_somebody_else_has_taken_does_not_keep_the_agent_fr
 
 @pytest.mark.parametrize("ca", ["ca", "ca:", ":1", "ca:0", "ca:65536", "ca:1x", "::1:5", "http://ca:1/"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, ca: str) -> None:
-    with pytest.raises(BadTarget):
+    with pytest.raises(InvalidAddress):
         AgentSettings.resolve(ca=ca, join_token_file="-", data_dir=tmp_path)
 
 
@@ -85,57 +84,10 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
         AgentSettings.resolve(join_token_file="-", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "9464", "localhost:1", "0.0.0.0:1", "10.0.0.1:1", "[::]:1", "127.0.0.1:70000"])
-def test_metrics_are_served_on_loopback_alone(text: str) -> None:
-    with pytest.raises(RequestError):
-        parse_address(text)
-
-
-def test_metrics_addresses() -> None:
-    assert parse_address("127.0.0.1:9464") == ("127.0.0.1", 9464)
-    assert parse_address("[::1]:0") == ("::1", 0)
-
-
 def test_a_socket_of_anybody_but_root_is_no_container_engine(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert trusted_engine_socket(str(tmp_path / "file")) == ""
     assert trusted_engine_socket(str(tmp_path / "nothing")) == ""
-
-
-async def ask(port: int, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request)
-    await writer.drain()
-    answer = await reader.read()
-    writer.close()
-    return answer
-
-
-async def test_metrics_are_answered_and_nothing_else() -> None:
-    metrics = Metrics()
-    metrics.count("inborn_agent_svids_issued_total")
-    metrics.count("inborn_agent_svids_refused_total", kind='a"b\n')
-    metrics.gauge("inborn_agent_entries", "entries", lambda: 3)
-    server = MetricsServer(metrics)
-    port = await server.start("127.0.0.1", 0)
-    try:
-        answer = (await ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")).decode()
-        assert answer.startswith("HTTP/1.1 200 OK")
-        assert "\ninborn_agent_svids_issued_total 1\n" in answer
-        assert '\ninborn_agent_svids_refused_total{kind="a\\"b\\n"} 1\n' in answer
-        assert "\ninborn_agent_entries 3\n" in answer
-        for request in (b"GET / HTTP/1.1\r\n\r\n", b"POST /metrics HTTP/1.1\r\n\r\n", b"\r\n\r\n"):
-            assert (await ask(port, request)).startswith(b"HTTP/1.1 404")
-        assert await ask(port, b"x" * 20_000) == b""
-    finally:
-        await server.close()
-
-
-def test_the_number_of_series_is_bounded() -> None:
-    metrics = Metrics()
-    for i in range(5000):
-        metrics.count("inborn_agent_calls_denied_total", kind=str(i))
-    assert metrics.render().count("\n") < 1100
 
 
 async def test_a_token_file_is_read_again_and_a_spent_token_is_not_tried_twice(tmp_path: Path) -> None:

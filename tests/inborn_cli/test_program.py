@@ -25,6 +25,9 @@ HEAVY = {
     "sqlite3",
     "sqlite_utils",
     "google.protobuf",
+    "h11",
+    "prometheus_client",
+    "http.server",
     "asyncio",
     "inborn._internal.spiffe.x509_svid",
 }
@@ -101,6 +104,15 @@ def test_a_missing_extra_is_named(module: str, verb: str, extra: str) -> None:
     if ran.returncode:  # a verb may load the module only when it runs: then its help works without
         assert f"pip install 'inborn[{extra}]'" in ran.stderr
         assert len(ran.stderr.splitlines()) <= 2
+
+
+def test_extra_is_named_where_the_http_parser_is_missing(tmp_path: Path) -> None:
+    """The socket for nginx's `auth_request` alone needs it: what only writes files goes on without."""
+    code = "import sys; sys.modules['h11'] = None; from inborn_cli import main\n"
+    code += f"sys.exit(main(['files', '{tmp_path}/tls', '--auth-socket', '{tmp_path}/auth.sock']))"
+    ran = python(code, env={"SPIFFE_ENDPOINT_SOCKET": f"unix://{tmp_path}/nobody.sock"})
+    assert ran.returncode == 1
+    assert ran.stderr == ("error: 'inborn files' needs h11, which is not installed\nhint: pip install 'inborn[cli]'\n")
 
 
 def test_extra_that_a_running_verb_misses_is_named(monkeypatch: pytest.MonkeyPatch, inborn: Command) -> None:

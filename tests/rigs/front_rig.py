@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn._internal.address import Address
 from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
 from inborn._internal.rpc.services import MESSAGE_LIMITS, AioStream, AioStub
 from inborn._internal.spiffe.x509_svid import X509Svid, load_certificate, serial_octets
@@ -26,7 +27,6 @@ from inborn._internal.wire.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.front.server import Front, FrontSettings
 from inborn_ca.link.link import Link
-from inborn_ca.model.address import Address
 from inborn_ca.signer.commands.authority_revocation import Patience
 from inborn_ca.signer.main import Signer, open_state
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2

@@ -9,11 +9,12 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from inborn._internal.host.log import get_logger
+from inborn._internal.metrics.counting import Metrics
 from inborn.errors import InternalError, RequestError
 from inborn_ca.front.acknowledgements import Acknowledgements
 from inborn_ca.front.caller import Caller
+from inborn_ca.front.counted_events import CERTIFICATE_ASKED_FOR
 from inborn_ca.front.feed_streams import FeedHub, Stream
-from inborn_ca.front.metrics import Metrics
 from inborn_ca.front.serving import Context, StreamWork, UnaryWork
 from inborn_ca.link.link import Link
 from inborn_proto import ca_pb2, signed_pb2, signer_pb2
@@ -55,7 +56,7 @@ class AuthorityService:
         octets = await self._forward("Issue", request, caller, seconds)
         for result in ca_pb2.IssueResponse.FromString(octets).results:
             outcome = result.error.kind if result.WhichOneof("outcome") == "error" else "issued"
-            self._metrics.count("inborn_ca_certificates_total", outcome=outcome)
+            self._metrics.count(CERTIFICATE_ASKED_FOR, outcome=outcome)
         return octets
 
     async def renew(self, request: signed_pb2.SignedRequest, caller: Caller, seconds: float) -> bytes:

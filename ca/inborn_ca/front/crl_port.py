@@ -17,13 +17,13 @@ import time
 from collections.abc import Sequence
 from email.utils import format_datetime
 
+from inborn._internal.address import Address
 from inborn._internal.host.log import get_logger
-from inborn._internal.http.http_request import HttpRequest
-from inborn._internal.http.http_server import HttpLimits, HttpResponse, HttpServer
+from inborn._internal.http.exchange import HttpLimits, HttpRequest, HttpResponse
+from inborn._internal.http.http_server import HttpServer
 from inborn.errors import UnavailableError
 from inborn_ca.front.crl_shelf import CrlShelf, PublishedCrl
 from inborn_ca.front.known_domain import KnownDomain
-from inborn_ca.model.address import Address
 from inborn_proto import feed_pb2
 
 __all__ = ["CrlPort", "CrlPortTaken"]

@@ -10,8 +10,8 @@ import asyncio
 import os
 from collections.abc import Sequence
 
+from inborn._internal.address import check_host, parse_address
 from inborn.errors import InbornError
-from inborn_ca.model.address import Address, check_host
 from inborn_cli.talk import say_error
 
 __all__ = ["main"]
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # theirs would stand in our log, and escape sequences.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from inborn._internal.host.log import configure, get_logger
+    from inborn._internal.metrics.metrics_address import parse_metrics_address
     from inborn_ca.front.server import FrontSettings
     from inborn_ca.link.link import LinkClosed
     from inborn_ca.supervisor.child_start import raise_file_limit, run_loop
@@ -33,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = FrontSettings(
-            bootstrap=Address.parse(options.bootstrap),
-            api=Address.parse(options.api),
+            bootstrap=parse_address(options.bootstrap),
+            api=parse_address(options.api),
             advertise=check_host(options.advertise) if options.advertise else "",
-            metrics=Address.parse(options.metrics) if options.metrics else None,
-            crl=Address.parse(options.crl) if options.crl else None,
+            metrics=parse_metrics_address(options.metrics) if options.metrics else None,
+            crl=parse_address(options.crl) if options.crl else None,
         )
         raise_file_limit()
         return run_loop(_run(options.signer_fd, options.ready_fd, settings))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
+from inborn._internal.address import Address
 from inborn.errors import UnavailableError
-from inborn_ca.model.address import Address
 
 __all__ = ["PortTaken", "port_taken", "try_to_bind"]
 

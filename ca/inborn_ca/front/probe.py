@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives import serialization
 
+from inborn._internal.address import Address
 from inborn._internal.spiffe.x509_svid import X509Svid
-from inborn_ca.model.address import Address
 from inborn_proto import signer_pb2
 
 __all__ = ["probe"]

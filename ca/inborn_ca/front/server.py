@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import grpc.aio
 
+from inborn._internal.address import Address
 from inborn._internal.host.log import get_logger
+from inborn._internal.metrics.counting import Metrics
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.wire.access import CallerClass, CallNotAllowed, check
@@ -30,18 +33,21 @@ from inborn_ca.front.admission import Admission, TokenBucket
 from inborn_ca.front.authority_service import AuthorityService
 from inborn_ca.front.bootstrap_service import BootstrapService
 from inborn_ca.front.caller import Caller, CallerReader, origin_of
-from inborn_ca.front.crl_port import CrlPort
+from inborn_ca.front.counted_events import CALL_FINISHED, CALL_SECONDS, COUNTED_EVENTS
 from inborn_ca.front.feed_streams import FeedHub, fetch_snapshot
 from inborn_ca.front.front_identity import FrontIdentity
+from inborn_ca.front.gauges import signer_gauges
 from inborn_ca.front.known_domain import KnownDomain
-from inborn_ca.front.metrics import Metrics, serve_metrics
 from inborn_ca.front.port_taken import port_taken, try_to_bind
 from inborn_ca.front.probe import probe
 from inborn_ca.front.serving import Context, Observer, Port
 from inborn_ca.link.link import Incoming, Link, dispatch
-from inborn_ca.model.address import Address
 from inborn_ca.supervisor.child_start import WANTED_FILES
 from inborn_proto import signer_pb2
+
+if TYPE_CHECKING:
+    from inborn._internal.metrics.metrics_port import MetricsPort
+    from inborn_ca.front.crl_port import CrlPort
 
 __all__ = ["Front", "FrontSettings"]
 
@@ -125,11 +131,16 @@ class Front(Observer):
         self._settings = settings
         self._clock = clock
         self._stopping: asyncio.Event = asyncio.Event()
-        self._metrics = Metrics()
+        self._metrics_port: MetricsPort | None = None
+        if settings.metrics is not None:
+            # prometheus_client and an HTTP server are loaded where somebody looks, and nothing is counted elsewhere.
+            from inborn._internal.metrics.metrics_port import MetricsPort
+
+            self._metrics_port = MetricsPort(COUNTED_EVENTS)
+        self._metrics = self._metrics_port.metrics if self._metrics_port is not None else Metrics()
         self._admission = Admission()
         self._servers: list[grpc.aio.Server] = []
         self._ports: list[Port] = []
-        self._metrics_server: asyncio.Server | None = None
         self._crl_port: CrlPort | None = None
         self._denials = TokenBucket(burst=DENIALS_BURST, per_second=DENIALS_A_SECOND, now=time.monotonic())
         self._early: list[signer_pb2.Publication] = []
@@ -182,8 +193,8 @@ class Front(Observer):
             port.close(closing)
         if self._hub is not None:
             self._hub.end_all(closing)
-        if self._metrics_server is not None:
-            self._metrics_server.close()
+        if self._metrics_port is not None:
+            await self._metrics_port.close()
         if self._crl_port is not None:
             await self._crl_port.close()
         # Who still waits for the signer then gets an error of ours, and not gRPC's CANCELLED at the end of the grace.
@@ -229,9 +240,11 @@ class Front(Observer):
             (*_API_OPTIONS, _connections(2, WANTED_FILES)),
             "--api-port",
         )
-        if self._settings.metrics is not None:
-            self._metrics_server = await serve_metrics(self._settings.metrics, self._metrics, self._gauges)
+        if self._metrics_port is not None and self._settings.metrics is not None:
+            await self._metrics_port.open(self._settings.metrics, self._gauges)
         if self._settings.crl is not None:
+            from inborn_ca.front.crl_port import CrlPort
+
             self._crl_port = CrlPort(domain)
             await self._crl_port.open(self._settings.crl, patience=BIND_TIME)
 
@@ -333,7 +346,8 @@ class Front(Observer):
     # -- what is seen --------------------------------------------------------------------------------------------------
 
     def finished(self, method: str, seconds: float, error: InbornError | None) -> None:
-        self._metrics.call_finished(method, seconds, error.kind if error is not None else "ok")
+        self._metrics.count(CALL_FINISHED, method=method, outcome=error.kind if error is not None else "ok")
+        self._metrics.count(CALL_SECONDS, seconds, method=method)
 
     def denied(self, method: str, caller: Caller, error: DeniedError) -> None:
         self.log.warning("call.denied", method=method, caller=caller.spiffe_id, origin=caller.origin, error=error)
@@ -355,24 +369,7 @@ class Front(Observer):
         except InbornError as e:
             self.log.warning("metrics.signer_silent", error=e)
             return gauges
-        return gauges | {
-            "inborn_ca_open_alarms": ("Alarms that nobody has acknowledged.", m.open_alarms),
-            "inborn_ca_issued": ("Certificates signed since the signer started.", m.certificates_issued),
-            "inborn_ca_revocation_seq_applied": (
-                "How far of the revocation log every connected peer has applied.",
-                m.oldest_revocation_seq,
-            ),
-            "inborn_ca_root_expires": ("End of the root, seconds since 1970.", m.root_expires),
-            "inborn_ca_issuing_expires": (
-                "End of the active issuing authority, seconds since 1970.",
-                m.issuing_expires,
-            ),
-            "inborn_ca_crl_expires": ("End of the CRL that runs out first, seconds since 1970.", m.crl_expires),
-            "inborn_ca_transactions": ("Groups committed since the signer started.", m.groups),
-            "inborn_ca_commands": ("Commands in those groups.", m.jobs),
-            "inborn_ca_commands_waiting": ("Commands that wait now.", m.waiting),
-            "inborn_ca_database_octets": ("Size of the database.", m.database_octets),
-        }
+        return gauges | signer_gauges(m)
 
     def _own_gauges(self) -> dict[str, tuple[str, float]]:
         if self._hub is None or self._domain is None or self._identity is None:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from inborn._internal.address import Address
 from inborn._internal.host import paths
 from inborn.errors import InbornError, RequestError
 from inborn_ca.supervisor.data_directory import DataDirectory
@@ -146,13 +147,13 @@ class Supervisor:
 
             def front(ready_fd: int) -> Sequence[str]:
                 command = _python("inborn_ca.front", "--signer-fd", str(front_fd), "--ready-fd", str(ready_fd))
-                command += ["--bootstrap", _address(settings.listen, self._ports["bootstrap"])]
-                command += ["--api", _address(settings.listen, self._ports["api"])]
-                command += ["--crl", _address(settings.listen, self._ports["crl"])]
+                command += ["--bootstrap", str(Address(settings.listen, self._ports["bootstrap"]))]
+                command += ["--api", str(Address(settings.listen, self._ports["api"]))]
+                command += ["--crl", str(Address(settings.listen, self._ports["crl"]))]
                 if settings.advertise:
                     command += ["--advertise", settings.advertise]
                 if settings.metrics:
-                    command += ["--metrics", _address("127.0.0.1", self._ports["metrics"])]
+                    command += ["--metrics", str(Address("127.0.0.1", self._ports["metrics"]))]
                 return command
 
             children = [spawn("signer", signer, pass_fds=[signer_fd, directory.lock_fd], account=self._signer_account)]
@@ -164,13 +165,13 @@ class Supervisor:
         host = "127.0.0.1" if settings.listen in _WILDCARDS else settings.listen
 
         def agent(ready_fd: int) -> Sequence[str]:
-            command = _python("inborn_agent", "run", "--ca", _address(host, self._ports["bootstrap"]))
+            command = _python("inborn_agent", "run", "--ca", str(Address(host, self._ports["bootstrap"])))
             command += ["--join-admin-socket", str(paths.admin_socket(directory.path))]
             command += ["--data-dir", str(directory.path), "--socket", str(self._socket), "--ready-fd", str(ready_fd)]
             if settings.docker_socket is not None:
                 command += ["--docker-socket", settings.docker_socket]
             if settings.metrics:
-                command += ["--metrics-address", _address("127.0.0.1", self._ports["agent_metrics"])]
+                command += ["--metrics-address", str(Address("127.0.0.1", self._ports["agent_metrics"]))]
             return command
 
         return [spawn("agent", agent, pass_fds=[directory.lock_fd])]
@@ -195,7 +196,7 @@ class Supervisor:
     def _announce(self, trust_domain: str) -> None:
         """The one thing that a script wants on standard output; what a person wants to know next on the other."""
         settings = self.settings
-        bootstrap = _address(settings.advertise or settings.listen, self._ports["bootstrap"])
+        bootstrap = str(Address(settings.advertise or settings.listen, self._ports["bootstrap"]))
         named = settings.data_dir != paths.data_dir()
         if "INBORN_DATA_DIR" in os.environ:
             named = True
@@ -246,10 +247,6 @@ class Supervisor:
 def _python(module: str, *arguments: str) -> list[str]:
     """A command line. -P: a module in the current directory must not be taken for one of ours."""
     return [sys.executable, "-P", "-m", module, *arguments]
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _account(named: str, default: str) -> Account | None:

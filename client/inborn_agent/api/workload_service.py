@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from inborn._internal.host.log import get_logger
+from inborn._internal.metrics.counting import Metrics
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import InternalError, RequestError, UnavailableError
 from inborn_agent.cache.cache import Cache
 from inborn_agent.cache.slots import Held, View
+from inborn_agent.counted_events import CALL_DENIED
 from inborn_agent.live.attested_callers import (
     AttestedCaller,
     Context,
@@ -30,7 +32,6 @@ from inborn_agent.live.attested_callers import (
 )
 from inborn_agent.live.live_cache import LiveCache, Subscription
 from inborn_agent.live.losses import Losses
-from inborn_agent.metrics import Metrics
 from inborn_proto import workload
 
 __all__ = [
@@ -101,7 +102,7 @@ class WorkloadService:
                 require_serving(self._live)
                 subscription.attested(await self._losses.attest(caller))
         except NoIdentityIssued:
-            self._metrics.count("inborn_agent_calls_denied_total", kind="NoIdentityIssued")
+            self._metrics.count(CALL_DENIED, kind="NoIdentityIssued")
             raise
         finally:
             subscription.close()

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.feed.feed_content import FeedEntry
 from inborn._internal.host.log import get_logger
+from inborn._internal.metrics.counting import Metrics
 from inborn._internal.selectors.declaration import TrustClass
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.selectors.trust import trust_class
@@ -27,8 +28,8 @@ from inborn._internal.wire.messages import error_from_message
 from inborn._internal.wire.signed_request import MAX_BODY_SIZE
 from inborn.errors import DeniedError, ExhaustedError, InbornError, InternalError, UnavailableError
 from inborn_agent.cache.slots import Want
+from inborn_agent.counted_events import ISSUE_REQUEST_FAILED, SVID_ISSUED, SVID_REFUSED
 from inborn_agent.live.live_cache import LiveCache
-from inborn_agent.metrics import Metrics
 from inborn_proto import ca_pb2
 
 __all__ = ["MAX_BATCH", "MAX_REPORTED", "Issuer", "in_batches", "make_csr", "reported"]
@@ -111,7 +112,7 @@ class Issuer:
 
     def _fail(self, wants: Sequence[Want], error: InbornError) -> None:
         """The request as a whole came to nothing. That says nothing of the single entries: no denial."""
-        self._metrics.count("inborn_agent_issue_requests_failed_total", kind=error.kind)
+        self._metrics.count(ISSUE_REQUEST_FAILED, kind=error.kind)
         _log.warning("issue.failed", items=len(wants), kind=error.kind, reason=error.message)
         for want in wants:
             self._live.refused(want, error.message, is_denial=False)
@@ -128,7 +129,7 @@ class Issuer:
         except InbornError as error:
             # The CA said no to this one, unless it said that it cannot now, or what it sent is of no use.
             is_denial = not isinstance(error, UnavailableError | InternalError | InvalidSvid | ExhaustedError)
-            self._metrics.count("inborn_agent_svids_refused_total", kind=error.kind)
+            self._metrics.count(SVID_REFUSED, kind=error.kind)
             _log.warning(
                 "svid.refused",
                 spiffe_id=want.entry.spiffe_id,
@@ -138,7 +139,7 @@ class Issuer:
             )
             self._live.refused(want, error.message, is_denial=is_denial)
             return
-        self._metrics.count("inborn_agent_svids_issued_total")
+        self._metrics.count(SVID_ISSUED)
         _log.event(
             "svid.issued",
             spiffe_id=svid.spiffe_id,

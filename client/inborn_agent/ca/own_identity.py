@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable
 
 from inborn._internal.host.log import get_logger
+from inborn._internal.metrics.counting import Metrics
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.source.snapshot import Snapshot, StaticSource
 from inborn._internal.spiffe.rotation import Schedule, renewal_time, retry_delay
@@ -23,9 +24,9 @@ from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import DeniedError, InbornError, RequestError, UnauthenticatedError, moment
 from inborn_agent.ca.joining import Joiner, NoTokenYet
+from inborn_agent.counted_events import RENEWED
 from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
 from inborn_agent.live.live_cache import Clock, utc_now
-from inborn_agent.metrics import Metrics
 from inborn_member.authority_client import AuthorityClient
 from inborn_member.bootstrap import enroll_with_token, find_api_address
 from inborn_member.request_numbers import RequestNumbers
@@ -201,13 +202,13 @@ class OwnIdentity:
             bundle = self.source.snapshot().bundles[self.trust_domain]
             enrolled = await client.renew(successor, bundle)
         except InbornError as error:
-            self._metrics.count("inborn_agent_renewals_total", result=error.kind)
+            self._metrics.count(RENEWED, result=error.kind)
             _log.warning("agent.renewal_failed", kind=error.kind, reason=error.message, hint=error.hint)
             self.refused(error)
             if self._schedule is not None:
                 self._schedule.failed(self._now(), spread=self._spread())
             return False
-        self._metrics.count("inborn_agent_renewals_total", result="ok")
+        self._metrics.count(RENEWED, result="ok")
         await self._take(IdentityRecord.of(enrolled, token_id=record.token_id), "agent.renewed")
         return True
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from inborn._internal.feed.feed_content import DomainUpdate, Heartbeat, NodeUpdate
 from inborn._internal.feed.feed_verifier import FeedGap, FeedUpdate, FeedVerifier
 from inborn._internal.host.log import get_logger
+from inborn._internal.metrics.counting import Metrics
 from inborn._internal.revocation.revocation_set import RevocationGap
 from inborn._internal.spiffe.rotation import retry_delay
 from inborn._internal.spiffe.spiffe_id import SpiffeId
@@ -26,10 +27,10 @@ from inborn_agent.ca.reporting import Reporter
 from inborn_agent.cache.attendance import Attendance
 from inborn_agent.cache.feed_alarms import FeedAlarms
 from inborn_agent.cache.outdated import count_outdated
+from inborn_agent.counted_events import ALARM_RAISED, FEED_GIVEN_UP
 from inborn_agent.disk.feed_values import domain_change, node_change
 from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.live.live_cache import LiveCache
-from inborn_agent.metrics import Metrics
 from inborn_member.authority_client import AuthorityClient, WatchStream
 from inborn_proto import ca_pb2, feed_pb2
 
@@ -136,7 +137,7 @@ class Sync:
             except InbornError as error:
                 failures = 1 if self.is_connected else failures + 1
                 gaps = gaps + 1 if isinstance(error, FeedGap | RevocationGap) else 0
-                self._metrics.count("inborn_agent_feed_errors_total", kind=error.kind)
+                self._metrics.count(FEED_GIVEN_UP, kind=error.kind)
                 _log.warning("feed.ended", kind=error.kind, reason=error.message, failures=failures)
                 if isinstance(error, UnauthenticatedError):
                     self._own.refused(error)
@@ -253,7 +254,7 @@ class Sync:
 
     def _alarm(self, kind: str, message: str) -> None:
         self.alarms.sound(kind, message, self._live.now())
-        self._metrics.count("inborn_agent_alarms_total", kind=kind)
+        self._metrics.count(ALARM_RAISED, kind=kind)
         _log.warning("feed.alarm", kind=kind, reason=message)
 
     def _apply_node(self, update: FeedUpdate, content: NodeUpdate) -> None:

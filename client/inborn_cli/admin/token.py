@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from ipaddress import ip_address
 
 import click
 
+from inborn._internal.address import InvalidAddress, parse_address
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn_cli.options import LIFE, SPIFFE_ID, admin_options, example, json_option, whole_seconds
 from inborn_cli.output import as_document, print_data, print_document, print_table_or_json, time_or_none, time_text
@@ -70,11 +70,11 @@ def create(
 
 
 def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        named = parse_address(address)
+    except InvalidAddress:  # the CA's own word; whoever joins will be told
+        return False
+    return named.is_loopback or named.host == "localhost"
 
 
 @click.command(help="List the tokens that can still be used.\n\n" + example("inborn token list --all"))

@@ -182,6 +182,7 @@ def _clock_state() -> int | None:
 
 def check_endpoint(endpoint: str) -> CheckResult:
     """Whether somebody listens on the Workload API's address, and lets this user in."""
+    from inborn._internal.address import parse_target
     from inborn._internal.source.workload_api import parse_endpoint
 
     kind, _, rest = parse_endpoint(endpoint).partition(":")
@@ -191,8 +192,8 @@ def check_endpoint(endpoint: str) -> CheckResult:
                 connection.settimeout(_CONNECT_TIMEOUT)
                 connection.connect(rest)
         else:
-            host, _, port = rest.rpartition(":")
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT).close()
+            address = parse_target(rest)
+            socket.create_connection((address.host, address.port), _CONNECT_TIMEOUT).close()
     except OSError as error:
         return CheckResult(
             name="agent",

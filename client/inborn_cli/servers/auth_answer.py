@@ -23,8 +23,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from inborn._internal.http.http_request import HttpRequest
-from inborn._internal.http.http_server import HttpLimits, HttpResponse
+from inborn._internal.http.exchange import HttpLimits, HttpRequest, HttpResponse
 from inborn._internal.source.snapshot import IdentitySource, Snapshot
 from inborn._internal.spiffe.x509_svid import CertificateFacts, InvalidSvid, load_certificate, read_certificate
 from inborn.errors import DeniedError, InbornError, UnauthenticatedError, UnavailableError, moment

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from inborn._internal.address import parse_target
 from inborn.errors import RequestError
 from inborn_cli.options import example
 from inborn_cli.output import print_data
@@ -84,10 +85,8 @@ def configuration(
         "SDS_DIR": sds_directory,
     }
     for option in ("LISTEN", "BACKEND"):
-        host, colon, port = values[option].rpartition(":")
-        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise RequestError(f"not HOST:PORT: {values[option][:100]!a}")
-        values[f"{option}_HOST"], values[f"{option}_PORT"] = host.strip("[]"), port
+        address = parse_target(values[option])
+        values |= {option: str(address), f"{option}_HOST": address.host, f"{option}_PORT": str(address.port)}
     for value in values.values():
         if _VALUE.fullmatch(value) is None:
             raise RequestError(f"cannot stand in a configuration as it is: {value[:100]!a}")

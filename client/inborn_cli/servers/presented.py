@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 import struct
@@ -10,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from inborn.errors import RequestError, UnavailableError
+from inborn._internal.address import Address, parse_target
+from inborn.errors import UnavailableError
 
 __all__ = ["CheckedServer", "NotPresented"]
 
 _TIMEOUT = 5.0  # seconds: the server is near, and one that hangs is as good as none
-_ADDRESS = re.compile(r"(?:(postgresql)://)?(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253})):([0-9]{1,5})/?")
+_POSTGRESQL = "postgresql://"
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL's protocol, "SSLRequest"
 
 
@@ -27,17 +27,15 @@ class NotPresented(UnavailableError):
 class CheckedServer:
     """Where to look. PostgreSQL is asked for TLS in its own words first."""
 
-    host: str
-    port: int
+    address: Address
     is_postgresql: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`HOST:PORT` or `postgresql://HOST:PORT`. Raises `RequestError`."""
-        match = _ADDRESS.fullmatch(text.strip())
-        if match is None or not 0 < int(match[4]) < 65536:
-            raise RequestError(f"not HOST:PORT or postgresql://HOST:PORT: {text[:100]!a}")
-        return cls(host=match[2] or match[3], port=int(match[4]), is_postgresql=match[1] is not None)
+        """`HOST:PORT` or `postgresql://HOST:PORT`. Raises `InvalidAddress`."""
+        named = text.strip(" ").removesuffix("/")
+        address = parse_target(named.removeprefix(_POSTGRESQL))
+        return cls(address=address, is_postgresql=named.startswith(_POSTGRESQL))
 
     def presented(self, identity: Path) -> bytes:
         """The leaf that it presents, DER, to a client with the certificate and key of this PEM file.
@@ -50,7 +48,7 @@ class CheckedServer:
         context.verify_mode = ssl.CERT_NONE
         try:
             context.load_cert_chain(identity)
-            with socket.create_connection((self.host, self.port), timeout=_TIMEOUT) as sock:
+            with socket.create_connection((self.address.host, self.address.port), timeout=_TIMEOUT) as sock:
                 if self.is_postgresql:
                     sock.sendall(_SSL_REQUEST)
                     if sock.recv(1) != b"S":
@@ -66,5 +64,4 @@ class CheckedServer:
             raise NotPresented(f"{self} still presents another certificate than {identity}")
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'postgresql://' if self.is_postgresql else ''}{host}:{self.port}"
+        return f"{_POSTGRESQL if self.is_postgresql else ''}{self.address}"

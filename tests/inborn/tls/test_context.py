@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from inborn._internal.tls.context import _as_file, client_context, server_context, unsafe_unverified_context
-from inborn._internal.tls.tunnel import split_target
 from inborn._internal.verification.verify import authorize_any
-from inborn.errors import RequestError
 from inborn.testing import MemoryAuthority
 
 
@@ -55,23 +53,3 @@ def test_without_memory_files_the_key_is_in_a_private_file_for_a_moment(monkeypa
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         assert Path(path).read_bytes() == b"secret"
     assert not os.path.exists(path)
-
-
-@pytest.mark.parametrize(
-    ("target", "parts"),
-    [
-        ("ca.example.org:443", ("ca.example.org", 443)),
-        ("127.0.0.1:1", ("127.0.0.1", 1)),
-        ("[::1]:65535", ("::1", 65535)),
-    ],
-)
-def test_target(target: str, parts: tuple[str, int]) -> None:
-    assert split_target(target) == parts
-
-
-@pytest.mark.parametrize(
-    "target", ["", "host", "host:", ":1", "host:0", "host:65536", "host:-1", "host:1x", "::1:443", "h:٣"]
-)
-def test_bad_target(target: str) -> None:
-    with pytest.raises(RequestError):
-        split_target(target)

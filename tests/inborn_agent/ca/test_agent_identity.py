@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from inborn._internal.host import paths
+from inborn._internal.metrics.counting import Metrics
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_svid import X509Svid
@@ -20,7 +21,6 @@ from inborn.errors import DeniedError
 from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner
 from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.disk.identity_store import IdentityStore
-from inborn_agent.metrics import Metrics
 from inborn_proto import admin_pb2
 from tests.inborn_agent.fixtures_agent import PATIENCE, Rig
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from inborn._internal.metrics.counting import Metrics
 from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.source.snapshot import StaticSource
 from inborn.testing import MemoryAuthority
@@ -21,7 +22,6 @@ from inborn_agent.cache.feed_alarms import FeedAlarms
 from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.live.live_cache import LiveCache
-from inborn_agent.metrics import Metrics
 from inborn_proto import feed_pb2
 from tests.rigs.fixtures_spoken_ca import FeedMaker
 

@@ -13,13 +13,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from inborn._internal.http.http_request import HttpRequest
-from inborn._internal.http.http_server import HttpLimits, HttpResponse, HttpServer
+from inborn._internal.address import Address
+from inborn._internal.http.exchange import HttpLimits, HttpRequest, HttpResponse
+from inborn._internal.http.http_server import HttpServer
 from inborn.testing import MemoryAuthority
 from inborn_ca.authorities.crl import build_crl
 from inborn_ca.front.crl_port import CrlPort, CrlPortTaken
 from inborn_ca.front.known_domain import KnownDomain
-from inborn_ca.model.address import Address
 from inborn_ca.supervisor.data_directory import _free_port
 from inborn_proto import feed_pb2
 from tests.rigs.fixtures_up import Machine

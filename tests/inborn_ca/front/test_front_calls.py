@@ -19,6 +19,7 @@ from inborn._internal.wire.access import CallNotAllowed
 from inborn.errors import RequestError, UnavailableError
 from inborn_proto import admin_pb2, ca_pb2
 from tests.rigs.front_rig import AUTHORITY, EnrolledAgent, Rig, enroll_request, make_csr, running_ca
+from tests.rigs.scraping import scrape
 
 
 async def entry_for(rig: Rig, agent: EnrolledAgent, path: str = "/web") -> str:
@@ -242,13 +243,10 @@ async def test_metrics_are_served_on_loopback(tmp_path: Path) -> None:
         agent = await rig.enroll()
         await issue(rig, agent, await entry_for(rig, agent))
         assert rig.settings.metrics is not None
-        reader, writer = await asyncio.open_connection("127.0.0.1", rig.settings.metrics.port)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        text = (await reader.read()).decode()
-        writer.close()
-        assert text.startswith("HTTP/1.1 200 OK")
-        assert 'inborn_ca_certificates_total{outcome="issued"} 1' in text
-        assert 'inborn_ca_calls_total{method="/inborn.v1.Bootstrap/Enroll",outcome="ok"} 1' in text
-        assert "inborn_ca_streams 0" in text
-        assert "inborn_ca_open_alarms 0" in text
-        assert "inborn_ca_issuing_expires 1" in text
+        scraped = await scrape(rig.settings.metrics.port)
+        assert scraped.value("inborn_ca_certificates_total", outcome="issued") == 1
+        assert scraped.value("inborn_ca_calls_total", method="/inborn.v1.Bootstrap/Enroll", outcome="ok") == 1
+        assert scraped.value("inborn_ca_call_seconds_total", method="/inborn.v1.Bootstrap/Enroll") > 0
+        assert scraped.value("inborn_ca_streams") == 0
+        assert scraped.value("inborn_ca_open_alarms") == 0
+        assert scraped.value("inborn_ca_issuing_expires") > 1e9

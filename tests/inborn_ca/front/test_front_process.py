@@ -17,6 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn._internal.address import parse_address
 from inborn._internal.enrollment.join_token import parse_join_token
 from inborn._internal.host.paths import admin_socket
 from inborn._internal.rpc.admin_client import AdminClient
@@ -25,14 +26,13 @@ from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import read_certificate
 from inborn.errors import UnavailableError
-from inborn_ca.model.address import Address
 from inborn_proto import admin_pb2, ca_pb2
 from tests.rigs.front_rig import BOOTSTRAP, enroll_request, make_csr
 from tests.rigs.up_rig import Running, environment, started, wait_until
 
 
 def bootstrap(running: Running) -> grpc.aio.Channel:
-    address = Address.parse(running.status().bootstrap_address)
+    address = parse_address(running.status().bootstrap_address)
     with AdminClient(admin_socket(running.data_dir)) as client:
         bundle = client.call_as("GetBundle", admin_pb2.GetBundleRequest(), admin_pb2.GetBundleResponse)
     pem = ssl.get_server_certificate((address.host, address.port))
@@ -120,8 +120,8 @@ def test_front_ends_at_sigterm_while_its_signer_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
-        (("--bootstrap", "nonsense", "--api", "127.0.0.1:2"), "not host:port"),
-        (("--bootstrap", "127.0.0.1:1", "--api", "127.0.0.1:2", "--metrics", "x"), "not host:port"),
+        (("--bootstrap", "nonsense", "--api", "127.0.0.1:2"), "address is not HOST:PORT"),
+        (("--bootstrap", "127.0.0.1:1", "--api", "127.0.0.1:2", "--metrics", "x"), "address is not HOST:PORT"),
     ],
 )
 def test_front_refuses_what_is_no_address(arguments: tuple[str, ...], rule: str) -> None:

@@ -29,6 +29,7 @@ from inborn_member.authority_client import AuthorityClient
 from inborn_member.request_numbers import RequestNumbers
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
 from tests.rigs.front_rig import EnrolledAgent, Rig, make_csr, running_ca
+from tests.rigs.scraping import scrape
 
 PATIENCE = 10
 TRUST_DOMAIN = TrustDomain("example.org")
@@ -103,14 +104,15 @@ async def test_refused_item_leaves_the_stream_and_a_refused_request_ends_it(tmp_
 
 
 async def test_each_request_is_counted_as_a_call(tmp_path: Path) -> None:
-    async with running_ca(tmp_path) as rig:
+    async with running_ca(tmp_path, metrics=True) as rig:
         agent = await rig.enroll()
         entry, stream = await entry_for(rig, agent), opened(rig, agent)
         for _ in range(3):
             await ask(stream, request_of(agent, entry))
-        text = rig.front._metrics.text({})
-        assert 'inborn_ca_calls_total{method="/inborn.v1.Authority/IssueStream",outcome="ok"} 3' in text
-        assert 'inborn_ca_certificates_total{outcome="issued"} 3' in text
+        assert rig.settings.metrics is not None
+        scraped = await scrape(rig.settings.metrics.port)
+        assert scraped.value("inborn_ca_calls_total", method="/inborn.v1.Authority/IssueStream", outcome="ok") == 3
+        assert scraped.value("inborn_ca_certificates_total", outcome="issued") == 3
 
 
 async def test_daemon_and_workload_are_not_let_in(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inborn._internal.http.http_request import HttpRequest
-from inborn._internal.http.http_server import HttpResponse
+from inborn._internal.http.exchange import HttpRequest, HttpResponse
 from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.source.snapshot import Snapshot, StaticSource
 from inborn._internal.spiffe.x509_svid import X509Svid
@@ -40,7 +39,7 @@ class Front:
 
     async def ask(self, headers: Mapping[str, str]) -> HttpResponse:
         headers = {"x-client-verify": "SUCCESS", **headers}
-        return await self.answers.answer(HttpRequest(method="GET", path="/", headers=headers, keep_alive=True))
+        return await self.answers.answer(HttpRequest(method="GET", path="/", headers=headers))
 
     async def by_certificate(self, svid: X509Svid | None = None) -> int:
         return (await self.ask({"x-client-cert": escaped(svid or self.client)})).code
@@ -126,7 +125,7 @@ async def test_nobody_goes_on_before_anything_is_known() -> None:
     front = Front()
     answers = AuthAnswer(empty)
     headers = {"x-client-verify": "SUCCESS", "x-client-cert": escaped(front.client)}
-    response = await answers.answer(HttpRequest(method="GET", path="/", headers=headers, keep_alive=True))
+    response = await answers.answer(HttpRequest(method="GET", path="/", headers=headers))
     assert (response.code, response.body) == (503, b"the agent does not answer\n")
 
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inborn._internal.address import Address
 from inborn.errors import RequestError
 from inborn.testing import MemoryAuthority
 from inborn_cli.servers.config import configuration
@@ -160,9 +161,12 @@ def test_any_answer_is_read(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "server"),
     [
-        ("127.0.0.1:443", CheckedServer(host="127.0.0.1", port=443)),
-        ("[::1]:443", CheckedServer(host="::1", port=443)),
-        ("postgresql://db.example.org:5432", CheckedServer(host="db.example.org", port=5432, is_postgresql=True)),
+        ("127.0.0.1:443", CheckedServer(address=Address("127.0.0.1", 443))),
+        ("[::1]:443", CheckedServer(address=Address("::1", 443))),
+        (
+            "postgresql://db.example.org:5432",
+            CheckedServer(address=Address("db.example.org", 5432), is_postgresql=True),
+        ),
     ],
 )
 def test_server_to_look_at_is_understood(text: str, server: CheckedServer) -> None:

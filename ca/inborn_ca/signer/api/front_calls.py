@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable, Mapping
 
 from google.protobuf.message import DecodeError
 
+from inborn._internal.address import parse_address
 from inborn._internal.spiffe.spiffe_id import SpiffeId, parse_spiffe_id
 from inborn._internal.wire.access import CallNotAllowed
 from inborn.errors import RequestError
@@ -96,6 +96,8 @@ class FrontCalls:
         return audit.denial(self._state.clock(), action, origin=origin[:200])
 
     def _attach(self, message: signer_pb2.AttachRequest, _: str) -> signer_pb2.AttachResponse:
+        for text in filter(None, (message.bootstrap_address, message.api_address, message.crl_address)):
+            parse_address(text)  # they stand in the front's certificate and in what admins are shown
         self.bootstrap_address, self.api_address = message.bootstrap_address, message.api_address
         self.crl_address = message.crl_address
         return signer_pb2.AttachResponse(
@@ -125,8 +127,8 @@ class FrontCalls:
 
     def dns_names(self) -> list[str]:
         """The DNS names under which the CA is reached, as far as the front has been told one."""
-        hosts = {address.rpartition(":")[0] for address in (self.bootstrap_address, self.api_address)}
-        return sorted(host for host in hosts if host and not _is_ip(host))
+        addresses = [parse_address(text) for text in (self.bootstrap_address, self.api_address) if text]
+        return sorted({address.host for address in addresses if not address.is_ip})
 
     def node_state(self, node: str) -> tuple[Member | None, list[Entry]]:
         """An agent and all entries, for its node feed; a daemon has none."""
@@ -191,14 +193,6 @@ def _requester(message: signer_pb2.ForwardedRequest, _: str) -> bytes:
 def _joiner(message: signer_pb2.ForwardedEnroll, _: str) -> bytes:
     """The lane of somebody who joins: the host that it comes from, as the front saw it."""
     return message.origin.rpartition(":")[0].encode()[:200]
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _id(text: str) -> SpiffeId:

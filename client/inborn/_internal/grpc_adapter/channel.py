@@ -17,10 +17,11 @@ from typing import Any, Literal, overload
 import grpc
 import grpc.aio
 
+from inborn._internal.address import parse_target
 from inborn._internal.rpc.services import MESSAGE_LIMITS
 from inborn._internal.source.snapshot import IdentitySource, Snapshot
 from inborn._internal.tls.context import client_context
-from inborn._internal.tls.tunnel import Tunnel, split_target
+from inborn._internal.tls.tunnel import Tunnel
 from inborn._internal.verification.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
 from inborn._internal.verification.verify import Authorizer
 from inborn.errors import InbornError
@@ -67,11 +68,12 @@ def grpc_channel(
 ) -> RotatingChannel | RotatingAioChannel:
     """A channel to `host:port` as the source's identity, to a server that `authorize` says yes to.
 
-    Raises `BadTarget`. Without an identity, or refused, a call fails with UNAVAILABLE; `channel.reason()` says why.
+    Raises `InvalidAddress`. Without an identity, or refused, a call fails with UNAVAILABLE; `channel.reason()` says
+    why.
     `freshness` says what happens when the CA has not been heard for long: under `closed` the connection is closed and
     none is made, under `closed-new` calls go on where a connection is open.
     """
-    split_target(target)
+    parse_target(target)
     if aio:
         return RotatingAioChannel(source, target, authorize, options, freshness)
     return RotatingChannel(source, target, authorize, options, freshness)
@@ -114,7 +116,7 @@ class _Lines:
         self._target = target
         self._context = client_context(source, authorize, freshness=freshness)
         self._context.set_alpn_protocols(["h2"])
-        self._options = [*_OPTIONS, ("grpc.default_authority", split_target(target)[0]), *options]
+        self._options = [*_OPTIONS, ("grpc.default_authority", parse_target(target).host), *options]
         self._make, self._close = make, close
         self._lock = threading.Lock()
         self._lines: set[_Line] = set()

@@ -1,5 +1,7 @@
 """A small HTTP/1.1 server for small read-only services, over TCP or a UNIX socket (asyncio).
 
+The CA's port for CRLs, the ports for metrics and the socket for nginx's `auth_request` each give it one handler.
+
 Each limit is there against a stranger who opens much and reads slowly: connections in all and of one address, the
 time for a head, for the pause between requests and for taking an answer, and the requests of one connection.
 """
@@ -12,49 +14,20 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
 from inborn._internal.host.paths import MAX_SOCKET_PATH
-from inborn._internal.http.http_request import MAX_HEAD, HttpRefused, HttpRequest, parse_head
-from inborn.errors import RequestError
+from inborn._internal.http.conversation import HttpConversation
+from inborn._internal.http.exchange import HttpHandler, HttpLimits, HttpRefused, HttpResponse
+from inborn.errors import InternalError, RequestError
 
-__all__ = ["HttpHandler", "HttpLimits", "HttpResponse", "HttpServer"]
+__all__ = ["HttpServer"]
 
 log = logging.getLogger(__name__)
 
 MAX_REQUESTS = 10_000  # on one connection: what leaks for each would be gone then
 _BACKLOG = 128
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpResponse:
-    """An answer; to HEAD the body's length is told and the body is not sent."""
-
-    code: int
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpLimits:
-    """What one server allows; times in seconds."""
-
-    connections: int
-    per_address: int
-    """Of one address; those of a UNIX socket have one together."""
-    head_time: float = 10.0
-    """For the first request to begin, and from the first octet of a head to its last."""
-    idle_time: float = 75.0
-    """Between two requests: longer than nginx keeps an idle connection to a server (60)."""
-    send_time: float = 60.0
-    """To take an answer: a list of 100,000 certificates (3.5 MB) over a slow line."""
-
-
-HttpHandler = Callable[[HttpRequest], Awaitable[HttpResponse]]
-"""Answers a request. It must not block; what it raises becomes 500."""
 
 
 class HttpServer:
@@ -67,9 +40,11 @@ class HttpServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
-    async def open_tcp(self, host: str, port: int) -> None:
-        """Listen on one address of this machine. Raises `OSError`."""
-        self._server = await asyncio.start_server(self._accept, host, port, limit=MAX_HEAD, backlog=_BACKLOG)
+    async def open_tcp(self, host: str, port: int) -> int:
+        """Listen on one address of this machine, and return the port: 0 asks for any free one. Raises `OSError`."""
+        self._server = await asyncio.start_server(self._accept, host, port, limit=self._limits.head, backlog=_BACKLOG)
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
 
     async def open_unix(self, path: Path, *, mode: int, uid: int = -1, gid: int = -1) -> None:
         """Listen on a UNIX socket that is in its place with its mode and owner at once. Raises `OSError`, and
@@ -77,7 +52,7 @@ class HttpServer:
         partial = path.with_name(f".{secrets.token_hex(4)}.sock")
         for each in (path, partial):
             if len(os.fsencode(each)) > MAX_SOCKET_PATH:
-                raise RequestError(f"path of a socket is longer than {MAX_SOCKET_PATH} octets: {path}")
+                raise RequestError(f"path of a socket is longer than {MAX_SOCKET_PATH} bytes: {path}")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             sock.setblocking(False)
@@ -87,7 +62,7 @@ class HttpServer:
                 os.chown(partial, uid, gid)
                 os.chmod(partial, mode)
                 self._server = await asyncio.start_unix_server(
-                    self._accept, sock=sock, limit=MAX_HEAD, backlog=_BACKLOG
+                    self._accept, sock=sock, limit=self._limits.head, backlog=_BACKLOG
                 )
                 os.replace(partial, path)
             except BaseException:
@@ -139,23 +114,29 @@ class HttpServer:
                 writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for number in range(MAX_REQUESTS):
+        conversation = HttpConversation(self._limits.head)
+        for number in range(1, MAX_REQUESTS + 1):
             try:
-                head = await self._read_head(reader, self._limits.idle_time if number else self._limits.head_time)
-                request = parse_head(head)
+                head = await self._read_head(reader, self._limits.idle_time if number > 1 else self._limits.head_time)
+                request = conversation.read(head)
             except asyncio.LimitOverrunError:
-                await self._send(writer, _refusal(431), is_last=True, has_body=True)
+                await self._send(writer, conversation.write(_refusal(431), is_last=True), is_last=True)
                 return
             except HttpRefused as e:
-                await self._send(writer, _refusal(e.code), is_last=True, has_body=True)
+                await self._send(writer, conversation.write(_refusal(e.code), is_last=True), is_last=True)
                 return
             try:
                 response = await self._handler(request)
             except Exception:
                 log.exception("http handler failed path=%s", request.path)
                 response = _refusal(500)
-            await self._send(writer, response, is_last=not request.keep_alive, has_body=request.method == "GET")
-            if not request.keep_alive:
+            try:
+                answer = conversation.write(response, is_last=number == MAX_REQUESTS)
+            except InternalError:
+                log.exception("http answer cannot be sent path=%s", request.path)
+                return
+            await self._send(writer, answer, is_last=conversation.is_over)
+            if conversation.is_over:
                 return
 
     async def _read_head(self, reader: asyncio.StreamReader, patience: float) -> bytes:
@@ -164,18 +145,11 @@ class HttpServer:
         async with asyncio.timeout(self._limits.head_time):
             return first + await reader.readuntil(b"\r\n\r\n")
 
-    async def _send(
-        self, writer: asyncio.StreamWriter, response: HttpResponse, *, is_last: bool, has_body: bool
-    ) -> None:
-        phrase = HTTPStatus(response.code).phrase
-        lines = [f"HTTP/1.1 {response.code} {phrase}", *(f"{name}: {value}" for name, value in response.headers)]
-        if response.code not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            lines.append(f"Content-Length: {len(response.body)}")
-        lines.append(f"Connection: {'close' if is_last else 'keep-alive'}")
-        writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (response.body if has_body else b""))
+    async def _send(self, writer: asyncio.StreamWriter, answer: bytes, *, is_last: bool) -> None:
+        writer.write(answer)
         async with asyncio.timeout(self._limits.send_time):
             await writer.drain()
-            # A transport that is closed with octets in its buffer sends them for as long as it takes: not here.
+            # A transport that is closed with bytes in its buffer sends them for as long as it takes: not here.
             if is_last:
                 writer.transport.set_write_buffer_limits(0)
                 await writer.drain()

@@ -5,12 +5,12 @@ Where the socket is: see `default_socket`. Nothing that comes over it is judged 
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from pathlib import Path
 
 import grpc.aio
 
+from inborn._internal.address import InvalidAddress, parse_target
 from inborn._internal.host.paths import MAX_SOCKET_PATH, workload_socket
 from inborn._internal.rpc.services import MESSAGE_LIMITS, AioStream, AioStub
 from inborn.errors import RequestError
@@ -54,15 +54,13 @@ def parse_endpoint(endpoint: str | Path) -> str:
             raise BadEndpoint(f"path of a socket is longer than {MAX_SOCKET_PATH} octets: {len(path.encode())}")
         return f"unix:{path}"
     if colon and scheme == "tcp":
-        host, _, port = rest.removeprefix("//").rpartition(":")
         try:
-            address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-            number = int(port)
-        except ValueError:
+            address = parse_target(rest.removeprefix("//"))
+        except InvalidAddress:
             raise BadEndpoint(f"endpoint is not tcp://IP:port: {text[:200]!a}") from None
-        if not rest.startswith("//") or not 0 < number < 65536:
+        if not rest.startswith("//") or not address.is_ip:
             raise BadEndpoint(f"endpoint is not tcp://IP:port: {text[:200]!a}")
-        return f"ipv4:{address}:{number}" if address.version == 4 else f"ipv6:[{address}]:{number}"
+        return f"ipv6:{address}" if ":" in address.host else f"ipv4:{address}"
     raise BadEndpoint(f"endpoint begins with neither unix: nor tcp: {text[:200]!a}")
 
 

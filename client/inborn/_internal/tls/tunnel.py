@@ -16,12 +16,13 @@ import socket
 import ssl
 import struct
 
+from inborn._internal.address import parse_target
 from inborn._internal.host.socket_directory import SocketDirectory
 from inborn._internal.source.background import background_loop
 from inborn._internal.tls.verified_socket import VerifiedObject
-from inborn.errors import InbornError, RequestError, UnavailableError
+from inborn.errors import InbornError, UnavailableError
 
-__all__ = ["BadTarget", "Tunnel", "split_target"]
+__all__ = ["Tunnel"]
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +33,6 @@ certificate by then, and a call that begins at the last moment still has a third
 _CHUNK = 64 * 1024  # octets read at a time; also what each side buffers before it makes the other wait
 
 
-class BadTarget(RequestError):
-    """A target is not `host:port`."""
-
-
-def split_target(target: str) -> tuple[str, int]:
-    """Take `host:port` or `[v6]:port` apart. Raises `BadTarget`."""
-    host, colon, port = target.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadTarget(f"address is not HOST:PORT: {target[:100]!a}")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise BadTarget(f"an IPv6 address stands in brackets, as in [::1]:8443: {target[:100]!a}")
-    return host, int(port)
-
-
 class Tunnel:
     """One inner socket and the TLS connection behind it.
 
@@ -56,7 +41,7 @@ class Tunnel:
     """
 
     def __init__(self, target: str, context: ssl.SSLContext, *, only_one: bool = False) -> None:
-        self._host, self._port = split_target(target)
+        self._target = parse_target(target)
         self._context = context
         self._only_one = only_one
         self._closed = False
@@ -135,7 +120,11 @@ class Tunnel:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
                 outer_reader, outer_writer = await asyncio.open_connection(
-                    self._host, self._port, ssl=self._context, server_hostname=self._host, limit=_CHUNK
+                    self._target.host,
+                    self._target.port,
+                    ssl=self._context,
+                    server_hostname=self._target.host,
+                    limit=_CHUNK,
                 )
             self._remember(outer_writer, inner_writer)
             pumps = [_pump(inner_reader, outer_writer), _pump(outer_reader, inner_writer)]
@@ -149,7 +138,7 @@ class Tunnel:
             is_news = str(e) != str(self.failure)
             self.failure = e
             if is_news:  # gRPC tries again and again
-                log.warning("tunnel to %s:%d failed reason=%s", self._host, self._port, self.reason())
+                log.warning("tunnel to %s failed reason=%s", self._target, self.reason())
         finally:
             for writer in (outer_writer, inner_writer):
                 if writer is not None:
@@ -182,12 +171,11 @@ class Tunnel:
             return error
         if error is not None and isinstance(error.__cause__, InbornError):
             return error.__cause__
-        target = f"{self._host}:{self._port}"
         if isinstance(error, TimeoutError):
-            return UnavailableError(f"no connection to {target} within {_CONNECT_TIMEOUT:.0f} s")
+            return UnavailableError(f"no connection to {self._target} within {_CONNECT_TIMEOUT:.0f} s")
         if isinstance(error, OSError):
-            return UnavailableError(f"no connection to {target}: {error.strerror or error}")
-        return UnavailableError(f"connection to {target} was closed")
+            return UnavailableError(f"no connection to {self._target}: {error.strerror or error}")
+        return UnavailableError(f"connection to {self._target} was closed")
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
