@@ -18,7 +18,7 @@ from tests.rigs.fixtures_ca import ADMIN, CaBench
 def test_an_entry_with_a_key_that_its_type_does_not_have_is_refused(ca_bench: CaBench) -> None:
     with pytest.raises(UnknownSelector, match=r"type unix have no key 'uuid', they have uid, user, gid, group"):
         ca_bench.create_entry(selectors=["unix:uuid:5"])
-    assert not list(ca_bench.reader.entries())
+    assert not list(ca_bench.reader.entries.all())
 
 
 def test_an_entry_is_not_changed_to_such_a_selector(ca_bench: CaBench) -> None:
@@ -26,7 +26,7 @@ def test_an_entry_is_not_changed_to_such_a_selector(ca_bench: CaBench) -> None:
     request = admin_pb2.UpdateEntryRequest(id=entry.id, set=["selectors"], selectors=["docker:image_digest:sha256:00"])
     with pytest.raises(UnknownSelector, match="image_config_digest"):
         ca_bench.run(ca_bench.entries.update(request, ADMIN))
-    (kept,) = ca_bench.reader.entries()
+    (kept,) = ca_bench.reader.entries.all()
     assert kept.selectors == {parse_selector("unix:uid:1000")}
 
 
@@ -43,9 +43,9 @@ def test_an_entry_from_before_keys_were_looked_at_can_be_read_and_changed_otherw
     made = ca_bench.create_entry()
 
     def write_as_it_was(tx: Transaction, changes: Changes) -> Finish:
-        entry = tx.entry(made.id)
+        entry = tx.entries.get(made.id)
         assert entry is not None
-        tx.update_entry(replace(entry, selectors=frozenset({parse_selector("unix:uuid:5")})))
+        tx.entries.update(replace(entry, selectors=frozenset({parse_selector("unix:uuid:5")})))
         return lambda: None
 
     ca_bench.run(write_as_it_was)
