@@ -35,11 +35,11 @@ class CallerClass(StrEnum):
     LOCAL_ADMIN = "local admin"
     """On the signer's UNIX socket: root or the CA's user."""
     LOCAL_OTHER = "local user"
-    """On the signer's UNIX socket: anybody else."""
+    """On the signer's UNIX socket or the agent's own: anybody else."""
     LOCAL_WORKLOAD = "local workload"
     """On the agent's Workload API socket: any process."""
     AGENT_ADMIN = "agent admin"
-    """On the agent's own socket: root or the agent's user."""
+    """On the agent's own socket: root or the agent's user, in the agent's own namespaces."""
 
 
 def _rows(service: str, methods: str, *callers: CallerClass) -> dict[str, frozenset[CallerClass]]:
@@ -79,7 +79,11 @@ ACCESS: Mapping[str, frozenset[CallerClass]] = {
 """Full method name -> who may call it."""
 
 
-def check(method: str, caller: CallerClass) -> None:
-    """Raise `CallNotAllowed` unless the table names this class for this method."""
+def check(method: str, caller: CallerClass, *, because: str = "") -> None:
+    """Raise `CallNotAllowed` unless the table names this class for this method.
+
+    `because` says why the caller has no better class than this one, where that is known; the refusal repeats it.
+    """
     if caller not in ACCESS.get(method, frozenset()):
-        raise CallNotAllowed(f"{caller} may not call {method[:100]!a}")
+        reason = f": {because}" if because else ""
+        raise CallNotAllowed(f"{caller} may not call {method[:100]!a}{reason}")
