@@ -220,7 +220,6 @@ class Authorities:
                     early.append(authority.key_id)
                 elif len(renewed.crl) > MAX_CRL_SIZE:
                     self._raise_too_large(tx, authority, len(renewed.crl), now)
-                    changes.audited = True
                 else:
                     tx.update_authority(renewed)
                     changes.authorities = True
