@@ -54,7 +54,6 @@ class Cache:
         self.node_mark: tuple[bytes, int] = (b"", 0)
         self.node: SpiffeId | None = None
         """Whose entries these are."""
-        self.rotate_before: dt.datetime | None = None
         self._spread = spread
         self._slots: dict[str, Slot] = {}
         self._subscribers: dict[int, tuple[frozenset[Selector], tuple[str, ...]]] = {}
@@ -292,12 +291,6 @@ class Cache:
             if (d := self._replace(entry, now)) is not None:
                 dropped.append(d)
         self.node_mark, self.node = (change.log_id, change.revision), change.node
-        must_rotate = change.rotate_before is not None and (
-            self.rotate_before is None or change.rotate_before > self.rotate_before
-        )
-        if must_rotate:
-            self.rotate_before = change.rotate_before
-            self._rotate(now)
         notify = {subscriber for d in dropped for subscriber in self._subscribers_of(d.entry_id)}
         for subscriber, (selectors, _) in list(self._subscribers.items()):
             notify |= self.subscribe(subscriber, selectors, now).notify
@@ -306,7 +299,7 @@ class Cache:
             if touched and any(entry.id in touched for entry in self.entries.meant_for(selectors)):
                 notify.add(subscriber)
         self.heard(now)
-        return Effects(notify=frozenset(notify), dropped=tuple(dropped), must_rotate_agent=must_rotate)
+        return Effects(notify=frozenset(notify), dropped=tuple(dropped))
 
     def expire(self, now: dt.datetime) -> Effects:
         """Drop what has expired or is revoked, and forget what nobody wants."""
@@ -360,11 +353,6 @@ class Cache:
             return None
         slot.svid = slot.facts = None
         return Dropped(entry_id=entry.id, svid=svid, reason="its entry has another SPIFFE ID")
-
-    def _rotate(self, now: dt.datetime) -> None:
-        for slot in self._slots.values():
-            if slot.facts is not None and self.rotate_before and slot.facts.not_before < self.rotate_before:
-                slot.schedule.hurry(now)
 
     def _subscribers_of(self, entry_id: str) -> set[int]:
         return {subscriber for subscriber, (_, entry_ids) in self._subscribers.items() if entry_id in entry_ids}
