@@ -70,12 +70,6 @@ class Queries(AliveQueries, FindingQueries):
         row = self._handle.row(f"SELECT {codec.TOKEN_COLUMNS} FROM token WHERE id = ?", (token_id,))
         return None if row is None else codec.token(row)
 
-    def token_uses(self, token_id: bytes) -> dict[bytes, SpiffeId]:
-        rows = self._handle.rows(
-            "SELECT key_hash, spiffe_id FROM token_use WHERE token_id = ? ORDER BY at, key_hash", (token_id,)
-        )
-        return {key_hash: parse_spiffe_id(spiffe_id) for key_hash, spiffe_id in rows}
-
     def token_use(self, token_id: bytes, key_hash: bytes) -> SpiffeId | None:
         row = self._handle.row(
             "SELECT spiffe_id FROM token_use WHERE token_id = ? AND key_hash = ?", (token_id, key_hash)
