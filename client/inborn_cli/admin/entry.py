@@ -45,7 +45,6 @@ _revoke_option = click.option(
 @click.option("--dns", "dns_names", multiple=True, help="DNS name in its certificates; may be given again.")
 @click.option("--cn", "common_name", help="Common name in its certificates, for software that asks for one.")
 @click.option("--hint", help="A word for the workload: what this identity is for.")
-@click.option("--admin", is_flag=True, help="Whoever has it may administer the CA.")
 @_revoke_option
 @json_option
 @admin_options
@@ -58,7 +57,6 @@ def create(
     dns_names: tuple[str, ...],
     common_name: str | None,
     hint: str | None,
-    admin: bool,
     revoke_when_lost: bool,
     is_json: bool,
 ) -> None:
@@ -70,7 +68,6 @@ def create(
         dns_names=dns_names,
         common_name=common_name or "",
         hint=hint or "",
-        admin=admin,
         revoke_when_lost=revoke_when_lost,
     )
     _print_entry(ca.call_as("CreateEntry", request, pb.EntryResponse), is_json)
@@ -123,7 +120,6 @@ def show(ca: AdminClient, entry_id: str, is_json: bool) -> None:
             ("dns names", entry.dns_names),
             ("common name", entry.common_name),
             ("hint", entry.hint),
-            ("admin", "yes" if entry.admin else ""),
             ("demands", [demand.replace("|", " or ") for demand in entry.demands]),
             ("revoked when lost", "yes" if entry.revoke_when_lost else ""),
             ("revision", str(entry.revision)),
@@ -143,7 +139,6 @@ _CHANGES = {
     "dns_names": "dns",
     "common_name": "cn",
     "hint": "hint",
-    "admin": "admin",
     "revoke_when_lost": "revoke",
 }
 
@@ -159,7 +154,6 @@ _CHANGES = {
 @click.option("--dns", "dns_names", multiple=True, help="DNS name in its certificates; those given replace all.")
 @click.option("--cn", "common_name", help="Common name in its certificates.")
 @click.option("--hint", help="A word for the workload.")
-@click.option("--admin/--no-admin", help="Whether whoever has it may administer the CA.")
 @_revoke_option
 @json_option
 @admin_options
@@ -172,7 +166,6 @@ def update(
     dns_names: tuple[str, ...],
     common_name: str | None,
     hint: str | None,
-    admin: bool,
     revoke_when_lost: bool,
     is_json: bool,
 ) -> None:
@@ -193,7 +186,6 @@ def update(
         dns_names=_without_empty(dns_names),
         common_name=common_name or "",
         hint=hint or "",
-        admin=admin,
         revoke_when_lost=revoke_when_lost,
     )
     _print_entry(ca.call_as("UpdateEntry", request, pb.EntryResponse), is_json)

@@ -401,7 +401,7 @@ def test_entries_are_added_once_and_changed_only_if_they_exist(store: SqliteStor
         tx.add_entry(an_entry())
         with pytest.raises(AlreadyExistsError):
             tx.add_entry(an_entry())
-        changed = an_entry(dns_names=("web", "db"), admin=True, revision=2, hint="ü")
+        changed = an_entry(dns_names=("web", "db"), revision=2, hint="ü")
         tx.update_entry(changed)
         assert tx.entries() == [changed]
         with pytest.raises(NotFoundError):

@@ -244,7 +244,7 @@ def requester(row: Row) -> RequesterKey:
 
 
 ENTRY_COLUMNS = (
-    "id, spiffe_id, selectors, node_kind, node_value, ttl, dns_names, common_name, hint, admin, revoke_when_lost, "
+    "id, spiffe_id, selectors, node_kind, node_value, ttl, dns_names, common_name, hint, revoke_when_lost, "
     "revision, created_at, updated_at"
 )
 
@@ -260,7 +260,6 @@ def entry_row(record: Entry) -> Row:
         json_text(record.dns_names),
         record.common_name,
         record.hint,
-        int(record.admin),
         int(record.revoke_when_lost),
         record.revision,
         to_micros(record.created_at),
@@ -270,7 +269,7 @@ def entry_row(record: Entry) -> Row:
 
 def entry(row: Row) -> Entry:
     (
-        id_, spiffe_id, selector_text, node_kind, node_value, ttl, dns_names, common_name, hint, admin,
+        id_, spiffe_id, selector_text, node_kind, node_value, ttl, dns_names, common_name, hint,
         revoke_when_lost, revision, created_at, updated_at,
     ) = row  # fmt: skip
     return Entry(
@@ -282,7 +281,6 @@ def entry(row: Row) -> Entry:
         dns_names=tuple(json.loads(dns_names)),
         common_name=common_name,
         hint=hint,
-        admin=bool(admin),
         revoke_when_lost=bool(revoke_when_lost),
         revision=revision,
         created_at=from_micros(created_at),

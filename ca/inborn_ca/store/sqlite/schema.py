@@ -263,7 +263,12 @@ def _say_what_the_program_says(db: Database) -> None:
         db.execute(statement)
 
 
-_MIGRATIONS: tuple[Callable[[Database], None], ...] = (_lay_out, _add_findings, _say_what_the_program_says)
+def _drop_admin(db: Database) -> None:
+    """Entries said that they grant administration, and granted nothing."""
+    db.execute("ALTER TABLE entry DROP COLUMN admin")
+
+
+_MIGRATIONS: tuple[Callable[[Database], None], ...] = (_lay_out, _add_findings, _say_what_the_program_says, _drop_admin)
 
 VERSION = len(_MIGRATIONS)
 
