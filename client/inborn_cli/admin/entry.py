@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.options import DURATION, LIFE, SPIFFE_ID, admin_options, example, json_option, whole_seconds
 from inborn_cli.output import (
     as_document,
@@ -70,7 +71,7 @@ def create(
         hint=hint or "",
         revoke_when_lost=revoke_when_lost,
     )
-    _print_entry(ca.call_as("CreateEntry", request, pb.EntryResponse), is_json)
+    _print_entry(ca.call(admin_methods.CREATE_ENTRY, request), is_json)
 
 
 def _print_entry(answer: pb.EntryResponse, is_json: bool) -> None:
@@ -91,7 +92,7 @@ def _print_entry(answer: pb.EntryResponse, is_json: bool) -> None:
 @admin_options
 def list_entries(ca: AdminClient, spiffe_id: str | None, node: str | None, selector: str | None, is_json: bool) -> None:
     request = pb.ListEntriesRequest(spiffe_id=spiffe_id or "", node=node or "", selector=selector or "")
-    answer = ca.call_as("ListEntries", request, pb.ListEntriesResponse)
+    answer = ca.call(admin_methods.LIST_ENTRIES, request)
     headers = ["ID", "SPIFFE ID", "NODE", "TTL", "SELECTORS"]
     rows = (
         [e.id, e.spiffe_id, e.node, format_duration_seconds(e.ttl_seconds), " ".join(e.selectors)]
@@ -105,7 +106,7 @@ def list_entries(ca: AdminClient, spiffe_id: str | None, node: str | None, selec
 @json_option
 @admin_options
 def show(ca: AdminClient, entry_id: str, is_json: bool) -> None:
-    answer = ca.call_as("GetEntry", pb.EntryRequest(id=entry_id), pb.EntryResponse)
+    answer = ca.call(admin_methods.GET_ENTRY, pb.EntryRequest(id=entry_id))
     if is_json:
         print_document(as_document(answer))
         return
@@ -188,7 +189,7 @@ def update(
         hint=hint or "",
         revoke_when_lost=revoke_when_lost,
     )
-    _print_entry(ca.call_as("UpdateEntry", request, pb.EntryResponse), is_json)
+    _print_entry(ca.call(admin_methods.UPDATE_ENTRY, request), is_json)
 
 
 def _without_empty(values: Sequence[str]) -> list[str]:
@@ -203,7 +204,7 @@ def _without_empty(values: Sequence[str]) -> list[str]:
 @json_option
 @admin_options
 def delete(ca: AdminClient, entry_id: str, is_json: bool) -> None:
-    answer = ca.call_as("DeleteEntry", pb.EntryRequest(id=entry_id), pb.EntryResponse)
+    answer = ca.call(admin_methods.DELETE_ENTRY, pb.EntryRequest(id=entry_id))
     if is_json:
         print_document(as_document(answer))
     else:
