@@ -24,6 +24,7 @@ from inborn._internal.enrollment.join_token import parse_join_token
 from inborn._internal.host.paths import admin_socket, workload_socket
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.spiffe.x509_svid import read_certificate
+from inborn._internal.wire.admin_methods import METHODS
 from inborn_member.bootstrap import enroll_with_token
 from inborn_member.enrolled import Enrolled
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
@@ -80,7 +81,7 @@ class Rig:
         self.admin = AdminClient(admin_socket(self.directory))
 
     def call(self, name: str, request: Any) -> Any:
-        return self.admin.call(name, request)
+        return self.admin.call(METHODS[name], request)
 
     def create_entry(self, path: str, **fields: Any) -> str:
         wanted: dict[str, Any] = {"selectors": [f"unix:uid:{os.geteuid()}"], "node": "any", "ttl_seconds": 3600}

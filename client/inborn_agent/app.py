@@ -25,6 +25,7 @@ from inborn._internal.spiffe.rotation import RETRY_FIRST
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn.errors import UnavailableError
 from inborn_agent.api.admin_service import AgentAdminService
+from inborn_agent.api.local_access import local_guard, on_admin_socket, on_workload_socket
 from inborn_agent.api.local_service import LocalService
 from inborn_agent.api.workload_service import WorkloadService
 from inborn_agent.attest import WorkloadAttestors
@@ -161,10 +162,13 @@ class Agent:
         admin_relay = self._relay(settings.admin_socket, inner / "a", attestor, admin_server)
         local = agent_pb2.DESCRIPTOR.services_by_name["Local"]
         admin = agent_pb2.DESCRIPTOR.services_by_name["AgentAdmin"]
+        workload_api = WorkloadService(live, workload_relay, losses, self._metrics)
+        local_api = LocalService(live, workload_relay, losses, attendance, acknowledged)
+        workload_guard = local_guard(workload_relay, on_workload_socket)
         workload_server.add_generic_rpc_handlers(
             (
-                service_handler(workload.SERVICE, WorkloadService(live, workload_relay, losses, self._metrics)),
-                service_handler(local, LocalService(live, workload_relay, losses, attendance, acknowledged)),
+                service_handler(workload.SERVICE, workload_api, workload_guard),
+                service_handler(local, local_api, workload_guard),
             )
         )
         admin_api = AgentAdminService(
@@ -172,13 +176,13 @@ class Agent:
             own,
             sync,
             attestor,
-            admin_relay,
             count_connections=lambda: len(workload_relay.connections),
             pinned_by=workload_relay.mode.value,
             ca_address=settings.ca,
             proc=settings.proc,
         )
-        admin_server.add_generic_rpc_handlers((service_handler(admin, admin_api),))
+        admin_guard = local_guard(admin_relay, on_admin_socket)
+        admin_server.add_generic_rpc_handlers((service_handler(admin, admin_api, admin_guard),))
         if self._metrics_port is not None and settings.metrics_address is not None:
             read_gauges = _gauges_of(live, own, sync, workload_relay)
             address = await self._metrics_port.open(settings.metrics_address, read_gauges)

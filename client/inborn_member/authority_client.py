@@ -131,11 +131,11 @@ class AuthorityClient:
         answer = await self._ask("Renew", payload, ca_pb2.EnrollResponse, timeout)
         return judge_answer(answer, successor, bundle, self.address, wanted)
 
-    async def watch(self, *, log_id: bytes, domain_revision: int, node_revision: int = 0) -> WatchStream:
+    async def watch(self, *, log_id: bytes, domain_revision: int) -> WatchStream:
         """Open the stream from where the caller stands."""
         stream = self._stub.stream("Watch", feed_pb2.FeedMessage)
         watching = WatchStream(stream, self._channel.reason)
-        hello = ca_pb2.WatchHello(log_id=log_id, domain_revision=domain_revision, node_revision=node_revision)
+        hello = ca_pb2.WatchHello(log_id=log_id, domain_revision=domain_revision)
         try:
             await stream.send(ca_pb2.WatchRequest(hello=hello))
         except UnavailableError as e:

@@ -85,7 +85,7 @@ class RevokeTokenResponse(_message.Message):
     def __init__(self, token: _Optional[_Union[Token, _Mapping]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("id", "spiffe_id", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "admin", "revision", "created_at", "updated_at", "revoke_when_lost", "demands")
+    __slots__ = ("id", "spiffe_id", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "revision", "created_at", "updated_at", "revoke_when_lost", "demands")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
@@ -94,7 +94,6 @@ class Entry(_message.Message):
     DNS_NAMES_FIELD_NUMBER: _ClassVar[int]
     COMMON_NAME_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
-    ADMIN_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -108,16 +107,15 @@ class Entry(_message.Message):
     dns_names: _containers.RepeatedScalarFieldContainer[str]
     common_name: str
     hint: str
-    admin: bool
     revision: int
     created_at: _timestamp_pb2.Timestamp
     updated_at: _timestamp_pb2.Timestamp
     revoke_when_lost: bool
     demands: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., admin: bool = ..., revision: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_when_lost: bool = ..., demands: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., revision: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revoke_when_lost: bool = ..., demands: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateEntryRequest(_message.Message):
-    __slots__ = ("spiffe_id", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "admin", "revoke_when_lost")
+    __slots__ = ("spiffe_id", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "revoke_when_lost")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -125,7 +123,6 @@ class CreateEntryRequest(_message.Message):
     DNS_NAMES_FIELD_NUMBER: _ClassVar[int]
     COMMON_NAME_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
-    ADMIN_FIELD_NUMBER: _ClassVar[int]
     REVOKE_WHEN_LOST_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     selectors: _containers.RepeatedScalarFieldContainer[str]
@@ -134,12 +131,11 @@ class CreateEntryRequest(_message.Message):
     dns_names: _containers.RepeatedScalarFieldContainer[str]
     common_name: str
     hint: str
-    admin: bool
     revoke_when_lost: bool
-    def __init__(self, spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., admin: bool = ..., revoke_when_lost: bool = ...) -> None: ...
+    def __init__(self, spiffe_id: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., revoke_when_lost: bool = ...) -> None: ...
 
 class UpdateEntryRequest(_message.Message):
-    __slots__ = ("id", "set", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "admin", "revoke_when_lost")
+    __slots__ = ("id", "set", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "revoke_when_lost")
     ID_FIELD_NUMBER: _ClassVar[int]
     SET_FIELD_NUMBER: _ClassVar[int]
     SELECTORS_FIELD_NUMBER: _ClassVar[int]
@@ -148,7 +144,6 @@ class UpdateEntryRequest(_message.Message):
     DNS_NAMES_FIELD_NUMBER: _ClassVar[int]
     COMMON_NAME_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
-    ADMIN_FIELD_NUMBER: _ClassVar[int]
     REVOKE_WHEN_LOST_FIELD_NUMBER: _ClassVar[int]
     id: str
     set: _containers.RepeatedScalarFieldContainer[str]
@@ -158,9 +153,8 @@ class UpdateEntryRequest(_message.Message):
     dns_names: _containers.RepeatedScalarFieldContainer[str]
     common_name: str
     hint: str
-    admin: bool
     revoke_when_lost: bool
-    def __init__(self, id: _Optional[str] = ..., set: _Optional[_Iterable[str]] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., admin: bool = ..., revoke_when_lost: bool = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., set: _Optional[_Iterable[str]] = ..., selectors: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ..., ttl_seconds: _Optional[int] = ..., dns_names: _Optional[_Iterable[str]] = ..., common_name: _Optional[str] = ..., hint: _Optional[str] = ..., revoke_when_lost: bool = ...) -> None: ...
 
 class EntryRequest(_message.Message):
     __slots__ = ("id",)

@@ -140,27 +140,23 @@ class WatchRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[WatchHello, _Mapping]] = ..., ack: _Optional[_Union[WatchAck, _Mapping]] = ...) -> None: ...
 
 class WatchHello(_message.Message):
-    __slots__ = ("log_id", "domain_revision", "node_revision")
+    __slots__ = ("log_id", "domain_revision")
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     DOMAIN_REVISION_FIELD_NUMBER: _ClassVar[int]
-    NODE_REVISION_FIELD_NUMBER: _ClassVar[int]
     log_id: bytes
     domain_revision: int
-    node_revision: int
-    def __init__(self, log_id: _Optional[bytes] = ..., domain_revision: _Optional[int] = ..., node_revision: _Optional[int] = ...) -> None: ...
+    def __init__(self, log_id: _Optional[bytes] = ..., domain_revision: _Optional[int] = ...) -> None: ...
 
 class WatchAck(_message.Message):
-    __slots__ = ("domain_revision", "node_revision", "revocation_seq", "laggards", "log_id", "outdated")
+    __slots__ = ("domain_revision", "revocation_seq", "laggards", "log_id", "outdated")
     DOMAIN_REVISION_FIELD_NUMBER: _ClassVar[int]
-    NODE_REVISION_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     LAGGARDS_FIELD_NUMBER: _ClassVar[int]
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     OUTDATED_FIELD_NUMBER: _ClassVar[int]
     domain_revision: int
-    node_revision: int
     revocation_seq: int
     laggards: _containers.RepeatedScalarFieldContainer[str]
     log_id: bytes
     outdated: int
-    def __init__(self, domain_revision: _Optional[int] = ..., node_revision: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., laggards: _Optional[_Iterable[str]] = ..., log_id: _Optional[bytes] = ..., outdated: _Optional[int] = ...) -> None: ...
+    def __init__(self, domain_revision: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., laggards: _Optional[_Iterable[str]] = ..., log_id: _Optional[bytes] = ..., outdated: _Optional[int] = ...) -> None: ...

@@ -145,16 +145,14 @@ class CutOff(_message.Message):
     def __init__(self, authority: _Optional[bytes] = ..., serial: _Optional[bytes] = ...) -> None: ...
 
 class NodeUpdate(_message.Message):
-    __slots__ = ("snapshot", "entries", "removed", "rotate_before_ms")
+    __slots__ = ("snapshot", "entries", "removed")
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     REMOVED_FIELD_NUMBER: _ClassVar[int]
-    ROTATE_BEFORE_MS_FIELD_NUMBER: _ClassVar[int]
     snapshot: bool
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     removed: _containers.RepeatedScalarFieldContainer[str]
-    rotate_before_ms: int
-    def __init__(self, snapshot: bool = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., removed: _Optional[_Iterable[str]] = ..., rotate_before_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, snapshot: bool = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., removed: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("id", "spiffe_id", "selectors", "ttl_seconds", "hint", "revision", "demands", "revoke_when_lost")

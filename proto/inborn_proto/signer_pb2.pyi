@@ -127,12 +127,10 @@ class MeasureRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Measures(_message.Message):
-    __slots__ = ("open_alarms", "certificates_issued", "revocation_seq", "oldest_revocation_seq", "connected_peers", "root_expires", "issuing_expires", "crl_expires", "groups", "jobs", "waiting", "database_octets")
+    __slots__ = ("open_alarms", "certificates_issued", "oldest_revocation_seq", "root_expires", "issuing_expires", "crl_expires", "groups", "jobs", "waiting", "database_octets")
     OPEN_ALARMS_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_ISSUED_FIELD_NUMBER: _ClassVar[int]
-    REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     OLDEST_REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
-    CONNECTED_PEERS_FIELD_NUMBER: _ClassVar[int]
     ROOT_EXPIRES_FIELD_NUMBER: _ClassVar[int]
     ISSUING_EXPIRES_FIELD_NUMBER: _ClassVar[int]
     CRL_EXPIRES_FIELD_NUMBER: _ClassVar[int]
@@ -142,9 +140,7 @@ class Measures(_message.Message):
     DATABASE_OCTETS_FIELD_NUMBER: _ClassVar[int]
     open_alarms: int
     certificates_issued: int
-    revocation_seq: int
     oldest_revocation_seq: int
-    connected_peers: int
     root_expires: float
     issuing_expires: float
     crl_expires: float
@@ -152,7 +148,7 @@ class Measures(_message.Message):
     jobs: int
     waiting: int
     database_octets: int
-    def __init__(self, open_alarms: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., revocation_seq: _Optional[int] = ..., oldest_revocation_seq: _Optional[int] = ..., connected_peers: _Optional[int] = ..., root_expires: _Optional[float] = ..., issuing_expires: _Optional[float] = ..., crl_expires: _Optional[float] = ..., groups: _Optional[int] = ..., jobs: _Optional[int] = ..., waiting: _Optional[int] = ..., database_octets: _Optional[int] = ...) -> None: ...
+    def __init__(self, open_alarms: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., oldest_revocation_seq: _Optional[int] = ..., root_expires: _Optional[float] = ..., issuing_expires: _Optional[float] = ..., crl_expires: _Optional[float] = ..., groups: _Optional[int] = ..., jobs: _Optional[int] = ..., waiting: _Optional[int] = ..., database_octets: _Optional[int] = ...) -> None: ...
 
 class RenewFrontRequest(_message.Message):
     __slots__ = ()

@@ -75,7 +75,6 @@ entries = st.builds(
     dns_names=st.lists(texts, max_size=3).map(tuple),
     common_name=texts,
     hint=texts,
-    admin=st.booleans(),
     revision=counts,
     created_at=times,
     updated_at=times,

@@ -20,6 +20,7 @@ from inborn._internal.host.paths import admin_socket
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
+from inborn._internal.wire.admin_methods import METHODS
 from inborn._internal.wire.frames import FrameReader, encode_frame
 from inborn._internal.wire.messages import error_from_message
 from inborn._internal.wire.methods import find_method
@@ -114,7 +115,7 @@ class CapturedFront:
     def admin(self, name: str, request: Message) -> Any:
         """An honest admin, beside the front."""
         with AdminClient(admin_socket(self.data_dir)) as client:
-            return client.call(name, request)
+            return client.call(METHODS[name], request)
 
     def token(self, **fields: Any) -> JoinToken:
         return parse_join_token(self.admin("CreateToken", admin_pb2.CreateTokenRequest(**fields)).token)

@@ -21,6 +21,7 @@ from inborn._internal.wire.messages import revocation_to_wire
 from inborn.errors import DeniedError, InbornError, UnavailableError
 from inborn.testing import MemoryAuthority
 from inborn_proto import agent_pb2, workload
+from tests.rigs.open_guard import refuse_nobody
 
 
 @pytest.fixture
@@ -44,9 +45,11 @@ class SpokenAgent:
 
     def start(self) -> None:
         server = grpc.server(futures.ThreadPoolExecutor(16))
-        handlers = [service_handler(workload.SERVICE, _Spiffe(self))]
+        handlers = [service_handler(workload.SERVICE, _Spiffe(self), refuse_nobody)]
         if not self._is_spiffe_only:
-            handlers.append(service_handler(agent_pb2.DESCRIPTOR.services_by_name["Local"], _Local(self)))
+            handlers.append(
+                service_handler(agent_pb2.DESCRIPTOR.services_by_name["Local"], _Local(self), refuse_nobody)
+            )
         server.add_generic_rpc_handlers(tuple(handlers))
         server.add_insecure_port(f"unix:{self.path}")
         server.start()

@@ -26,6 +26,7 @@ from inborn._internal.wire.signed_request import ENROLL_CONTEXT, FEED_CONTEXT, R
 from inborn.errors import DeniedError, UnavailableError
 from inborn.testing import MemoryAuthority
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2
+from tests.rigs.open_guard import refuse_nobody
 
 FRONT = "spiffe://example.org/inborn/ca/1"
 LOG = "spiffe://example.org/inborn/ca/1/log"
@@ -142,7 +143,10 @@ class SpokenAuthority:
         )
         services = ca_pb2.DESCRIPTOR.services_by_name
         server.add_generic_rpc_handlers(
-            (service_handler(services["Bootstrap"], self), service_handler(services["Authority"], self))
+            (
+                service_handler(services["Bootstrap"], self, refuse_nobody),
+                service_handler(services["Authority"], self, refuse_nobody),
+            )
         )
         front = self._source.snapshot().svids[0]
         open_to_all = grpc.ssl_server_credentials([(front.key_pem(), front.chain_pem())])

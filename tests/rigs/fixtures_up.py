@@ -34,6 +34,7 @@ from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import X509Svid, load_certificate, serial_octets
 from inborn._internal.tls.context import client_context, server_context
 from inborn._internal.verification.verify import authorize_id
+from inborn._internal.wire.admin_methods import METHODS
 from inborn._internal.wire.messages import error_from_message
 from inborn._internal.wire.methods import find_method
 from inborn.errors import InbornError
@@ -146,7 +147,7 @@ class Machine:
     def ask(self, name: str, request: Any, timeout: float = 30.0) -> Any:
         """One call of the Admin service."""
         with AdminClient(admin_socket(self.data_dir)) as client:
-            return client.call(name, request, timeout)
+            return client.call(METHODS[name], request, timeout)
 
     def status(self) -> admin_pb2.StatusResponse:
         answer: admin_pb2.StatusResponse = self.ask("GetStatus", admin_pb2.StatusRequest())

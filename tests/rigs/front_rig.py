@@ -110,6 +110,10 @@ class Rig:
     settings: FrontSettings
     admin_socket: Path
     clock: Clock
+    to_front: Link
+    """The signer's end of the link between the two."""
+    to_signer: Link
+    """The front's end."""
     channels: list[grpc.aio.Channel] = field(default_factory=list)
 
     @property
@@ -187,7 +191,7 @@ async def running_ca(
     signer = Signer(state, min_ttl=dt.timedelta(seconds=1), patience=patience)
     ours, theirs = socket.socketpair()
     admin_socket = directory / "ca" / "admin" / "signer.sock"
-    await signer.start(theirs, admin_socket)
+    to_front = await signer.start(theirs, admin_socket)
     settings = settings or FrontSettings(
         bootstrap=Address("127.0.0.1", free_port()),
         api=Address("127.0.0.1", free_port()),
@@ -199,7 +203,15 @@ async def running_ca(
     )
     clock = Clock()
     front = Front(link, settings, clock)
-    rig = Rig(signer=signer, front=front, settings=settings, clock=clock, admin_socket=admin_socket)
+    rig = Rig(
+        signer=signer,
+        front=front,
+        settings=settings,
+        clock=clock,
+        to_front=to_front,
+        to_signer=link,
+        admin_socket=admin_socket,
+    )
     try:
         await front.start()
         yield rig

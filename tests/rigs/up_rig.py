@@ -15,6 +15,7 @@ from pathlib import Path
 
 from inborn._internal.host.paths import admin_socket
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_proto import admin_pb2
 
 UP_TIME = 60.0  # seconds, on a machine that is swamped
@@ -75,7 +76,7 @@ class Running:
 
     def status(self) -> admin_pb2.StatusResponse:
         with AdminClient(admin_socket(self.data_dir)) as client:
-            return client.call_as("GetStatus", admin_pb2.StatusRequest(), admin_pb2.StatusResponse)
+            return client.call(admin_methods.GET_STATUS, admin_pb2.StatusRequest())
 
     def kill(self, name: str) -> int:
         """kill -9 of one process; returns its pid."""

@@ -34,7 +34,6 @@ __all__ = [
     "key_id",
     "make_issuing",
     "make_root",
-    "next_due",
     "plan",
     "prepare_at",
 ]
@@ -186,28 +185,6 @@ def plan(
     steps += [Step(kind=StepKind.RETIRE, key_id=record.key_id) for record in others]
     removals = _removals(authorities)
     return steps + [Step(kind=StepKind.REMOVE, key_id=r.key_id) for r, due in removals if due <= now]
-
-
-def next_due(
-    authorities: Sequence[AuthorityRecord],
-    *,
-    ca_id: str,
-    now: dt.datetime,
-    lifetimes: Lifetimes,
-    longest_svid: dt.timedelta | None = None,
-) -> dt.datetime:
-    """When `plan` will next have a step; `now` if it has one already. Never before `now`."""
-    if plan(authorities, ca_id=ca_id, now=now, lifetimes=lifetimes, longest_svid=longest_svid):
-        return now
-    authorities = _of(ca_id, authorities)
-    longest = longest_svid or lifetimes.longest_svid
-    times = [due for _, due in (*_crls(authorities, now, lifetimes), *_removals(authorities))]
-    current, _ = _current(authorities)
-    if current is not None and _successor(authorities, current, now) is not None:
-        times.append(activate_at(current, longest))
-    else:
-        times.append(_next_prepared_at(authorities, current, now, longest))
-    return max(now, min(times))
 
 
 def _of(ca_id: str, authorities: Sequence[AuthorityRecord]) -> list[AuthorityRecord]:

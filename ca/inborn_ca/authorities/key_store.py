@@ -10,20 +10,18 @@ import contextlib
 import os
 import stat
 from pathlib import Path
-from typing import Literal, overload
+from typing import TypeGuard
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.host.files import sync_directory
 from inborn.errors import InternalError, NotFoundError, PreconditionError, RequestError, UnavailableError
 from inborn_ca.authorities.sealing import MIN_PASSPHRASE, WrongPassphrase, seal, unseal
 
-__all__ = ["MIN_PASSPHRASE", "CaKey", "KeyStore", "UnsafeKeyFile", "WrongPassphrase"]
-
-CaKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+__all__ = ["MIN_PASSPHRASE", "KeyStore", "UnsafeKeyFile", "WrongPassphrase"]
 
 _MAX_KEY_SIZE = 16 * 1024  # octets: one for P-256 has 240, encrypted 370
 _SUFFIX = ".pem"
@@ -49,29 +47,37 @@ class KeyStore:
             raise UnsafeKeyFile(f"{directory} is not a directory")
         _check_owner(directory, found)
 
-    @overload
-    def create(self, kind: Literal["P-256"] = ...) -> tuple[bytes, ec.EllipticCurvePrivateKey]: ...
-    @overload
-    def create(self, kind: Literal["Ed25519"]) -> tuple[bytes, ed25519.Ed25519PrivateKey]: ...
-    def create(self, kind: Literal["P-256", "Ed25519"] = "P-256") -> tuple[bytes, CaKey]:
-        """Make a key, and return it with its identifier once it is durable."""
-        key: CaKey = (
-            ec.generate_private_key(ec.SECP256R1()) if kind == "P-256" else ed25519.Ed25519PrivateKey.generate()
-        )
+    def create(self) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
+        """Make a P-256 key, and return it with its identifier once it is durable."""
+        key = ec.generate_private_key(ec.SECP256R1())
         return self._write(key), key
 
     def load(self, key_id: bytes) -> ec.EllipticCurvePrivateKey:
-        """An authority's key, P-256. Raises `NotFoundError`, `UnsafeKeyFile`, `InternalError` for another kind."""
-        key = self._read(key_id)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise InternalError(f"key {key_id.hex()} is not P-256")
-        return key
-
-    def load_ed25519(self, key_id: bytes) -> ed25519.Ed25519PrivateKey:
-        """The same for a key that signs feeds."""
-        key = self._read(key_id)
-        if not isinstance(key, ed25519.Ed25519PrivateKey):
-            raise InternalError(f"key {key_id.hex()} is not Ed25519")
+        """An authority's key. Raises `NotFoundError`, `UnsafeKeyFile`, `InternalError` for what is no P-256 key."""
+        path = self._path(key_id)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise NotFoundError(
+                f"key {key_id.hex()} is not in {self._directory}",
+                hint="put the old keys back, or restore a backup that has them: inborn ca restore",
+            ) from None
+        except OSError as e:
+            raise UnavailableError(f"key {key_id.hex()} cannot be read: {e.strerror}") from e
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise UnsafeKeyFile(f"{path} is not a regular file")
+            _check_owner(path, found)
+            pem = file.read(_MAX_KEY_SIZE)
+        try:
+            key = serialization.load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as e:
+            raise InternalError(f"{path} does not hold a private key") from e
+        if not _is_p256(key):
+            raise InternalError(f"{path} holds a key that is not P-256")
+        if _identifier(key) != key_id:
+            raise InternalError(f"{path} holds another key: {_identifier(key).hex()}")
         return key
 
     def has(self, key_id: bytes) -> bool:
@@ -93,7 +99,7 @@ class KeyStore:
 
     def export_encrypted(self, key_id: bytes, passphrase: bytes) -> bytes:
         """The key, sealed under a passphrase. Raises `RequestError` for one that is too short."""
-        plain = self._read(key_id).private_bytes(
+        plain = self.load(key_id).private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return seal(plain, passphrase, key_id)
@@ -109,8 +115,8 @@ class KeyStore:
             key = serialization.load_der_private_key(unseal(data, passphrase, key_id), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as e:
             raise WrongPassphrase(f"key {key_id.hex()} cannot be read") from e
-        if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-            raise RequestError(f"key {key_id.hex()} is neither EC nor Ed25519")
+        if not _is_p256(key):
+            raise RequestError(f"key {key_id.hex()} is not P-256")
         if _identifier(key) != key_id:
             raise RequestError(f"key {key_id.hex()} is another one: {_identifier(key).hex()}")
         self._write(key)
@@ -118,7 +124,7 @@ class KeyStore:
     def _path(self, key_id: bytes) -> Path:
         return self._directory / f"{key_id.hex()}{_SUFFIX}"
 
-    def _write(self, key: CaKey) -> bytes:
+    def _write(self, key: ec.EllipticCurvePrivateKey) -> bytes:
         key_id = _identifier(key)
         path = self._path(key_id)
         partial = path.with_suffix(".partial")
@@ -142,36 +148,13 @@ class KeyStore:
             raise UnavailableError(f"key cannot be written to {self._directory}: {e.strerror}") from e
         return key_id
 
-    def _read(self, key_id: bytes) -> CaKey:
-        path = self._path(key_id)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            raise NotFoundError(
-                f"key {key_id.hex()} is not in {self._directory}",
-                hint="put the old keys back, or restore a backup that has them: inborn ca restore",
-            ) from None
-        except OSError as e:
-            raise UnavailableError(f"key {key_id.hex()} cannot be read: {e.strerror}") from e
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise UnsafeKeyFile(f"{path} is not a regular file")
-            _check_owner(path, found)
-            pem = file.read(_MAX_KEY_SIZE)
-        try:
-            key = serialization.load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as e:
-            raise InternalError(f"{path} does not hold a private key") from e
-        if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-            raise InternalError(f"{path} holds a key that is neither EC nor Ed25519")
-        if _identifier(key) != key_id:
-            raise InternalError(f"{path} holds another key: {_identifier(key).hex()}")
-        return key
 
-
-def _identifier(key: CaKey) -> bytes:
+def _identifier(key: ec.EllipticCurvePrivateKey) -> bytes:
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest
+
+
+def _is_p256(key: object) -> TypeGuard[ec.EllipticCurvePrivateKey]:
+    return isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
 
 
 def _check_owner(path: Path, found: os.stat_result) -> None:

@@ -138,7 +138,6 @@ class Entry:
     dns_names: tuple[str, ...] = ()
     common_name: str = ""
     hint: str = ""
-    admin: bool = False
     revoke_when_lost: bool = False
     """The agent revokes what it fetched for a workload that no longer qualifies."""
     revision: int = 0
@@ -203,8 +202,6 @@ def _check_spiffe_id(spiffe_id: SpiffeId, trust_domain: TrustDomain) -> None:
 
 
 def _check_node(entry: Entry, trust_domain: TrustDomain) -> None:
-    if entry.node.kind is NodeKind.ANY and entry.admin:
-        raise InvalidEntry("entry says admin and node any, whoever enrolls a node would be an admin")
     if entry.node.kind is NodeKind.AGENT:
         NodeMatch.parse(entry.node.value, trust_domain)
 

@@ -33,7 +33,6 @@ class Changes:
     """An expansion was opened."""
     revoking: bool = False
     """An authority is to be revoked."""
-    audited: bool = False
 
     @property
     def touches_domain(self) -> bool:
@@ -52,4 +51,3 @@ class Changes:
         self.disconnect += other.disconnect
         self.expanding |= other.expanding
         self.revoking |= other.revoking
-        self.audited |= other.audited

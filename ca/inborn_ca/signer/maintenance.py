@@ -125,7 +125,6 @@ class Maintenance:
                 message=f"wall clock and running time disagree by {drift:.0f} s: nothing is dropped or pruned",
                 at=self._state.clock(),
             )
-            changes.audited = True
             return lambda: None
 
         return command

@@ -9,7 +9,8 @@ what changed is told to those who watch; then the answers go. No timer is involv
 one gathers.
 
 A command must not change anything but the transaction and its `Changes`. What must be kept of a *refused* command (an
-alarm, a renewal that is stopped) is the refusal's `consequence`, run after the savepoint is undone.
+alarm, a renewal that is stopped) stands in the refusal as values, its `consequences`, which are written after the
+savepoint is undone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from inborn._internal.host.log import get_logger
 from inborn.errors import ExhaustedError, InbornError, InternalError
 from inborn_ca.model.records import AuditRow
 from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.consequences import Consequence, ConsequentialDenial
 from inborn_ca.store.interface import Transaction
 
 __all__ = ["Command", "Finish", "GroupHooks", "Job", "Queue", "Refusal"]
@@ -74,6 +76,9 @@ class GroupHooks:
 
     def applied(self, changes: Changes) -> None:
         """One command of a running group succeeded: what it changed holds for the next one."""
+
+    def keep(self, tx: Transaction, consequence: Consequence) -> None:
+        """A command was refused and undone: write what is kept of it."""
 
     def before_commit(self, tx: Transaction, changes: Changes) -> None:
         """Write what belongs to the group as a whole."""
@@ -196,19 +201,15 @@ class Queue:
             changes.merge(own)
             self._hooks.applied(own)
         else:
-            self._keep(tx, job, job.error, changes)
+            self._keep(tx, job, job.error)
 
-    def _keep(self, tx: Transaction, job: Job, error: InbornError, changes: Changes) -> None:
-        consequence = error.facts.get("consequence")
-        if callable(consequence):
-            own = Changes()
-            consequence(tx, own)
-            changes.merge(own)
-            self._hooks.applied(own)
+    def _keep(self, tx: Transaction, job: Job, error: InbornError) -> None:
+        if isinstance(error, ConsequentialDenial):
+            for consequence in error.consequences:
+                self._hooks.keep(tx, consequence)
         row = job.refusal.audit(error) if job.refusal is not None else None
         if row is not None:
             tx.audit.add_denial(row)
-            changes.audited = True
 
     def _finish(self, job: Job) -> Any:
         if job.error is not None or job.finish is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -38,6 +38,7 @@ from inborn_ca.model.records import (
 )
 from inborn_ca.model.registration_entry import Entry
 from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.consequences import Consequence, OpenAlarm, StopRenewals
 from inborn_ca.signer.queue import GroupHooks
 from inborn_ca.signer.requesters.requester_cache import RequesterCache
 from inborn_ca.store.interface import Store, Transaction
@@ -296,6 +297,13 @@ class SignerState(GroupHooks):
         if changes.revocations or changes.dropped:
             seq = max([self.revocations.seq, *(revocation.seq for revocation in changes.revocations)])
             self.revocations.apply_delta(self.log_id, seq, changes.revocations, changes.dropped)
+
+    def keep(self, tx: Transaction, consequence: Consequence) -> None:
+        match consequence:
+            case OpenAlarm(kind=kind, subject=subject, message=message, at=at):
+                tx.audit.raise_alarm(kind=kind, subject=subject, message=message, at=at)
+            case StopRenewals(member=member, at=at):
+                self.requesters.put_member(tx, replace(member, stopped_at=at))
 
     def before_commit(self, tx: Transaction, changes: Changes) -> None:
         self.requesters.flush(tx)

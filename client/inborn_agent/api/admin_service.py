@@ -1,33 +1,24 @@
 """The agent's own socket: why a process has no identity, and how the agent is. For root and the agent's user alone.
 
-The socket lies in a directory that only they can enter, and the kernel is asked who is calling besides. Root is uid 0
-in the agent's own user and PID namespaces: a container's root is somebody else.
+The socket lies in a directory that only they can enter, and `local_access` asks the kernel who is calling besides.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
-from inborn._internal.process.pinning import PinnedProcess, pin_pid
+from inborn._internal.process.pinning import pin_pid
 from inborn._internal.wire.messages import ms_from_datetime
-from inborn.errors import DeniedError
 from inborn_agent.api.explanation import explain
 from inborn_agent.attest import WorkloadAttestors
 from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.ca.sync import Sync
-from inborn_agent.live.attested_callers import Context, RelayedConnections, find_caller
+from inborn_agent.live.attested_callers import Context
 from inborn_agent.live.live_cache import LiveCache
 from inborn_proto import agent_pb2
 
-__all__ = ["AgentAdminService", "NotAnAdmin", "require_admin"]
-
-_NAMESPACES = ("user", "pid")
-
-
-class NotAnAdmin(DeniedError):
-    """The caller is neither root nor the agent's user."""
+__all__ = ["AgentAdminService"]
 
 
 class AgentAdminService:
@@ -39,7 +30,6 @@ class AgentAdminService:
         own: OwnIdentity,
         sync: Sync,
         attestor: WorkloadAttestors,
-        connections: RelayedConnections,
         *,
         count_connections: Callable[[], int],
         pinned_by: str,
@@ -50,7 +40,6 @@ class AgentAdminService:
         self._own = own
         self._sync = sync
         self._attestor = attestor
-        self._connections = connections
         self._count_connections = count_connections
         self._pinned_by = pinned_by
         self._ca_address = ca_address
@@ -63,13 +52,11 @@ class AgentAdminService:
         The number counts in the agent's own PID namespace: an agent that does not share the host's cannot be asked
         about a process outside by its number.
         """
-        require_admin(find_caller(self._connections, context).process)
         with pin_pid(request.pid, proc=self._proc) as process:
             evidence = await self._attestor.attest(process)
             return explain(process, evidence, entries=self._live.cache.entries)
 
     async def GetStatus(self, request: agent_pb2.AgentStatusRequest, context: Context) -> agent_pb2.AgentStatus:
-        require_admin(find_caller(self._connections, context).process)
         cache, svid = self._live.cache, self._own.svid
         heard_at = self._live.heard_at
         return agent_pb2.AgentStatus(
@@ -86,13 +73,3 @@ class AgentAdminService:
             ca_address=self._ca_address,
             alarms=[*self._own.complaints(), *(str(alarm) for alarm in self._sync.alarms.current(self._live.now()))],
         )
-
-
-def require_admin(process: PinnedProcess) -> None:
-    """Raises `NotAnAdmin` unless the process is root's or the agent's user's, in the agent's own namespaces."""
-    if process.uid not in (0, os.geteuid()):
-        raise NotAnAdmin(f"uid {process.uid} is neither root nor the agent's user")
-    for name in _NAMESPACES:
-        theirs, ours = process.stat(f"ns/{name}"), os.stat(f"/proc/self/ns/{name}")
-        if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
-            raise NotAnAdmin(f"process {process.pid} lives in another {name} namespace than the agent")

@@ -3,14 +3,14 @@
 Rules that clients of all languages rely on: every message is the full state, and the first comes at once. A
 stream never ends with OK: at shutdown with UNAVAILABLE, when the caller has no identity (any more) with
 PERMISSION_DENIED, which is said only when it is sure. Nothing half-built is ever sent. The JWT and WIT profiles answer
-UNIMPLEMENTED.
+UNIMPLEMENTED, to whoever may call them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from inborn._internal.host.log import get_logger
 from inborn._internal.metrics.counting import Metrics
 from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn._internal.wire.messages import UnimplementedError
 from inborn.errors import InternalError, RequestError, UnavailableError
 from inborn_agent.cache.cache import Cache
 from inborn_agent.cache.slots import Held, View
@@ -73,6 +74,24 @@ class WorkloadService:
 
     async def FetchX509Bundles(self, request: Message, context: Context) -> AsyncIterator[Message]:
         async for message in self._follow(context, bundles_response):
+            yield message
+
+    async def FetchJWTSVID(self, request: Message, context: Context) -> Message:
+        raise _not_served("JWT")
+
+    async def FetchJWTBundles(self, request: Message, context: Context) -> AsyncIterator[Message]:
+        for message in _stream_not_served("JWT"):
+            yield message
+
+    async def ValidateJWTSVID(self, request: Message, context: Context) -> Message:
+        raise _not_served("JWT")
+
+    async def FetchWITSVID(self, request: Message, context: Context) -> AsyncIterator[Message]:
+        for message in _stream_not_served("WIT"):
+            yield message
+
+    async def FetchWITBundles(self, request: Message, context: Context) -> AsyncIterator[Message]:
+        for message in _stream_not_served("WIT"):
             yield message
 
     async def _follow(
@@ -140,6 +159,15 @@ class WorkloadService:
             )
             raise NoIdentityIssued
         raise UnavailableError(f"the CA cannot be asked: {view.problem}" if view.problem else "the CA does not answer")
+
+
+def _not_served(profile: str) -> UnimplementedError:
+    return UnimplementedError(f"the {profile} profile of the Workload API is not served")
+
+
+def _stream_not_served(profile: str) -> Iterable[Message]:
+    """Raises `UnimplementedError` where the messages of a stream would be."""
+    raise _not_served(profile)
 
 
 def no_identity_reason(view: View[X509Svid]) -> str:

@@ -13,6 +13,7 @@ from typing import Protocol
 from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.spiffe.spiffe_id import SpiffeId
+from inborn._internal.wire import admin_methods
 from inborn.errors import RequestError, UnavailableError
 from inborn_proto import admin_pb2
 
@@ -110,7 +111,7 @@ class AdminJoiner:
     def _ask(self, agent: SpiffeId | None) -> tuple[JoinToken, str]:
         request = admin_pb2.CreateTokenRequest(local=True, name="local", agent=str(agent) if agent is not None else "")
         with AdminClient(self._path) as client:
-            answer = client.call_as("CreateToken", request, admin_pb2.CreateTokenResponse, _ADMIN_TIMEOUT)
+            answer = client.call(admin_methods.CREATE_TOKEN, request, _ADMIN_TIMEOUT)
         address = self._address or answer.bootstrap_address
         if not address:
             raise UnavailableError("the CA does not say where its bootstrap port is")

@@ -158,7 +158,6 @@ class Sync:
         stream = await client.watch(
             log_id=b"" if from_nothing else verifier.log_id,
             domain_revision=0 if from_nothing else verifier.domain_revision,
-            node_revision=0 if from_nothing else verifier.node_revision,
         )
         self._silence = _FIRST_SILENCE
         acking = asyncio.create_task(self._acknowledge(stream))
@@ -261,8 +260,7 @@ class Sync:
         change, problems = node_change(update, content, self._live.cache.trust_domain)
         for problem in problems:
             _log.warning("entry.ignored", reason=problem)
-        if self._live.apply_node(change):
-            self._own.rotate()
+        self._live.apply_node(change)
         self._acknowledged.set()
         _log.event("entries.applied", revision=update.revision, entries=len(self._live.cache.entries))
 
@@ -297,7 +295,6 @@ class Sync:
             return None
         return ca_pb2.WatchAck(
             domain_revision=domain_revision,
-            node_revision=cache.node_mark[1] if cache.node_mark[0] == log_id else 0,
             revocation_seq=min(report.revocation_seq, self._saver.seq_saved),
             laggards=report.laggards,
             log_id=log_id,

@@ -7,7 +7,6 @@ which were signed by an authority that is not good any more.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 from collections.abc import Callable
 
@@ -40,7 +39,6 @@ class Cache(SlotTable[X509Svid]):
         self.node_mark: tuple[bytes, int] = (b"", 0)
         self.node: SpiffeId | None = None
         """Whose entries these are."""
-        self.rotate_before: dt.datetime | None = None
 
     # What there is.
 
@@ -95,18 +93,7 @@ class Cache(SlotTable[X509Svid]):
         gone = set(change.removed)
         if change.is_snapshot:
             gone |= {entry.id for entry in self.entries} - {entry.id for entry in change.entries}
-        must_rotate = change.rotate_before is not None and (
-            self.rotate_before is None or change.rotate_before > self.rotate_before
-        )
-        if must_rotate:
-            self.rotate_before = change.rotate_before
-            self._rotate(now)
         effects = self.change_entries(change.entries, gone, now)
         self.node_mark, self.node = (change.log_id, change.revision), change.node
         self.heard(now)
-        return dataclasses.replace(effects, must_rotate_agent=must_rotate)
-
-    def _rotate(self, now: dt.datetime) -> None:
-        for slot in self._slots.values():
-            if slot.facts is not None and self.rotate_before and slot.facts.not_before < self.rotate_before:
-                slot.schedule.hurry(now)
+        return effects

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
 from inborn._internal.feed.feed_content import Authority, FeedEntry
@@ -40,5 +39,3 @@ class NodeChange:
     is_snapshot: bool
     entries: tuple[FeedEntry, ...]
     removed: tuple[str, ...]
-    rotate_before: dt.datetime | None = None
-    """Everything issued before this time is asked for anew."""

@@ -95,8 +95,6 @@ class Effects:
 
     notify: frozenset[int] = frozenset()
     dropped: tuple[Dropped, ...] = ()
-    must_rotate_agent: bool = False
-    """The CA wants this agent's own certificate renewed as well."""
 
 
 @dataclass(slots=True)

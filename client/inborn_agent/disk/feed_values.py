@@ -17,7 +17,7 @@ from inborn._internal.feed.feed_verifier import FeedUpdate
 from inborn._internal.revocation.revocation_log import RevocationLog
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn._internal.spiffe.x509_bundle import X509Bundle
-from inborn._internal.wire.messages import InvalidMessage, datetime_from_ms, ms_from_datetime
+from inborn._internal.wire.messages import InvalidMessage
 from inborn.errors import InbornError
 from inborn_agent.cache.cache import Cache
 from inborn_agent.cache.feed_changes import DomainChange, NodeChange
@@ -75,7 +75,6 @@ def node_change(update: FeedUpdate, content: NodeUpdate, trust_domain: TrustDoma
         is_snapshot=content.snapshot,
         entries=tuple(entries),
         removed=tuple(removed),
-        rotate_before=content.rotate_before,
     )
     return change, problems
 
@@ -115,7 +114,6 @@ def read_node(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> NodeChange:
         is_snapshot=update.snapshot,
         entries=tuple(_checked_entry(entry_from_wire(wire), trust_domain) for wire in update.entries),
         removed=tuple(update.removed),
-        rotate_before=datetime_from_ms(update.rotate_before_ms) if update.rotate_before_ms else None,
     )
 
 
@@ -165,7 +163,6 @@ def node_to_wire(cache: Cache) -> feed_pb2.FeedBody:
                 )
                 for entry in cache.entries
             ],
-            rotate_before_ms=ms_from_datetime(cache.rotate_before) if cache.rotate_before is not None else 0,
         ),
     )
 

@@ -140,14 +140,12 @@ class LiveCache:
         self._tell_followers()
         self.domain_changed.set()
 
-    def apply_node(self, change: NodeChange) -> bool:
-        """True: the CA wants the agent's own certificate renewed as well."""
+    def apply_node(self, change: NodeChange) -> None:
         effects = self.cache.apply_node(change, self.now())
         self.knows_entries = True
         self._carry_out(effects)
         self.node_changed.set()
         self.node_applied.set()
-        return effects.must_rotate_agent
 
     def heard(self, monotonic: float) -> None:
         """The CA has been heard now, and not only seen in what was kept by somebody in between."""

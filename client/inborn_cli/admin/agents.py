@@ -7,6 +7,7 @@ import datetime as dt
 import click
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.admin.revoke import carry_out, finish, preview_options, show_and_ask, wait_option, yes_option
 from inborn_cli.admin.spread import call_patiently
 from inborn_cli.options import REASON, admin_options, example, json_option
@@ -21,7 +22,7 @@ __all__ = ["ban", "evict", "list_agents"]
 @json_option
 @admin_options
 def list_agents(ca: AdminClient, is_json: bool) -> None:
-    answer = ca.call_as("ListAgents", pb.ListAgentsRequest(), pb.ListAgentsResponse)
+    answer = ca.call(admin_methods.LIST_AGENTS, pb.ListAgentsRequest())
     headers = ["SPIFFE ID", "NAMES", "STATE", "STREAM", "SVID EXPIRES", "REVOCATIONS", "LAGGARDS"]
     rows = (
         [
@@ -53,7 +54,7 @@ def list_agents(ca: AdminClient, is_json: bool) -> None:
 def ban(ca: AdminClient, agent: str, reason: str, is_sure: bool, wait: dt.timedelta | None, is_json: bool) -> None:
     target = f"agent:{agent}"
     show_and_ask(ca, pb.RevokeRequest(agent=agent), target, is_sure=is_sure, is_quiet=is_json)
-    answer = call_patiently(ca, "BanAgent", pb.BanAgentRequest(agent=agent, reason=reason), pb.RevokeResponse)
+    answer = call_patiently(ca, admin_methods.BAN_AGENT, pb.BanAgentRequest(agent=agent, reason=reason))
     finish(ca, target, answer, wait=wait, is_json=is_json, blocked="until 'inborn unblock': the agent is banned")
 
 

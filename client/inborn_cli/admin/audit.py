@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.options import admin_options, example, json_option
 from inborn_cli.output import (
     as_document,
@@ -57,7 +58,7 @@ def list_audit(ca: AdminClient, action: str, limit: int, after_id: int | None, f
 
 
 def _rows(ca: AdminClient, request: pb.ListAuditRequest) -> list[pb.AuditRow]:
-    answer = ca.call_as("ListAudit", request, pb.ListAuditResponse, timeout=_WAIT_MS / 1000 + 30)
+    answer = ca.call(admin_methods.LIST_AUDIT, request, timeout=_WAIT_MS / 1000 + 30)
     return sorted(answer.rows, key=lambda row: row.id)
 
 
@@ -78,7 +79,7 @@ def _print_rows(rows: list[pb.AuditRow]) -> None:
 @json_option
 @admin_options
 def list_alarms(ca: AdminClient, is_all: bool, is_json: bool) -> None:
-    answer = ca.call_as("ListAlarms", pb.ListAlarmsRequest(all=is_all), pb.ListAlarmsResponse)
+    answer = ca.call(admin_methods.LIST_ALARMS, pb.ListAlarmsRequest(all=is_all))
     headers = ["ID", "OPENED", "KIND", "SUBJECT", "COUNT", "MESSAGE", "ACKNOWLEDGED"]
     rows = (
         [
@@ -102,7 +103,7 @@ def list_alarms(ca: AdminClient, is_all: bool, is_json: bool) -> None:
 @json_option
 @admin_options
 def acknowledge(ca: AdminClient, alarm_id: int, is_json: bool) -> None:
-    alarm = ca.call_as("AcknowledgeAlarm", pb.AcknowledgeAlarmRequest(id=alarm_id), pb.Alarm)
+    alarm = ca.call(admin_methods.ACKNOWLEDGE_ALARM, pb.AcknowledgeAlarmRequest(id=alarm_id))
     if is_json:
         print_document(as_document(alarm))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inborn._internal.rpc.admin_client import DEFAULT_TIMEOUT, AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.admin.spread import call_patiently
 from inborn_cli.output import print_facts
 from inborn_cli.talk import say, say_warning
@@ -29,9 +30,7 @@ def follow_authority(ca: AdminClient, authority: str) -> pb.AuthorityRevocationR
     try:
         while True:
             request = pb.AuthorityRevocationRequest(authority=authority, step=step, wait_ms=round(1000 * _WAIT))
-            answer = call_patiently(
-                ca, "GetAuthorityRevocation", request, pb.AuthorityRevocationResponse, _WAIT + DEFAULT_TIMEOUT
-            )
+            answer = call_patiently(ca, admin_methods.GET_AUTHORITY_REVOCATION, request, _WAIT + DEFAULT_TIMEOUT)
             if answer.finished:
                 return answer
             if answer.step != step:

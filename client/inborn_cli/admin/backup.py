@@ -8,6 +8,7 @@ from typing import IO
 import click
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn.errors import RequestError
 from inborn_cli.options import admin_options, example, json_option
 from inborn_cli.output import as_document, print_data, print_document
@@ -39,7 +40,7 @@ def backup(ca: AdminClient, file: Path, passphrase_file: IO[bytes] | None, is_js
     if passphrase_file is not None:
         passphrase = _read_passphrase(passphrase_file.read(_MAX_PASSPHRASE + 3))
     request = pb.BackupRequest(path=str(file.absolute()), passphrase=passphrase)
-    answer = ca.call_as("Backup", request, pb.BackupResponse, timeout=_PATIENCE)
+    answer = ca.call(admin_methods.BACKUP, request, timeout=_PATIENCE)
     if is_json:
         print_document(as_document(answer))
         return

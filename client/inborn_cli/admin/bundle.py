@@ -7,6 +7,7 @@ import sys
 import click
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.options import admin_options, example, json_option
 from inborn_cli.output import print_data, print_document
 from inborn_proto import admin_pb2 as pb
@@ -25,7 +26,7 @@ def show(ca: AdminClient, form: str, is_json: bool) -> None:
     from inborn._internal.spiffe.spiffe_id import parse_trust_domain
     from inborn._internal.spiffe.x509_bundle import X509Bundle
 
-    answer = ca.call_as("GetBundle", pb.GetBundleRequest(), pb.GetBundleResponse)
+    answer = ca.call(admin_methods.GET_BUNDLE, pb.GetBundleRequest())
     bundle = X509Bundle.parse(parse_trust_domain(answer.trust_domain), list(answer.roots))
     if is_json:
         print_document(

@@ -9,6 +9,7 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.options import MOMENT, SERIAL, SPIFFE_ID, admin_options, example, json_option
 from inborn_cli.output import as_document, print_document, print_facts, print_table, time_or_none, time_text
 from inborn_cli.talk import say
@@ -74,7 +75,7 @@ def _pages(ca: AdminClient, request: pb.ListCertificatesRequest, limit: int) -> 
     left = limit
     while True:
         request.limit = min(left, _PAGE) if limit else _PAGE
-        answer = ca.call_as("ListCertificates", request, pb.ListCertificatesResponse)
+        answer = ca.call(admin_methods.LIST_CERTIFICATES, request)
         page = list(answer.certificates)
         if page:
             yield page
@@ -111,7 +112,7 @@ def _state(certificate: pb.Certificate) -> str:
 @json_option
 @admin_options
 def show(ca: AdminClient, serial: str, is_json: bool) -> None:
-    row = ca.call_as("GetCertificate", pb.GetCertificateRequest(serial=serial), pb.Certificate)
+    row = ca.call(admin_methods.GET_CERTIFICATE, pb.GetCertificateRequest(serial=serial))
     if is_json:
         print_document(as_document(row))
         return

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.options import DURATION, LIFE, SPIFFE_ID, admin_options, example, json_option, whole_seconds
 from inborn_cli.output import (
     as_document,
@@ -45,7 +46,6 @@ _revoke_option = click.option(
 @click.option("--dns", "dns_names", multiple=True, help="DNS name in its certificates; may be given again.")
 @click.option("--cn", "common_name", help="Common name in its certificates, for software that asks for one.")
 @click.option("--hint", help="A word for the workload: what this identity is for.")
-@click.option("--admin", is_flag=True, help="Whoever has it may administer the CA.")
 @_revoke_option
 @json_option
 @admin_options
@@ -58,7 +58,6 @@ def create(
     dns_names: tuple[str, ...],
     common_name: str | None,
     hint: str | None,
-    admin: bool,
     revoke_when_lost: bool,
     is_json: bool,
 ) -> None:
@@ -70,10 +69,9 @@ def create(
         dns_names=dns_names,
         common_name=common_name or "",
         hint=hint or "",
-        admin=admin,
         revoke_when_lost=revoke_when_lost,
     )
-    _print_entry(ca.call_as("CreateEntry", request, pb.EntryResponse), is_json)
+    _print_entry(ca.call(admin_methods.CREATE_ENTRY, request), is_json)
 
 
 def _print_entry(answer: pb.EntryResponse, is_json: bool) -> None:
@@ -94,7 +92,7 @@ def _print_entry(answer: pb.EntryResponse, is_json: bool) -> None:
 @admin_options
 def list_entries(ca: AdminClient, spiffe_id: str | None, node: str | None, selector: str | None, is_json: bool) -> None:
     request = pb.ListEntriesRequest(spiffe_id=spiffe_id or "", node=node or "", selector=selector or "")
-    answer = ca.call_as("ListEntries", request, pb.ListEntriesResponse)
+    answer = ca.call(admin_methods.LIST_ENTRIES, request)
     headers = ["ID", "SPIFFE ID", "NODE", "TTL", "SELECTORS"]
     rows = (
         [e.id, e.spiffe_id, e.node, format_duration_seconds(e.ttl_seconds), " ".join(e.selectors)]
@@ -108,7 +106,7 @@ def list_entries(ca: AdminClient, spiffe_id: str | None, node: str | None, selec
 @json_option
 @admin_options
 def show(ca: AdminClient, entry_id: str, is_json: bool) -> None:
-    answer = ca.call_as("GetEntry", pb.EntryRequest(id=entry_id), pb.EntryResponse)
+    answer = ca.call(admin_methods.GET_ENTRY, pb.EntryRequest(id=entry_id))
     if is_json:
         print_document(as_document(answer))
         return
@@ -123,7 +121,6 @@ def show(ca: AdminClient, entry_id: str, is_json: bool) -> None:
             ("dns names", entry.dns_names),
             ("common name", entry.common_name),
             ("hint", entry.hint),
-            ("admin", "yes" if entry.admin else ""),
             ("demands", [demand.replace("|", " or ") for demand in entry.demands]),
             ("revoked when lost", "yes" if entry.revoke_when_lost else ""),
             ("revision", str(entry.revision)),
@@ -143,7 +140,6 @@ _CHANGES = {
     "dns_names": "dns",
     "common_name": "cn",
     "hint": "hint",
-    "admin": "admin",
     "revoke_when_lost": "revoke",
 }
 
@@ -159,7 +155,6 @@ _CHANGES = {
 @click.option("--dns", "dns_names", multiple=True, help="DNS name in its certificates; those given replace all.")
 @click.option("--cn", "common_name", help="Common name in its certificates.")
 @click.option("--hint", help="A word for the workload.")
-@click.option("--admin/--no-admin", help="Whether whoever has it may administer the CA.")
 @_revoke_option
 @json_option
 @admin_options
@@ -172,7 +167,6 @@ def update(
     dns_names: tuple[str, ...],
     common_name: str | None,
     hint: str | None,
-    admin: bool,
     revoke_when_lost: bool,
     is_json: bool,
 ) -> None:
@@ -193,10 +187,9 @@ def update(
         dns_names=_without_empty(dns_names),
         common_name=common_name or "",
         hint=hint or "",
-        admin=admin,
         revoke_when_lost=revoke_when_lost,
     )
-    _print_entry(ca.call_as("UpdateEntry", request, pb.EntryResponse), is_json)
+    _print_entry(ca.call(admin_methods.UPDATE_ENTRY, request), is_json)
 
 
 def _without_empty(values: Sequence[str]) -> list[str]:
@@ -211,7 +204,7 @@ def _without_empty(values: Sequence[str]) -> list[str]:
 @json_option
 @admin_options
 def delete(ca: AdminClient, entry_id: str, is_json: bool) -> None:
-    answer = ca.call_as("DeleteEntry", pb.EntryRequest(id=entry_id), pb.EntryResponse)
+    answer = ca.call(admin_methods.DELETE_ENTRY, pb.EntryRequest(id=entry_id))
     if is_json:
         print_document(as_document(answer))
     else:

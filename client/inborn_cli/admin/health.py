@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.options import admin_options, example, json_option
 from inborn_cli.output import as_document, print_document, print_table
 from inborn_proto import admin_pb2 as pb
@@ -22,7 +23,7 @@ _PATIENCE = 15.0  # seconds: the probes have five, and the disk may be slow
 @json_option
 @admin_options
 def health(ca: AdminClient, is_json: bool) -> None:
-    answer = ca.call_as("CheckHealth", pb.CheckHealthRequest(), pb.CheckHealthResponse, timeout=_PATIENCE)
+    answer = ca.call(admin_methods.CHECK_HEALTH, pb.CheckHealthRequest(), timeout=_PATIENCE)
     if is_json:
         print_document(as_document(answer))
     else:

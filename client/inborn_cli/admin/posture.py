@@ -9,6 +9,7 @@ import click
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.selectors.demand import WORDS
 from inborn._internal.selectors.kinds.posture import LISTED
+from inborn._internal.wire import admin_methods
 from inborn_cli.options import DEMAND, SPIFFE_ID, admin_options, example, json_option
 from inborn_cli.output import as_document, print_data, print_document, print_table_or_json, time_or_none, time_text
 from inborn_cli.talk import say
@@ -50,7 +51,7 @@ def _words() -> str:
 @admin_options
 def create(ca: AdminClient, id_prefix: str, demands: tuple[str, ...], note: str, is_json: bool) -> None:
     request = pb.CreatePosturePolicyRequest(id_prefix=id_prefix, demands=demands, note=note)
-    policy = ca.call_as("CreatePosturePolicy", request, pb.PosturePolicy)
+    policy = ca.call(admin_methods.CREATE_POSTURE_POLICY, request)
     if is_json:
         print_document(as_document(policy))
     else:
@@ -66,7 +67,7 @@ def _entries(count: int) -> str:
 @json_option
 @admin_options
 def list_policies(ca: AdminClient, is_json: bool) -> None:
-    answer = ca.call_as("ListPosturePolicies", pb.ListPosturePoliciesRequest(), pb.ListPosturePoliciesResponse)
+    answer = ca.call(admin_methods.LIST_POSTURE_POLICIES, pb.ListPosturePoliciesRequest())
     headers = ["ID", "ID PREFIX", "DEMANDS", "ENTRIES", "CREATED", "BY", "NOTE"]
     rows = (
         [
@@ -98,7 +99,7 @@ def _word(demand: str) -> str:
 @json_option
 @admin_options
 def delete(ca: AdminClient, policy_id: str, is_json: bool) -> None:
-    policy = ca.call_as("DeletePosturePolicy", pb.DeletePosturePolicyRequest(id=policy_id), pb.PosturePolicy)
+    policy = ca.call(admin_methods.DELETE_POSTURE_POLICY, pb.DeletePosturePolicyRequest(id=policy_id))
     if is_json:
         print_document(as_document(policy))
     else:

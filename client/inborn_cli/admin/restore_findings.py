@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.options import admin_options, example, json_option
 from inborn_cli.output import as_document, print_document, print_table_or_json, time_or_none, time_text
 from inborn_cli.talk import say
@@ -27,7 +28,7 @@ def list_findings(ca: AdminClient, is_all: bool, is_json: bool) -> None:
     more = True
     while more:
         request = pb.ListFindingsRequest(all=is_all, after_id=findings[-1].id if findings else 0)
-        answer = ca.call_as("ListFindings", request, pb.ListFindingsResponse)
+        answer = ca.call(admin_methods.LIST_FINDINGS, request)
         findings.extend(answer.findings)
         more = answer.more and bool(answer.findings)
     headers = ["ID", "FOUND", "KIND", "SUBJECT", "REPORTED BY", "REVOCATION", "ACCEPTED"]
@@ -55,7 +56,7 @@ def list_findings(ca: AdminClient, is_all: bool, is_json: bool) -> None:
 @json_option
 @admin_options
 def accept(ca: AdminClient, finding_id: int, is_json: bool) -> None:
-    finding = ca.call_as("AcceptFinding", pb.AcceptFindingRequest(id=finding_id), pb.Finding)
+    finding = ca.call(admin_methods.ACCEPT_FINDING, pb.AcceptFindingRequest(id=finding_id))
     if is_json:
         print_document(as_document(finding))
     else:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn.errors import NotFoundError
 from inborn_cli.options import SPIFFE_ID, admin_options, example, json_option
 from inborn_cli.output import (
@@ -43,7 +44,7 @@ _MAX_SEQ = 2**63 - 1  # of the CA's database
 def unblock(ca: AdminClient, target: str | None, spiffe_id: str | None, is_json: bool) -> None:
     if (target is None) == (spiffe_id is None):
         raise click.UsageError("exactly one of TARGET and --id is needed")
-    answer = ca.call_as("Unblock", pb.UnblockRequest(target=target or f"id:{spiffe_id}"), pb.UnblockResponse)
+    answer = ca.call(admin_methods.UNBLOCK, pb.UnblockRequest(target=target or f"id:{spiffe_id}"))
     if is_json:
         print_document(as_document(answer))
         return
@@ -55,7 +56,7 @@ def unblock(ca: AdminClient, target: str | None, spiffe_id: str | None, is_json:
 @json_option
 @admin_options
 def list_blocks(ca: AdminClient, is_json: bool) -> None:
-    answer = ca.call_as("ListRevocations", pb.ListRevocationsRequest(limit=1), pb.ListRevocationsResponse)
+    answer = ca.call(admin_methods.LIST_REVOCATIONS, pb.ListRevocationsRequest(limit=1))
     print_table_or_json(
         is_json, answer.blocks, _BLOCK_HEADERS, map(_block_row, answer.blocks), none="nothing is blocked"
     )
@@ -120,7 +121,7 @@ def _pages(ca: AdminClient, request: pb.ListRevocationsRequest, limit: int) -> I
     left = limit
     while True:
         request.limit = min(left, _PAGE) if limit else _PAGE
-        page = ca.call_as("ListRevocations", request, pb.ListRevocationsResponse)
+        page = ca.call(admin_methods.LIST_REVOCATIONS, request)
         yield page
         left -= len(page.revocations)
         if not page.more or not page.revocations:
@@ -140,7 +141,7 @@ def _pages(ca: AdminClient, request: pb.ListRevocationsRequest, limit: int) -> I
 @admin_options
 def show(ca: AdminClient, seq: int, is_json: bool) -> None:
     request = pb.ListRevocationsRequest(all=True, after_seq=seq - 1, limit=1)
-    found = ca.call_as("ListRevocations", request, pb.ListRevocationsResponse)
+    found = ca.call(admin_methods.LIST_REVOCATIONS, request)
     if not found.revocations or found.revocations[0].seq != seq:
         raise NotFoundError(f"there is no revocation {seq}, the last one is {found.revocation_seq}")
     revocation = found.revocations[0]
@@ -165,7 +166,7 @@ def show(ca: AdminClient, seq: int, is_json: bool) -> None:
 
 def _spread_of(ca: AdminClient, seq: int) -> pb.PropagationResponse:
     """Who has applied it now."""
-    return ca.call_as("GetPropagation", pb.PropagationRequest(revocation_seq=seq), pb.PropagationResponse)
+    return ca.call(admin_methods.GET_PROPAGATION, pb.PropagationRequest(revocation_seq=seq))
 
 
 @click.command(
@@ -177,9 +178,9 @@ def _spread_of(ca: AdminClient, seq: int) -> pb.PropagationResponse:
 @admin_options
 def status(ca: AdminClient, is_json: bool) -> None:
     now = dt.datetime.now(dt.UTC)
-    log = ca.call_as("GetStatus", pb.StatusRequest(), pb.StatusResponse)
+    log = ca.call(admin_methods.GET_STATUS, pb.StatusRequest())
     spread = _spread_of(ca, log.revocation_seq)
-    agents = ca.call_as("ListAgents", pb.ListAgentsRequest(), pb.ListAgentsResponse).agents
+    agents = ca.call(admin_methods.LIST_AGENTS, pb.ListAgentsRequest()).agents
     if is_json:
         print_document(
             {

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.admin.authority_steps import follow_authority, print_authority
 from inborn_cli.admin.spread import call_patiently, follow_expansion, wait_until_applied
 from inborn_cli.options import (
@@ -151,7 +152,7 @@ def carry_out(
         return
     show_and_ask(ca, request, target, is_sure=is_sure, is_quiet=is_json)
     request.request_id = os.urandom(_REQUEST_ID)
-    finish(ca, target, call_patiently(ca, "Revoke", request, pb.RevokeResponse), wait=wait, is_json=is_json)
+    finish(ca, target, call_patiently(ca, admin_methods.REVOKE, request), wait=wait, is_json=is_json)
 
 
 def show_and_ask(ca: AdminClient, request: pb.RevokeRequest, target: str, *, is_sure: bool, is_quiet: bool) -> None:
@@ -169,7 +170,7 @@ def _look_ahead(ca: AdminClient, request: pb.RevokeRequest) -> pb.RevokeResponse
     asked = pb.RevokeRequest()
     asked.CopyFrom(request)
     asked.dry_run = True
-    return ca.call_as("Revoke", asked, pb.RevokeResponse)
+    return ca.call(admin_methods.REVOKE, asked)
 
 
 def _confirmed(preview: pb.RevokeResponse, request: pb.RevokeRequest) -> bool:

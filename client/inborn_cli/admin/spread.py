@@ -13,14 +13,17 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from inborn._internal.rpc.admin_client import DEFAULT_TIMEOUT, AdminClient, CaNotRunning
-from inborn.errors import ExhaustedError, UnavailableError
+from inborn._internal.wire import admin_methods
+from inborn._internal.wire.admin_methods import AdminMethod, Effect
+from inborn.errors import ExhaustedError, InternalError, UnavailableError
 from inborn_cli.talk import ProgressLine, say
 from inborn_cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["ExpansionStalled", "call_patiently", "follow_expansion", "wait_until_applied"]
 
-M = TypeVar("M", bound=Message)
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
 
 # On a terminal somebody looks at the count; elsewhere the CA may hold the call as long as it will.
 _TERMINAL_STEP = dt.timedelta(milliseconds=250)
@@ -38,21 +41,24 @@ class ExpansionStalled(UnavailableError):
 
 
 def call_patiently(
-    ca: AdminClient, name: str, request: Message, response_type: type[M], timeout: float = DEFAULT_TIMEOUT
-) -> M:
+    ca: AdminClient, method: AdminMethod[Request, Response], request: Request, timeout: float = DEFAULT_TIMEOUT
+) -> Response:
     """Call what may be called twice; when the reply is lost, once more, as soon as the CA is there again.
 
-    Raises what the second attempt raises; what the first one raised if the CA was not there to begin with.
+    Raises what the second attempt raises; what the first one raised if the CA was not there to begin with; and
+    `InternalError` for a method that would change something else the second time.
     """
+    if method.effect is Effect.CHANGES:
+        raise InternalError(f"{method.name} may not be sent again")
     try:
-        return ca.call_as(name, request, response_type, timeout)
+        return ca.call(method, request, timeout)
     except (CaNotRunning, ExhaustedError):
         raise
     except UnavailableError:
         end = time.monotonic() + _AWAY
     while True:
         try:
-            return ca.call_as(name, request, response_type, timeout)
+            return ca.call(method, request, timeout)
         except CaNotRunning:
             if time.monotonic() >= end:
                 raise
@@ -67,9 +73,7 @@ def follow_expansion(ca: AdminClient, expansion_id: int, total: int) -> pb.Expan
     try:
         while True:
             request = pb.ExpansionRequest(id=expansion_id, wait_ms=round(1000 * step.total_seconds()))
-            answer = call_patiently(
-                ca, "GetExpansion", request, pb.ExpansionResponse, step.total_seconds() + DEFAULT_TIMEOUT
-            )
+            answer = call_patiently(ca, admin_methods.GET_EXPANSION, request, step.total_seconds() + DEFAULT_TIMEOUT)
             if answer.finished:
                 return answer
             if answer.revoked != killed:
@@ -99,7 +103,7 @@ def wait_until_applied(ca: AdminClient, seq: int, patience: dt.timedelta) -> pb.
             wait_ms = round(1000 * min(left, step.total_seconds()))
             request = pb.PropagationRequest(revocation_seq=seq, wait_ms=wait_ms)
             timeout = wait_ms / 1000 + DEFAULT_TIMEOUT
-            answer = call_patiently(ca, "GetPropagation", request, pb.PropagationResponse, timeout)
+            answer = call_patiently(ca, admin_methods.GET_PROPAGATION, request, timeout)
             if answer.applied >= answer.peers and not answer.laggards:
                 return answer
             if wait_ms == 0:

@@ -10,6 +10,7 @@ import click
 
 from inborn._internal.host import paths
 from inborn._internal.rpc.admin_client import AdminClient, CaNotRunning
+from inborn._internal.wire import admin_methods
 from inborn.errors import InbornError
 from inborn_cli.options import admin_socket_option, agent_socket_option, data_dir_option, example, json_option
 from inborn_cli.output import (
@@ -86,7 +87,7 @@ def _is_there(path: Path) -> bool:
 def _ask_ca(report: _Report, socket: Path, now: dt.datetime) -> None:
     try:
         with AdminClient(socket) as client:
-            ca = client.call_as("GetStatus", admin_pb2.StatusRequest(), admin_pb2.StatusResponse, timeout=_PATIENCE)
+            ca = client.call(admin_methods.GET_STATUS, admin_pb2.StatusRequest(), timeout=_PATIENCE)
     except CaNotRunning as error:
         report.problems.append(f"the CA does not run: {error.message}")
         report.hints.append(error.hint)

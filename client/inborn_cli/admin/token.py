@@ -8,6 +8,7 @@ import click
 
 from inborn._internal.address import InvalidAddress, parse_address
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_cli.options import LIFE, SPIFFE_ID, admin_options, example, json_option, whole_seconds
 from inborn_cli.output import as_document, print_data, print_document, print_table_or_json, time_or_none, time_text
 from inborn_cli.talk import say, say_warning
@@ -52,7 +53,7 @@ def create(
         name=name or "",
         groups=groups,
     )
-    answer = ca.call_as("CreateToken", request, pb.CreateTokenResponse)
+    answer = ca.call(admin_methods.CREATE_TOKEN, request)
     if is_json:
         print_document(as_document(answer))
         return
@@ -82,7 +83,7 @@ def _is_loopback(address: str) -> bool:
 @json_option
 @admin_options
 def list_tokens(ca: AdminClient, is_all: bool, is_json: bool) -> None:
-    answer = ca.call_as("ListTokens", pb.ListTokensRequest(all=is_all), pb.ListTokensResponse)
+    answer = ca.call(admin_methods.LIST_TOKENS, pb.ListTokensRequest(all=is_all))
     rows = ([t.id, t.kind, _for_whom(t), f"{t.used}/{t.uses}", _end(t), t.created_by] for t in answer.tokens)
     headers = ["ID", "KIND", "FOR", "USED", "EXPIRES", "MADE BY"]
     print_table_or_json(is_json, answer.tokens, headers, rows, none="no tokens")
@@ -106,7 +107,7 @@ def _end(token: pb.Token) -> str:
 @json_option
 @admin_options
 def revoke(ca: AdminClient, token_id: str, is_json: bool) -> None:
-    answer = ca.call_as("RevokeToken", pb.RevokeTokenRequest(id=token_id), pb.RevokeTokenResponse)
+    answer = ca.call(admin_methods.REVOKE_TOKEN, pb.RevokeTokenRequest(id=token_id))
     if is_json:
         print_document(as_document(answer.token))
     else:

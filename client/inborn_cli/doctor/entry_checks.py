@@ -8,6 +8,7 @@ from pathlib import Path
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.selectors.weakness import weaknesses
+from inborn._internal.wire import admin_methods
 from inborn.errors import DeniedError, InbornError, UnavailableError
 from inborn_cli.doctor.host_checks import CheckResult, Verdict
 from inborn_proto import admin_pb2 as pb
@@ -21,7 +22,7 @@ def check_entries(admin_socket: Path) -> Iterator[CheckResult]:
     """Nothing where no CA answers, or where it does not answer to this user."""
     try:
         with AdminClient(admin_socket) as ca:
-            entries = ca.call_as("ListEntries", pb.ListEntriesRequest(), pb.ListEntriesResponse).entries
+            entries = ca.call(admin_methods.LIST_ENTRIES, pb.ListEntriesRequest()).entries
     except (UnavailableError, DeniedError):
         return
     weak = [(entry, found) for entry in entries if (found := _weaknesses(entry))]

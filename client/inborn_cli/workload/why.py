@@ -11,6 +11,7 @@ from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.selectors.trust import trust_class
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
+from inborn._internal.wire import admin_methods
 from inborn.errors import InbornError
 from inborn_cli.options import admin_socket_option, agent_socket_option, example, json_option, socket_option
 from inborn_cli.output import as_document, print_data, print_document
@@ -64,9 +65,7 @@ def _policies(admin_socket: Path) -> list[admin_pb2.PosturePolicy]:
     try:
         with AdminClient(admin_socket) as ca:
             request = admin_pb2.ListPosturePoliciesRequest()
-            return list(
-                ca.call_as("ListPosturePolicies", request, admin_pb2.ListPosturePoliciesResponse, timeout=5.0).policies
-            )
+            return list(ca.call(admin_methods.LIST_POSTURE_POLICIES, request, timeout=5.0).policies)
     except InbornError:
         return []
 

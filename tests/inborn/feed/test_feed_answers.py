@@ -21,7 +21,7 @@ DAEMON = parse_spiffe_id("spiffe://example.org/db")
 
 def update(*, is_new: bool = False, is_fresh: bool = True) -> FeedUpdate:
     beat = Heartbeat(revocation_seq=3, interval=dt.timedelta(seconds=5))
-    change = NodeUpdate(snapshot=False, entries=(), removed=(), rotate_before=None)
+    change = NodeUpdate(snapshot=False, entries=(), removed=())
     return FeedUpdate(
         node=None, log_id=b"l" * 16, revision=7, made_at=NOW,
         content=change if is_new else beat, is_new=is_new, is_fresh=is_fresh,

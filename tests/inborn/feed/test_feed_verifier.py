@@ -86,13 +86,12 @@ def test_node_feed_has_a_revision_of_its_own(subscriber: Subscriber, maker: Feed
         demands=["posture:seccomp:filter|posture:seccomp:strict"],
         revoke_when_lost=True,
     )
-    content = feed_pb2.NodeUpdate(snapshot=True, entries=[entry], rotate_before_ms=1000)
+    content = feed_pb2.NodeUpdate(snapshot=True, entries=[entry])
     update = subscriber.receive(maker.message(maker.body(node=str(NODE), node_update=content, revision=7)))
     assert isinstance(update.content, NodeUpdate)
     assert update.content.entries[0].ttl == dt.timedelta(seconds=60)
     assert update.content.entries[0].demands == (parse_demand("seccomp"),)
     assert update.content.entries[0].revoke_when_lost
-    assert update.content.rotate_before == dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC)
     assert subscriber.position == (maker.log_id, 1, 7)
 
 

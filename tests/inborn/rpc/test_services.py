@@ -12,10 +12,11 @@ import grpc.aio
 import pytest
 
 from inborn._internal.enrollment.join_token import InvalidToken
-from inborn._internal.rpc.services import AioStub, Stub, service_handler
+from inborn._internal.rpc.services import AioStub, Guard, Stub, service_handler
 from inborn._internal.wire.messages import UnimplementedError
-from inborn.errors import InbornError, InternalError, UnavailableError
+from inborn.errors import DeniedError, InbornError, InternalError, UnavailableError
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2
+from tests.rigs.open_guard import refuse_nobody
 
 SERVICES = ca_pb2.DESCRIPTOR.services_by_name
 WAIT = 5.0
@@ -51,8 +52,8 @@ class Aio:
             yield feed_pb2.FeedMessage(body=answer(request.hello.log_id).spiffe_id.encode())
 
 
-def handlers(implementation: object) -> tuple[grpc.GenericRpcHandler, ...]:
-    return tuple(service_handler(SERVICES[name], implementation) for name in ("Bootstrap", "Authority"))
+def handlers(implementation: object, guard: Guard = refuse_nobody) -> tuple[grpc.GenericRpcHandler, ...]:
+    return tuple(service_handler(SERVICES[name], implementation, guard) for name in ("Bootstrap", "Authority"))
 
 
 @pytest.fixture
@@ -147,6 +148,62 @@ async def test_cancelled_stream_is_unavailable_to_its_reader(aio_channel: grpc.a
     stream.cancel()
     with pytest.raises(UnavailableError, match="cancelled"):
         await anext(stream)
+
+
+def refuse_all(method: str, context: Any) -> None:
+    raise DeniedError(f"{method!a} is not for {context.peer().partition(':')[0]}")
+
+
+def test_guard_refuses_before_the_method_is_entered(tmp_path: Path) -> None:
+    entered: list[str] = []
+
+    class Entered(Sync):
+        def Enroll(self, request: ca_pb2.EnrollRequest, context: Any) -> ca_pb2.EnrollResponse:
+            entered.append("Enroll")
+            return answer(request.body)
+
+        def Watch(self, requests: Iterator[ca_pb2.WatchRequest], context: Any) -> Iterator[feed_pb2.FeedMessage]:
+            entered.append("Watch")
+            yield from super().Watch(requests, context)
+
+    server = grpc.server(futures.ThreadPoolExecutor(4), handlers=handlers(Entered(), refuse_all))
+    server.add_insecure_port(f"unix:{tmp_path}/s")
+    server.start()
+    with grpc.insecure_channel(f"unix:{tmp_path}/s") as channel:
+        with pytest.raises(DeniedError, match=r"'/inborn.v1.Bootstrap/Enroll' is not for unix"):
+            enroll(channel, b"x")
+        with pytest.raises(DeniedError, match=r"'/inborn.v1.Authority/Watch' is not for unix"):
+            next(Stub(channel, SERVICES["Authority"]).stream("Watch", iter([hello(b"a")]), feed_pb2.FeedMessage))
+    server.stop(0).wait()
+    assert entered == []
+
+
+async def test_guard_of_an_aio_server_refuses_before_the_method_is_entered(tmp_path: Path) -> None:
+    entered: list[str] = []
+
+    class Entered(Aio):
+        async def Enroll(self, request: ca_pb2.EnrollRequest, context: Any) -> ca_pb2.EnrollResponse:
+            entered.append("Enroll")
+            return answer(request.body)
+
+        async def Watch(
+            self, requests: AsyncIterator[ca_pb2.WatchRequest], context: Any
+        ) -> AsyncIterator[feed_pb2.FeedMessage]:
+            entered.append("Watch")
+            async for message in super().Watch(requests, context):
+                yield message
+
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(handlers(Entered(), refuse_all))
+    server.add_insecure_port(f"unix:{tmp_path}/s")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path}/s") as channel:
+        with pytest.raises(DeniedError, match=r"'/inborn.v1.Bootstrap/Enroll' is not for unix"):
+            await enroll_aio(channel, b"x")
+        with pytest.raises(DeniedError, match=r"'/inborn.v1.Authority/Watch' is not for unix"):
+            await anext(AioStub(channel, SERVICES["Authority"]).stream("Watch", feed_pb2.FeedMessage))
+    await server.stop(0)
+    assert entered == []
 
 
 def test_rpc_without_a_method_is_unimplemented(channel: grpc.Channel) -> None:

@@ -76,9 +76,3 @@ def test_hurry_asks_at_once_and_forgets_the_failures() -> None:
     schedule.hurry(NOW)
     assert schedule.is_due(NOW)
     assert schedule.failures == 0
-
-
-def test_certificate_counts_as_expired_from_its_last_second_on() -> None:
-    schedule = Schedule.after_issue(NOW, NOW + HOUR, spread=0.5)
-    assert not schedule.is_expired(NOW + HOUR - SECOND)
-    assert schedule.is_expired(NOW + HOUR)

@@ -384,17 +384,6 @@ def test_an_entry_whose_selectors_grow_is_taken_from_who_lacks_one() -> None:
     assert cache.view(1, NOW).held == ()
 
 
-def test_the_wish_to_rotate_is_followed_once() -> None:
-    cache = synced(entry())
-    with_svid(cache)
-    later = NOW + SECOND
-    change = node(rotate_before=NOW + dt.timedelta(milliseconds=500))
-    assert cache.apply_node(change, later).must_rotate_agent
-    cache.issued(ask(cache, later), svid(now=later), later)
-    assert not cache.apply_node(change, later).must_rotate_agent
-    assert cache.take_due(later, limit=10) == []
-
-
 def test_svids_of_a_tainted_authority_are_replaced() -> None:
     cache = synced(entry())
     with_svid(cache)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from inborn.errors import InbornError, InternalError, NotFoundError, RequestError, UnavailableError
 from inborn_ca.authorities.authority_life import key_id
 from inborn_ca.authorities.key_store import KeyStore, UnsafeKeyFile, WrongPassphrase
+from inborn_ca.authorities.sealing import seal
 
 PASSPHRASE = b"correct horse battery"
 
@@ -27,19 +29,26 @@ def numbers(key: ec.EllipticCurvePrivateKey) -> int:
 
 
 def test_a_key_comes_back_as_it_was_made(keys: KeyStore) -> None:
-    name, key = keys.create("P-256")
+    name, key = keys.create()
     assert name == key_id(key.public_key())
     assert numbers(keys.load(name)) == numbers(key)
     assert keys.has(name)
     assert keys.list() == [name]
 
 
-def test_a_key_that_signs_feeds_comes_back(keys: KeyStore) -> None:
-    name, key = keys.create("Ed25519")
-    assert isinstance(key, ed25519.Ed25519PrivateKey)
-    assert keys.load_ed25519(name).public_key() == key.public_key()
+@pytest.mark.parametrize(
+    "key", [ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP384R1())], ids=["ed25519", "p384"]
+)
+def test_a_key_of_another_kind_is_refused(keys: KeyStore, tmp_path: Path, key: Any) -> None:
+    name = key_id(key.public_key())
+    path = tmp_path / "keys" / f"{name.hex()}.pem"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.chmod(0o600)
     with pytest.raises(InternalError, match="not P-256"):
         keys.load(name)
+    sealed = seal(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), PASSPHRASE, name)
+    with pytest.raises(RequestError, match="not P-256"):
+        keys.import_encrypted(name, sealed, PASSPHRASE)
 
 
 def test_files_are_private(keys: KeyStore, tmp_path: Path) -> None:

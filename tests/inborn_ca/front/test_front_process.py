@@ -25,6 +25,7 @@ from inborn._internal.rpc.services import AioStub
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import read_certificate
+from inborn._internal.wire import admin_methods
 from inborn.errors import UnavailableError
 from inborn_proto import admin_pb2, ca_pb2
 from tests.rigs.front_rig import BOOTSTRAP, enroll_request, make_csr
@@ -34,7 +35,7 @@ from tests.rigs.up_rig import Running, environment, started, wait_until
 def bootstrap(running: Running) -> grpc.aio.Channel:
     address = parse_address(running.status().bootstrap_address)
     with AdminClient(admin_socket(running.data_dir)) as client:
-        bundle = client.call_as("GetBundle", admin_pb2.GetBundleRequest(), admin_pb2.GetBundleResponse)
+        bundle = client.call(admin_methods.GET_BUNDLE, admin_pb2.GetBundleRequest())
     pem = ssl.get_server_certificate((address.host, address.port))
     front = read_certificate(x509.load_pem_x509_certificate(pem.encode())).spiffe_id
     roots = X509Bundle.parse(TrustDomain(bundle.trust_domain), list(bundle.roots))
@@ -47,7 +48,7 @@ def bootstrap(running: Running) -> grpc.aio.Channel:
 
 def enrollment(running: Running) -> ca_pb2.EnrollRequest:
     with AdminClient(admin_socket(running.data_dir)) as client:
-        answer = client.call_as("CreateToken", admin_pb2.CreateTokenRequest(), admin_pb2.CreateTokenResponse)
+        answer = client.call(admin_methods.CREATE_TOKEN, admin_pb2.CreateTokenRequest())
     return enroll_request(parse_join_token(answer.token), make_csr(ec.generate_private_key(ec.SECP256R1())))
 
 

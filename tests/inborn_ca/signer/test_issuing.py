@@ -279,7 +279,6 @@ def test_rules_and_blocks_are_there_after_a_restart(ca: CaBench) -> None:
         {"ttl_seconds": 2**40},
         {"node": "no such agent"},
         {"node": ""},
-        {"admin": True, "node": "any"},
         {"hint": "x" * 1025},
         {"selectors": ["unix:uid:1\n2"]},
     ],
@@ -288,6 +287,13 @@ def test_bad_entries_are_refused(ca: CaBench, fields: dict) -> None:
     with pytest.raises(RequestError):
         ca.create_entry(**fields)
     assert ca.reader.entries.all() == []
+
+
+def test_no_update_makes_an_entry_grant_administration(ca: CaBench) -> None:
+    entry = ca.create_entry()
+    with pytest.raises(RequestError, match="out of cn, dns, hint, node, revoke, selectors, ttl"):
+        ca.run(ca.entries.update(admin_pb2.UpdateEntryRequest(id=entry.id, set=["admin"]), ADMIN))
+    assert [kept.revision for kept in ca.reader.entries.all()] == [1]
 
 
 def test_the_same_entry_twice_is_refused(ca: CaBench) -> None:

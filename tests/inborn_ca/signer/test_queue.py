@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 from inborn.errors import DeniedError, ExhaustedError, InbornError, InternalError, UnavailableError
 from inborn_ca.signer import queue as queue_module
 from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.consequences import Consequence, ConsequentialDenial, OpenAlarm
 from inborn_ca.signer.queue import GroupHooks, Job, Queue
+
+NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 
 
 class Tx:
@@ -46,6 +50,10 @@ class Hooks(GroupHooks):
             raise self.failing
         self.committed_log += tx.log
         self.groups.append(len(tx.log))
+
+    def keep(self, tx: Any, consequence: Consequence) -> None:
+        assert isinstance(consequence, OpenAlarm)
+        tx.log.append(f"{consequence.kind} of {consequence.subject}")
 
     def rolled_back(self) -> None:
         self.undone += 1
@@ -142,10 +150,21 @@ async def test_one_jobs_error_is_that_jobs_error_and_undoes_that_job_alone() -> 
 async def test_what_a_refusal_entails_is_kept() -> None:
     hooks, answers = Hooks(), []
     queue = Queue(hooks)
-    error = DeniedError("no", consequence=lambda tx, changes: tx.log.append("alarm"))
+    alarms = tuple(OpenAlarm(kind=kind, subject="b", message="no", at=NOW) for kind in ("first", "second"))
+    queue.submit(job(writing("a"), answers))
+    queue.submit(job(writing("b", ConsequentialDenial("no", consequences=alarms)), answers))
+    queue.submit(job(writing("c"), answers))
+    await drain(queue)
+    assert hooks.committed_log == ["a", "first of b", "second of b", "c"]
+
+
+async def test_what_is_no_consequence_of_a_refusal_is_nothing_to_the_queue() -> None:
+    hooks, answers = Hooks(), []
+    queue = Queue(hooks)
+    error = DeniedError("no", consequence=lambda tx, changes: tx.log.append("alarm"), consequences=("alarm",))
     queue.submit(job(writing("b", error), answers))
     await drain(queue)
-    assert hooks.committed_log == ["alarm"]
+    assert hooks.committed_log == []
 
 
 async def test_a_store_that_fails_fails_the_group_and_the_next_one_works() -> None:

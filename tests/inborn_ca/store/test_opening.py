@@ -174,6 +174,28 @@ def test_a_migration_that_was_cut_short_leaves_nothing(tmp_path: Path, monkeypat
     store.close()
 
 
+def test_entries_outlive_the_word_that_they_granted_administration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inborn_ca.store.sqlite import schema
+
+    path = tmp_path / "inborn.db"
+    before = [step.__name__ for step in schema.MIGRATIONS].index("_drop_admin")
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:before])
+    monkeypatch.setattr(schema, "VERSION", before)
+    open_sqlite(path, now=NOW).close()
+    monkeypatch.undo()
+    row = ("e1", "spiffe://example.org/web", '["unix:uid:1"]', "any", "", 3600, "[]", "", "main", 1, 0, 2, 5, 6)
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.close()
+    store = open_sqlite(path, now=NOW)
+    (entry,) = store.reader().entries.all()
+    store.close()
+    assert (entry.id, str(entry.spiffe_id), entry.hint, entry.revision) == ("e1", "spiffe://example.org/web", "main", 2)
+    assert not entry.revoke_when_lost
+
+
 def test_a_database_that_exists_is_opened_without_sqlite_utils(path: Path) -> None:
     program = (
         "import datetime as dt, sys\nfrom pathlib import Path\n"

@@ -13,6 +13,7 @@ import pytest
 
 from inborn._internal.host.paths import admin_socket
 from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire import admin_methods
 from inborn_proto import admin_pb2
 from tests.rigs.up_rig import Running, started, up, wait_until
 
@@ -77,7 +78,7 @@ def test_started_again_it_goes_on_where_it_was(tmp_path: Path) -> None:
 def list_agents(running: Running) -> list[admin_pb2.Agent]:
     with AdminClient(admin_socket(running.data_dir)) as client:
         request = admin_pb2.ListAgentsRequest()
-        return list(client.call_as("ListAgents", request, admin_pb2.ListAgentsResponse).agents)
+        return list(client.call(admin_methods.LIST_AGENTS, request).agents)
 
 
 def test_each_process_that_is_killed_comes_back_and_the_others_are_as_they_should_be(tmp_path: Path) -> None:

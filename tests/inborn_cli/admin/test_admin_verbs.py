@@ -33,7 +33,7 @@ def test_token_for_a_ca_on_loopback_draws_a_warning(fake_ca: FakeCa, inborn: Com
 def test_entry_create_sends_what_was_typed(fake_ca: FakeCa, inborn: Command) -> None:
     line = (
         f"entry create --id {WEB} --selector unix:uid:1000 --selector 'docker:label:a b:*' --node any --ttl 30m "
-        "--dns a.example.org --dns b.example.org --cn web --hint main --admin"
+        "--dns a.example.org --dns b.example.org --cn web --hint main"
     )
     assert inborn(line).status == 0
     assert asked(fake_ca) == pb.CreateEntryRequest(
@@ -44,7 +44,6 @@ def test_entry_create_sends_what_was_typed(fake_ca: FakeCa, inborn: Command) -> 
         dns_names=["a.example.org", "b.example.org"],
         common_name="web",
         hint="main",
-        admin=True,
     )
 
 
@@ -55,8 +54,7 @@ def test_entry_create_sends_what_was_typed(fake_ca: FakeCa, inborn: Command) -> 
         ("--ttl 0", {"set": ["ttl"]}),
         ("--dns ''", {"set": ["dns"]}),
         ("--selector unix:uid:1 --cn ''", {"set": ["selectors", "cn"], "selectors": ["unix:uid:1"]}),
-        ("--admin", {"set": ["admin"], "admin": True}),
-        ("--no-admin --hint x --node group:g", {"set": ["node", "hint", "admin"], "node": "group:g", "hint": "x"}),
+        ("--hint x --node group:g", {"set": ["node", "hint"], "node": "group:g", "hint": "x"}),
     ],
 )
 def test_entry_update_names_what_is_meant(
@@ -64,6 +62,21 @@ def test_entry_update_names_what_is_meant(
 ) -> None:
     assert inborn(f"entry update {ENTRY_ID} {options}").status == 0
     assert asked(fake_ca) == pb.UpdateEntryRequest(id=ENTRY_ID, **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"entry create --id {WEB} --selector unix:uid:1000 --admin",
+        f"entry update {ENTRY_ID} --admin",
+        f"entry update {ENTRY_ID} --no-admin --hint x",
+    ],
+)
+def test_no_entry_says_that_it_grants_administration(line: str, fake_ca: FakeCa, inborn: Command) -> None:
+    ran = inborn(line)
+    assert ran.status == 2
+    assert "admin" in ran.err
+    assert fake_ca.requests == []
 
 
 def test_certs_list_sends_its_filters(fake_ca: FakeCa, inborn: Command) -> None:

@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 
-from inborn.errors import UnavailableError
+from inborn._internal.rpc.admin_client import AdminClient
+from inborn._internal.wire.admin_methods import METHODS, AdminMethod, Effect
+from inborn.errors import InternalError, UnavailableError
 from inborn_cli.admin import spread
 from inborn_proto import admin_pb2 as pb
 from tests.inborn_cli.fixtures_cli import AGENT, WEB, Command, FakeCa
@@ -146,6 +149,15 @@ def test_command_whose_reply_was_lost_is_sent_once_more_under_the_same_number(fa
     assert "3 killed" in ran.out
     first, second = revocations(fake_ca)[1:]
     assert first == second
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS.values() if m.effect is Effect.CHANGES], ids=lambda m: m.name.rpartition("/")[2]
+)
+def test_what_would_happen_twice_is_not_sent_patiently(method: AdminMethod[Any, Any], fake_ca: FakeCa) -> None:
+    with AdminClient(fake_ca.path) as client, pytest.raises(InternalError, match="may not be sent again"):
+        spread.call_patiently(client, method, method.request())
+    assert fake_ca.requests == []
 
 
 def test_command_whose_reply_is_lost_twice_fails(fake_ca: FakeCa, inborn: Command) -> None:

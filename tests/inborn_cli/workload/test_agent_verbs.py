@@ -30,6 +30,7 @@ from inborn_cli.output import as_document
 from inborn_cli.workload.memory import file_system_of, private_memory_directory
 from inborn_proto import admin_pb2, agent_pb2
 from tests.inborn_cli.fixtures_cli import AGENT, ENTRY_ID, POLICY_ID, WEB, Command, FakeCa
+from tests.rigs.open_guard import refuse_nobody
 
 
 class FakeAgent:
@@ -78,7 +79,9 @@ def agent(short_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgen
     double = FakeAgent()
     server = grpc.server(ThreadPoolExecutor(2))
     services = agent_pb2.DESCRIPTOR.services_by_name
-    server.add_generic_rpc_handlers([service_handler(services[name], double) for name in ("Local", "AgentAdmin")])
+    server.add_generic_rpc_handlers(
+        [service_handler(services[name], double, refuse_nobody) for name in ("Local", "AgentAdmin")]
+    )
     for directory in ("run", "agent"):
         (short_dir / directory).mkdir()
     server.add_insecure_port(f"unix:{short_dir}/run/api.sock")
@@ -262,7 +265,7 @@ def test_agent_that_refuses_is_no_agent_that_does_not_run(
     agent.GetStatus = refuse  # type: ignore[method-assign]
     handlers = agent_pb2.DESCRIPTOR.services_by_name["AgentAdmin"]
     assert handlers is not None
-    server = grpc.server(ThreadPoolExecutor(1), handlers=[service_handler(handlers, agent)])
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[service_handler(handlers, agent, refuse_nobody)])
     socket = Path(os.environ["INBORN_DATA_DIR"]) / "other.sock"
     server.add_insecure_port(f"unix:{socket}")
     server.start()

@@ -24,6 +24,7 @@ from inborn._internal.rpc.services import service_handler
 from inborn._internal.spiffe.x509_svid import X509Svid, read_certificate
 from inborn.testing import MemoryAuthority
 from inborn_proto import agent_pb2
+from tests.rigs.open_guard import refuse_nobody
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
@@ -44,7 +45,7 @@ class FakeAgent:
         self._is_over = False
         self._server = grpc.server(ThreadPoolExecutor(8))
         local = agent_pb2.DESCRIPTOR.services_by_name["Local"]
-        self._server.add_generic_rpc_handlers([service_handler(local, self)])
+        self._server.add_generic_rpc_handlers([service_handler(local, self, refuse_nobody)])
         self._server.add_insecure_port(f"unix:{socket}")
         self._server.start()
 

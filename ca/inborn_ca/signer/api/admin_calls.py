@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from inborn_ca.signer.api.calls import Call, Direct, Later, Queued
+from inborn._internal.wire import admin_methods
+from inborn_ca.signer.api.admin_table import AdminTable
+from inborn_ca.signer.api.calls import Call
 from inborn_ca.signer.api.front_calls import FrontCalls
 from inborn_ca.signer.commands.authority_revocation import AuthorityRevoker
 from inborn_ca.signer.commands.backups import Backups
@@ -31,8 +33,6 @@ from inborn_proto import admin_pb2
 __all__ = ["AdminCalls"]
 
 M = TypeVar("M", bound=Message)
-
-_SERVICE = "/inborn.admin.v1.Admin/"
 
 
 class AdminCalls:
@@ -73,6 +73,7 @@ class AdminCalls:
         self._audited = asyncio.Event()
 
     def table(self) -> Mapping[str, Call]:
+        """Raises `InternalError` if a method that is declared has no answer here."""
         tokens, entries, revocations, ledger, reader = (
             self._tokens,
             self._entries,
@@ -81,39 +82,38 @@ class AdminCalls:
             self._reader,
         )
         policies = self._posture_policies
-        calls: dict[str, Call] = {
-            "CreateToken": Queued(lambda m, who: tokens.create(m, who, self._front.bootstrap_address)),
-            "ListTokens": Later(lambda m, _: self._in_thread(lambda: tokens.list(self._slow_reader, m))),
-            "RevokeToken": Queued(tokens.revoke),
-            "CreateEntry": Queued(entries.create),
-            "ListEntries": Direct(lambda m, _: entries.list(reader, m)),
-            "GetEntry": Direct(lambda m, _: entries.get(reader, m)),
-            "UpdateEntry": Queued(entries.update),
-            "DeleteEntry": Queued(entries.delete),
-            "CreatePosturePolicy": Queued(policies.create),
-            "ListPosturePolicies": Direct(lambda m, _: policies.list()),
-            "DeletePosturePolicy": Queued(policies.delete),
-            "ListCertificates": Later(lambda m, _: self._certificates(m)),
-            "GetCertificate": Direct(lambda m, _: ledger.certificate(reader, m, self._state.revocations)),
-            "ListAgents": Later(lambda m, _: self._agents()),
-            "BanAgent": Queued(revocations.ban),
-            "Revoke": Queued(revocations.revoke),
-            "GetExpansion": Later(lambda m, _: self._expander.wait(m)),
-            "GetAuthorityRevocation": Later(lambda m, _: self._revoker.wait(m)),
-            "ListFindings": Direct(lambda m, _: self._findings.list(reader, m)),
-            "AcceptFinding": Queued(self._findings.accept),
-            "Unblock": Queued(revocations.unblock),
-            "ListRevocations": Direct(lambda m, _: ledger.revocations(reader, m)),
-            "GetPropagation": Later(lambda m, _: self._propagation.wait(m.revocation_seq, m.wait_ms)),
-            "GetBundle": Direct(lambda m, _: ledger.bundle()),
-            "CheckHealth": Later(lambda m, _: self._health.check()),
-            "GetStatus": Direct(lambda m, _: self._status.get(reader)),
-            "ListAudit": Later(lambda m, _: self._audit(m)),
-            "ListAlarms": Direct(lambda m, _: ledger.alarms(reader, m)),
-            "AcknowledgeAlarm": Queued(ledger.acknowledge),
-            "Backup": Later(self._backup),
-        }
-        return {_SERVICE + name: call for name, call in calls.items()}
+        table = AdminTable()
+        table.queued(admin_methods.CREATE_TOKEN, lambda m, who: tokens.create(m, who, self._front.bootstrap_address))
+        table.later(admin_methods.LIST_TOKENS, lambda m, _: self._in_thread(lambda: tokens.list(self._slow_reader, m)))
+        table.queued(admin_methods.REVOKE_TOKEN, tokens.revoke)
+        table.queued(admin_methods.CREATE_ENTRY, entries.create)
+        table.direct(admin_methods.LIST_ENTRIES, lambda m, _: entries.list(reader, m))
+        table.direct(admin_methods.GET_ENTRY, lambda m, _: entries.get(reader, m))
+        table.queued(admin_methods.UPDATE_ENTRY, entries.update)
+        table.queued(admin_methods.DELETE_ENTRY, entries.delete)
+        table.queued(admin_methods.CREATE_POSTURE_POLICY, policies.create)
+        table.direct(admin_methods.LIST_POSTURE_POLICIES, lambda m, _: policies.list())
+        table.queued(admin_methods.DELETE_POSTURE_POLICY, policies.delete)
+        table.later(admin_methods.LIST_CERTIFICATES, lambda m, _: self._certificates(m))
+        table.direct(admin_methods.GET_CERTIFICATE, lambda m, _: ledger.certificate(reader, m, self._state.revocations))
+        table.later(admin_methods.LIST_AGENTS, lambda m, _: self._agents())
+        table.queued(admin_methods.BAN_AGENT, revocations.ban)
+        table.queued(admin_methods.REVOKE, revocations.revoke)
+        table.later(admin_methods.GET_EXPANSION, lambda m, _: self._expander.wait(m))
+        table.later(admin_methods.GET_AUTHORITY_REVOCATION, lambda m, _: self._revoker.wait(m))
+        table.direct(admin_methods.LIST_FINDINGS, lambda m, _: self._findings.list(reader, m))
+        table.queued(admin_methods.ACCEPT_FINDING, self._findings.accept)
+        table.queued(admin_methods.UNBLOCK, revocations.unblock)
+        table.direct(admin_methods.LIST_REVOCATIONS, lambda m, _: ledger.revocations(reader, m))
+        table.later(admin_methods.GET_PROPAGATION, lambda m, _: self._propagation.wait(m.revocation_seq, m.wait_ms))
+        table.direct(admin_methods.GET_BUNDLE, lambda m, _: ledger.bundle())
+        table.later(admin_methods.CHECK_HEALTH, lambda m, _: self._health.check())
+        table.direct(admin_methods.GET_STATUS, lambda m, _: self._status.get(reader))
+        table.later(admin_methods.LIST_AUDIT, lambda m, _: self._audit(m))
+        table.direct(admin_methods.LIST_ALARMS, lambda m, _: ledger.alarms(reader, m))
+        table.queued(admin_methods.ACKNOWLEDGE_ALARM, ledger.acknowledge)
+        table.later(admin_methods.BACKUP, self._backup)
+        return table.complete()
 
     def audited(self) -> None:
         """A row was added: whoever follows the trail is told."""
@@ -126,11 +126,11 @@ class AdminCalls:
 
         return await asyncio.to_thread(locked)
 
-    def _certificates(self, m: admin_pb2.ListCertificatesRequest) -> Awaitable[Message]:
+    def _certificates(self, m: admin_pb2.ListCertificatesRequest) -> Awaitable[admin_pb2.ListCertificatesResponse]:
         ledger, reader = self._ledger, self._slow_reader
         return self._in_thread(lambda: ledger.certificates(reader, m, ledger.all_revocations(reader)))
 
-    def _agents(self) -> Awaitable[Message]:
+    def _agents(self) -> Awaitable[admin_pb2.ListAgentsResponse]:
         return self._in_thread(lambda: self._ledger.agents(self._slow_reader, self._propagation))
 
     async def _audit(self, m: admin_pb2.ListAuditRequest) -> admin_pb2.ListAuditResponse:
@@ -147,7 +147,7 @@ class AdminCalls:
             except TimeoutError:
                 return response
 
-    async def _backup(self, m: admin_pb2.BackupRequest, actor: str) -> Message:
+    async def _backup(self, m: admin_pb2.BackupRequest, actor: str) -> admin_pb2.BackupResponse:
         path = self._backups.check(m)
         response = await asyncio.to_thread(self._backups.write, path, m.passphrase)
         command: Command = self._backups.record(response, actor)

@@ -170,7 +170,6 @@ class FrontCalls:
                     origin=message.origin[:200],
                 )
             )
-            changes.audited = True
             return lambda: signer_pb2.Done()
 
         return command

@@ -227,7 +227,6 @@ class Authorities:
                     early.append(authority.key_id)
                 elif len(renewed.crl) > MAX_CRL_SIZE:
                     self._raise_too_large(tx, authority, len(renewed.crl), now)
-                    changes.audited = True
                 else:
                     tx.authorities.update(renewed)
                     changes.authorities = True

@@ -27,6 +27,7 @@ from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.revocation_log import revoke_certificates_of
 from inborn_ca.signer.commands.targets import REASONS
+from inborn_ca.signer.consequences import ConsequentialDenial, OpenAlarm, StopRenewals
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.requesters.signed import Requester, WrongRecipient, believe
 from inborn_ca.signer.state import Pending, SignerState, certificate_der, spki_of
@@ -60,11 +61,11 @@ class TokenWithdrawn(DeniedError):
     """An admin took the token back."""
 
 
-class TokenSpent(DeniedError):
+class TokenSpent(ConsequentialDenial):
     """All uses are taken by other keys."""
 
 
-class RenewalStopped(DeniedError):
+class RenewalStopped(ConsequentialDenial):
     """Two holders of one key were seen."""
 
 
@@ -133,17 +134,13 @@ class Enrollment:
         used = tx.tokens.count_uses(token.id)
         if used >= token.uses:
             message = f"token {token.id.hex()} has been used {used} of {token.uses} times, now by another key"
-
-            def consequence(tx: Transaction, changes: Changes) -> None:
-                tx.audit.raise_alarm(
-                    kind="token.second_key",
-                    subject=token.id.hex(),
-                    message=f"{message}, from {origin or 'unknown'}",
-                    at=now,
-                )
-                changes.audited = True
-
-            raise TokenSpent(message, hint=_ADVICE, consequence=consequence, **facts)
+            alarm = OpenAlarm(
+                kind="token.second_key",
+                subject=token.id.hex(),
+                message=f"{message}, from {origin or 'unknown'}",
+                at=now,
+            )
+            raise TokenSpent(message, hint=_ADVICE, consequences=(alarm,), **facts)
         member = self._new_member(tx, token, now, changes)
         self._state.requesters.put_member(tx, member)
         tx.tokens.add_use(token.id, key_hash, member.spiffe_id, now)
@@ -219,16 +216,13 @@ class Enrollment:
     def _stop(self, requester: Requester, now: dt.datetime, origin: str) -> None:
         who = requester.member.spiffe_id
         message = f"two holders of one key of {who}: a second successor was asked for, from {origin or 'unknown'}"
-
-        def consequence(tx: Transaction, changes: Changes) -> None:
-            self._state.requesters.put_member(tx, replace(requester.member, stopped_at=now))
-            tx.audit.raise_alarm(kind="renewal.two_holders", subject=str(who), message=message, at=now)
-            changes.audited = True
-
         raise RenewalStopped(
             message,
             hint="an admin enrolls it again: inborn token create --agent ID (or --id ID)",
-            consequence=consequence,
+            consequences=(
+                StopRenewals(member=requester.member, at=now),
+                OpenAlarm(kind="renewal.two_holders", subject=str(who), message=message, at=now),
+            ),
         )
 
     # -- both --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from inborn_proto import admin_pb2, feed_pb2
 
 __all__ = ["Entries", "feed_entry"]
 
-_SETTABLE = frozenset({"selectors", "node", "ttl", "dns", "cn", "hint", "admin", "revoke"})
+_SETTABLE = frozenset({"selectors", "node", "ttl", "dns", "cn", "hint", "revoke"})
 
 
 class Entries:
@@ -51,7 +51,6 @@ class Entries:
                 dns_names=tuple(request.dns_names),
                 common_name=request.common_name,
                 hint=request.hint,
-                admin=request.admin,
                 revoke_when_lost=request.revoke_when_lost,
                 revision=1,
                 created_at=now,
@@ -89,8 +88,6 @@ class Entries:
                 entry = replace(entry, common_name=request.common_name)
             if "hint" in fields:
                 entry = replace(entry, hint=request.hint)
-            if "admin" in fields:
-                entry = replace(entry, admin=request.admin)
             if "revoke" in fields:
                 entry = replace(entry, revoke_when_lost=request.revoke_when_lost)
             self._check(entry)
@@ -173,7 +170,6 @@ class Entries:
             "ttl": int(entry.ttl.total_seconds()),
             "dns": list(entry.dns_names),
             "cn": entry.common_name,
-            "admin": entry.admin,
             "revoke_when_lost": entry.revoke_when_lost,
         }
         tx.audit.add(audit.row(self._state.clock(), actor, action, entry.id, detail=detail))
@@ -198,7 +194,6 @@ def entry_message(entry: Entry, demands: Sequence[Demand] = ()) -> admin_pb2.Ent
         dns_names=entry.dns_names,
         common_name=entry.common_name,
         hint=entry.hint,
-        admin=entry.admin,
         revision=entry.revision,
         revoke_when_lost=entry.revoke_when_lost,
         demands=[str(demand) for demand in demands],

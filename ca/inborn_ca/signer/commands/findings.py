@@ -105,7 +105,7 @@ class Findings:
             self._take_revocations(tx, changes, request, reporter, response)
             if holder is not None:
                 self._take_holder(tx, holder, body.number, response)
-            self._tell(tx, changes, reporter, request.former_log_id, response, forwarded.origin)
+            self._tell(tx, reporter, request.former_log_id, response, forwarded.origin)
             return lambda: response
 
         return command
@@ -227,7 +227,6 @@ class Findings:
     def _tell(
         self,
         tx: Transaction,
-        changes: Changes,
         reporter: SpiffeId,
         former: bytes,
         response: ca_pb2.ReportResponse,
@@ -248,7 +247,6 @@ class Findings:
             message="agents know what the restored database does not: inborn findings list",
             at=now,
         )
-        changes.audited = True
 
     # -- what an admin does --------------------------------------------------------------------------------------------
 
@@ -274,7 +272,6 @@ class Findings:
             tx.findings.accept(finding.id, actor, now)
             detail = {"serial": finding.subject, "finding": finding.id}
             tx.audit.add(audit.row(now, actor, "finding.accept", str(finding.reporter), detail=detail))
-            changes.audited = True
             accepted = tx.findings.get(finding.id)
             return lambda: finding_message(accepted or finding)
 

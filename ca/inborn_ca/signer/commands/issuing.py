@@ -53,7 +53,7 @@ class Issuing:
                     outcomes.append(self._item(tx, requester, item))
                 except (RequestError, DeniedError) as e:
                     outcomes.append(e)
-                    self._keep_denial(tx, requester, item, e, forwarded.origin, changes)
+                    self._keep_denial(tx, requester, item, e, forwarded.origin)
             return lambda: self._response(outcomes)
 
         return command
@@ -93,7 +93,6 @@ class Issuing:
         item: ca_pb2.IssueItem,
         error: InbornError,
         origin: str,
-        changes: Changes,
     ) -> None:
         refusal = audit.denial(
             self._state.clock(),
@@ -105,7 +104,6 @@ class Issuing:
         row = refusal.audit(error)
         if row is not None:
             tx.audit.add_denial(row)
-            changes.audited = True
 
     def _response(self, outcomes: list[Pending | InbornError]) -> ca_pb2.IssueResponse:
         response = ca_pb2.IssueResponse()

@@ -45,9 +45,7 @@ class Status:
         return signer_pb2.Measures(
             open_alarms=reader.audit.count_alarms(),
             certificates_issued=state.issued_count,
-            revocation_seq=state.revocations.seq,
             oldest_revocation_seq=slowest,
-            connected_peers=self._connected(),
             root_expires=min((r.certificate.not_valid_after_utc.timestamp() for r in state.roots), default=0.0),
             issuing_expires=min((a.certificate.not_valid_after_utc.timestamp() for a in active), default=0.0),
             crl_expires=min(crls, default=0.0),

@@ -19,7 +19,7 @@ from inborn_ca.store.sqlite.handle import Handle
 __all__ = ["EntryReads", "EntryWrites"]
 
 _COLUMNS = (
-    "id, spiffe_id, selectors, node_kind, node_value, ttl, dns_names, common_name, hint, admin, revoke_when_lost, "
+    "id, spiffe_id, selectors, node_kind, node_value, ttl, dns_names, common_name, hint, revoke_when_lost, "
     "revision, created_at, updated_at"
 )
 _POLICY_COLUMNS = "id, prefix, demands, note, created_at, created_by"
@@ -81,7 +81,6 @@ def _entry_row(record: Entry) -> Row:
         json_text(record.dns_names),
         record.common_name,
         record.hint,
-        int(record.admin),
         int(record.revoke_when_lost),
         record.revision,
         to_micros(record.created_at),
@@ -91,7 +90,7 @@ def _entry_row(record: Entry) -> Row:
 
 def _entry(row: Row) -> Entry:
     (
-        id_, spiffe_id, selector_text, node_kind, node_value, ttl, dns_names, common_name, hint, admin,
+        id_, spiffe_id, selector_text, node_kind, node_value, ttl, dns_names, common_name, hint,
         revoke_when_lost, revision, created_at, updated_at,
     ) = row  # fmt: skip
     return Entry(
@@ -103,7 +102,6 @@ def _entry(row: Row) -> Entry:
         dns_names=tuple(json.loads(dns_names)),
         common_name=common_name,
         hint=hint,
-        admin=bool(admin),
         revoke_when_lost=bool(revoke_when_lost),
         revision=revision,
         created_at=from_micros(created_at),

@@ -299,11 +299,17 @@ def _make_room_for_several(db: Database) -> None:
         db.execute(statement)
 
 
+def _drop_admin(db: Database) -> None:
+    """Entries said that they grant administration, and granted nothing."""
+    db.execute("ALTER TABLE entry DROP COLUMN admin")
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _lay_out,
     _add_findings,
     _say_what_the_program_says,
     _make_room_for_several,
+    _drop_admin,
 )
 
 

@@ -121,7 +121,6 @@ class NodeUpdate:
     snapshot: bool
     entries: tuple[FeedEntry, ...]
     removed: tuple[str, ...]
-    rotate_before: dt.datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

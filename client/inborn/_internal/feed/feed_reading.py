@@ -25,7 +25,7 @@ from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import load_certificate
-from inborn._internal.wire.messages import datetime_from_ms, revocation_from_wire
+from inborn._internal.wire.messages import revocation_from_wire
 from inborn.errors import RequestError
 from inborn_proto import feed_pb2
 
@@ -127,7 +127,6 @@ def _node_update(wire: feed_pb2.NodeUpdate) -> NodeUpdate:
         snapshot=wire.snapshot,
         entries=tuple(entry_from_wire(entry) for entry in wire.entries),
         removed=tuple(wire.removed),
-        rotate_before=datetime_from_ms(wire.rotate_before_ms) if wire.rotate_before_ms else None,
     )
 
 

@@ -122,7 +122,6 @@ class _Lines:
         self._lines: set[_Line] = set()
         self._current: _Line | None = None
         self._is_closed = False
-        self.rotations = 0
 
     def acquire(self) -> _Line:
         """The line for a new call, which must be released."""
@@ -133,11 +132,9 @@ class _Lines:
                 raise ValueError("channel is closed")
             line = self._current
             if line is None or not line.is_good_for(snapshot, now):
-                if line is not None:
-                    self.rotations += 1
-                    if line.calls == 0:
-                        self._lines.discard(line)
-                        idle = line
+                if line is not None and line.calls == 0:
+                    self._lines.discard(line)
+                    idle = line
                 tunnel = Tunnel(self._target, self._context)
                 line = _Line(snapshot, tunnel, self._make(tunnel.address, self._options))
                 self._lines.add(line)

@@ -68,11 +68,6 @@ class RevocationSet:
         for log in self._logs:
             yield from log
 
-    def former_revocations(self) -> Iterator[Revocation]:
-        """The revocations of former log_ids alone. Their seqs are those of their logs, and may repeat."""
-        for log in self._logs[:-1]:
-            yield from log
-
     def logs(self) -> Iterator[RevocationLog]:
         """Each log with its length and revocations, the current one last; not a copy.
 

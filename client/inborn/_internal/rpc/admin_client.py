@@ -18,19 +18,19 @@ from typing import Self, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from inborn._internal.host import paths
+from inborn._internal.wire.admin_methods import AdminMethod
 from inborn._internal.wire.frames import FrameReader, FrameTooLarge, encode_frame
 from inborn._internal.wire.messages import error_from_message
-from inborn._internal.wire.methods import find_method
 from inborn.errors import DeniedError, InternalError, RequestError, UnavailableError
 from inborn_proto import signer_pb2
 
 __all__ = ["AdminClient", "CaNotRunning", "default_admin_socket"]
 
 DEFAULT_TIMEOUT = 30.0  # seconds; verbs that wait for something name their own
-_SERVICE = "/inborn.admin.v1.Admin/"
 _READ_SIZE = 256 * 1024
 
-M = TypeVar("M", bound=Message)
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
 
 
 class CaNotRunning(UnavailableError):
@@ -68,15 +68,18 @@ class AdminClient:
             self._socket.close()
             self._socket = None
 
-    def call(self, name: str, request: Message, timeout: float = DEFAULT_TIMEOUT) -> Message:
-        """Call a method of the Admin service by its bare name ("GetStatus"); `timeout` in seconds.
+    def call(
+        self, method: AdminMethod[Request, Response], request: Request, timeout: float = DEFAULT_TIMEOUT
+    ) -> Response:
+        """Call a method of the Admin service; `timeout` in seconds.
 
         Raises what the signer raised; `CaNotRunning`; `UnavailableError` when it does not answer in time or goes away
         meanwhile (what was asked may have happened); `DeniedError` when the socket may not be opened.
         """
-        method = find_method(_SERVICE + name)
         if not isinstance(request, method.request):
-            raise RequestError(f"{name} takes a {method.request.DESCRIPTOR.name}, not a {request.DESCRIPTOR.name}")
+            raise RequestError(
+                f"{method.name} takes a {method.request.DESCRIPTOR.name}, not a {type(request).__name__}"
+            )
         deadline = time.monotonic() + timeout
         with self._lock:
             try:
@@ -88,14 +91,7 @@ class AdminClient:
         try:
             response.ParseFromString(body)
         except DecodeError as e:
-            raise InternalError(f"answer of {name} is not a {method.response.DESCRIPTOR.name}") from e
-        return response
-
-    def call_as(self, name: str, request: Message, response_type: type[M], timeout: float = DEFAULT_TIMEOUT) -> M:
-        """`call` for a caller that names the type it expects."""
-        response = self.call(name, request, timeout)
-        if not isinstance(response, response_type):
-            raise InternalError(f"{name} answers with {response.DESCRIPTOR.name}, not {response_type.DESCRIPTOR.name}")
+            raise InternalError(f"answer of {method.name} is not a {method.response.DESCRIPTOR.name}") from e
         return response
 
     def _exchange(self, method: str, body: bytes, deadline: float) -> bytes:

@@ -1,7 +1,8 @@
 """gRPC services and stubs, made from protobuf's service descriptors: there is no generated gRPC code.
 
-`service_handler` turns an object with a method for each RPC into a handler for a `grpc` or a `grpc.aio` server. What it
-raises of `inborn.errors` reaches the caller with its type, everything else as an internal error without its text.
+`service_handler` turns an object with a method for each RPC into a handler for a `grpc` or a `grpc.aio` server. Before
+each call its guard is asked whether the caller may make it. What guard and method raise of `inborn.errors` reaches the
+caller with its type, everything else as an internal error without its text.
 
 `Stub` and `AioStub` call by the descriptor, give typed answers, raise `inborn.errors`, and ask for a deadline in every
 unary call.
@@ -28,6 +29,7 @@ __all__ = [
     "MESSAGE_LIMITS",
     "AioStream",
     "AioStub",
+    "Guard",
     "Stub",
     "abort",
     "abort_aio",
@@ -44,6 +46,9 @@ MESSAGE_LIMITS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_SIZE),
 )
 """Options for the channels that feeds come through; gRPC's own limit is 4 MiB, less than a large snapshot."""
+
+Guard = Callable[[str, Any], None]
+"""(full method name, context of the call) -> nothing, or raises why this caller may not make this call."""
 
 Response = TypeVar("Response", bound=Message)
 
@@ -86,21 +91,24 @@ def error_from_rpc(error: grpc.RpcError) -> InbornError:
 # -- servers -----------------------------------------------------------------------------------------------------------
 
 
-def service_handler(service: ServiceDescriptor, implementation: object) -> grpc.GenericRpcHandler:
+def service_handler(service: ServiceDescriptor, implementation: object, guard: Guard) -> grpc.GenericRpcHandler:
     """Make the handler of a service. `implementation` has a method of each RPC's name, or does not offer that RPC.
 
-    A method takes (request or request iterator, context); it is a coroutine or an async generator for an aio server, a
-    function or a generator for a synchronous one. An RPC without a method answers UNIMPLEMENTED.
+    `guard` runs on the way into every call, before anything of `implementation` does. A method takes (request or
+    request iterator, context); it is a coroutine or an async generator for an aio server, a function or a generator for
+    a synchronous one. An RPC without a method answers UNIMPLEMENTED, whoever asks.
     """
     handlers = {}
     for method in service.methods:
         behaviour = getattr(implementation, method.name, None)
         if behaviour is not None:
-            handlers[method.name] = _method_handler(method, behaviour)
+            handlers[method.name] = _method_handler(method, behaviour, guard)
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def _method_handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
+def _method_handler(
+    method: MethodDescriptor, behaviour: Callable[..., Any], guard: Guard
+) -> grpc.RpcMethodHandler[Any, Any]:
     kinds = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -109,7 +117,7 @@ def _method_handler(method: MethodDescriptor, behaviour: Callable[..., Any]) -> 
     }
     make: Any = kinds[method.client_streaming, method.server_streaming]
     handler: grpc.RpcMethodHandler[Any, Any] = make(
-        _translating(behaviour, method),
+        _translating(behaviour, method, guard),
         request_deserializer=GetMessageClass(method.input_type).FromString,
         response_serializer=_serialize,
     )
@@ -120,13 +128,14 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _translating(behaviour: Callable[..., Any], method: MethodDescriptor) -> Callable[..., Any]:
-    """The behaviour, with what it raises of `inborn.errors` sent to the caller."""
+def _translating(behaviour: Callable[..., Any], method: MethodDescriptor, guard: Guard) -> Callable[..., Any]:
+    """The behaviour behind its guard, with what either raises of `inborn.errors` sent to the caller."""
     path = method_path(method)
     if inspect.isasyncgenfunction(behaviour):
 
         async def aio_stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
+                guard(path, context)
                 async for response in behaviour(request, context):
                     yield response
             except Exception as e:
@@ -137,6 +146,7 @@ def _translating(behaviour: Callable[..., Any], method: MethodDescriptor) -> Cal
 
         async def aio_unary(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
+                guard(path, context)
                 return await behaviour(request, context)
             except Exception as e:
                 await abort_aio(context, _ours(e, path))
@@ -146,6 +156,7 @@ def _translating(behaviour: Callable[..., Any], method: MethodDescriptor) -> Cal
 
         def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             try:
+                guard(path, context)
                 yield from behaviour(request, context)
             except Exception as e:
                 abort(context, _ours(e, path))
@@ -154,6 +165,7 @@ def _translating(behaviour: Callable[..., Any], method: MethodDescriptor) -> Cal
 
     def unary(request: Any, context: grpc.ServicerContext) -> Any:
         try:
+            guard(path, context)
             return behaviour(request, context)
         except Exception as e:
             abort(context, _ours(e, path))

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-__all__ = ["background_loop", "is_background_thread", "run_in_background"]
+__all__ = ["background_loop", "run_in_background"]
 
 T = TypeVar("T")
 
@@ -37,11 +37,6 @@ def background_loop() -> asyncio.AbstractEventLoop:
 def run_in_background(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
     """Run a coroutine on the loop; the future may be waited for from any other thread."""
     return asyncio.run_coroutine_threadsafe(coroutine, background_loop())
-
-
-def is_background_thread() -> bool:
-    """Whether the caller runs on the loop's own thread, where waiting for it would never end."""
-    return threading.current_thread() is _thread
 
 
 def _run(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:

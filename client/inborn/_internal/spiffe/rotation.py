@@ -52,9 +52,6 @@ class Schedule:
     def is_due(self, now: dt.datetime) -> bool:
         return now >= self.next_attempt
 
-    def is_expired(self, now: dt.datetime) -> bool:
-        return now >= self.not_after
-
     def failed(self, now: dt.datetime, *, spread: float) -> None:
         """An attempt came to nothing: plan the next one."""
         self.failures += 1
