@@ -12,13 +12,13 @@ import asyncio
 import datetime as dt
 import os
 import socket
-import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from inborn._internal.host.log import configure, get_logger
+from inborn._internal.process.peer_credentials import is_admin_uid, peer_credentials
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.wire.access import CallerClass
 from inborn.errors import InbornError, PreconditionError
@@ -244,9 +244,8 @@ class _Admin:
         self._actor = ""
 
     def connected(self, link: Link) -> None:
-        credentials = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        _, uid, _ = struct.unpack("3i", credentials)
-        if uid in (0, os.geteuid()):
+        uid = peer_credentials(link.socket).uid
+        if is_admin_uid(uid):
             self._caller = CallerClass.LOCAL_ADMIN
         self._actor = f"uid:{uid}"
         self._links.add(link)

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 
+from inborn._internal.process.peer_credentials import is_admin_uid
 from inborn._internal.process.pinning import PinnedProcess, pin_pid
 from inborn._internal.wire.messages import ms_from_datetime
 from inborn.errors import DeniedError
@@ -90,7 +91,7 @@ class AgentAdminService:
 
 def require_admin(process: PinnedProcess) -> None:
     """Raises `NotAnAdmin` unless the process is root's or the agent's user's, in the agent's own namespaces."""
-    if process.uid not in (0, os.geteuid()):
+    if not is_admin_uid(process.uid):
         raise NotAnAdmin(f"uid {process.uid} is neither root nor the agent's user")
     for name in _NAMESPACES:
         theirs, ours = process.stat(f"ns/{name}"), os.stat(f"/proc/self/ns/{name}")

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import ssl
-import struct
 
 from inborn._internal.host.socket_directory import SocketDirectory
+from inborn._internal.process.peer_credentials import is_same_process
 from inborn._internal.source.background import background_loop, run_in_background
 from inborn._internal.tls.verified_socket import VerifiedObject
 from inborn.errors import InbornError, RequestError, UnavailableError
@@ -90,7 +89,7 @@ class Tunnel:
         try:
             while True:
                 inner, _ = await loop.sock_accept(self._listener)
-                if not _is_ours(inner):
+                if not is_same_process(inner):
                     log.warning("tunnel refused a stranger on its inner socket")
                     inner.close()
                     continue
@@ -172,13 +171,3 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(_CHUNK):
             writer.write(data)
             await writer.drain()
-
-
-def _is_ours(inner: socket.socket) -> bool:
-    """Whether the other end is this very process (the kernel's word)."""
-    peercred: int | None = getattr(socket, "SO_PEERCRED", None)  # Linux
-    if peercred is not None:
-        pid, uid, _ = struct.unpack("3i", inner.getsockopt(socket.SOL_SOCKET, peercred, 12))
-        return bool(pid == os.getpid() and uid == os.geteuid())
-    sol_local, local_peerpid = 0, 2  # <sys/un.h> of macOS
-    return inner.getsockopt(sol_local, local_peerpid) == os.getpid()
