@@ -7,7 +7,6 @@ link to the front ends, the signer ends too: the supervisor starts both anew.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import datetime as dt
 import os
@@ -21,10 +20,11 @@ from inborn._internal.host.log import configure, get_logger
 from inborn._internal.process.peer_credentials import is_admin_uid, peer_credentials
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.wire.access import CallerClass
-from inborn.errors import InbornError, PreconditionError
+from inborn.errors import PreconditionError
 from inborn_ca.authorities.key_store import KeyStore
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.link.link import Incoming, Link
+from inborn_ca.settings import SignerStart
 from inborn_ca.signer.api.admin_calls import AdminCalls
 from inborn_ca.signer.api.calls import Calls
 from inborn_ca.signer.api.front_calls import FrontCalls
@@ -42,6 +42,7 @@ from inborn_ca.signer.queue import Queue
 from inborn_ca.signer.state import Clock, SignerState
 from inborn_ca.store import open_store
 from inborn_ca.supervisor.child_start import on_termination, report_ready, run_loop, socket_from_fd
+from inborn_cli.child_entry import run_with_settings
 from inborn_proto import feed_pb2, signer_pb2
 
 __all__ = ["Signer", "main", "open_state"]
@@ -254,38 +255,29 @@ class _Admin:
         self._calls.take(requests, caller=self._caller, actor=self._actor)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the process."""
-    parser = argparse.ArgumentParser(prog="python -m inborn_ca.signer", description="The signer of an Inborn CA.")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--front-fd", type=int, required=True)
-    parser.add_argument("--ready-fd", type=int)
-    parser.add_argument("--trust-domain", default="")
-    parser.add_argument("--min-ttl", type=float, default=60.0, help="seconds")
-    arguments = parser.parse_args(argv)
-    configure()
-    try:
-        return run_loop(_run(arguments))
-    except InbornError as e:
-        print(f"error: {e.message}", file=sys.stderr)
-        if e.hint:
-            print(f"hint: {e.hint}", file=sys.stderr)
-        return 1
+    return run_with_settings(sys.argv[1:] if arguments is None else arguments, SignerStart, _start)
 
 
-async def _run(arguments: argparse.Namespace) -> int:
-    directory: Path = arguments.data_dir / "ca"
-    min_ttl = dt.timedelta(seconds=arguments.min_ttl)
+def _start(start: SignerStart) -> int:
+    configure(start.settings.log_level)
+    return run_loop(_run(start))
+
+
+async def _run(start: SignerStart) -> int:
+    settings = start.settings
+    directory, min_ttl = settings.data_dir / "ca", settings.min_ttl
     lifetimes = Lifetimes(workload_min=min(min_ttl, Lifetimes().workload_min))
     state = open_state(
-        directory, trust_domain=arguments.trust_domain, lifetimes=lifetimes, clock=lambda: dt.datetime.now(dt.UTC)
+        directory, trust_domain=settings.trust_domain, lifetimes=lifetimes, clock=lambda: dt.datetime.now(dt.UTC)
     )
-    signer = Signer(state, min_ttl=min_ttl, data_dir=str(arguments.data_dir))
+    signer = Signer(state, min_ttl=min_ttl, data_dir=str(settings.data_dir))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     on_termination(stop.set)
-    front = await signer.start(socket_from_fd(arguments.front_fd), directory / "admin" / "signer.sock")
-    report_ready(arguments.ready_fd, {"trust_domain": state.trust_domain.name})
+    front = await signer.start(socket_from_fd(start.front_fd), directory / "admin" / "signer.sock")
+    report_ready(start.ready_fd, {"trust_domain": state.trust_domain.name})
     _log.event("signer.ready", trust_domain=state.trust_domain, pid=os.getpid())
     ended = loop.create_task(front.wait_closed())
     stopped = loop.create_task(stop.wait())

@@ -28,7 +28,7 @@ __all__ = ["create", "delete", "list_entries", "show", "update"]
 _revoke_option = click.option(
     "--revoke-when-lost/--no-revoke-when-lost",
     help="Whether the agent revokes what a process had that ends, becomes another program, or loses a selector or what "
-    "a rule demands.",
+    "a posture policy demands.",
 )
 
 
