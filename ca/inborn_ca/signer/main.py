@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from inborn._internal.host.files import make_directory, private_directory
 from inborn._internal.host.log import configure, get_logger
 from inborn._internal.process.peer_credentials import is_admin_uid, peer_credentials
 from inborn._internal.spiffe.spiffe_id import TrustDomain
@@ -61,7 +62,7 @@ def open_state(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, cloc
     Raises `PreconditionError` when the directory belongs to another trust domain than the one that is asked for, and
     when there are keys and an empty database: a CA that has lost its ledger and its revocations must not begin anew.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(directory, mode=0o700)
     store = open_store(directory / "inborn.db", now=clock())
     keys = KeyStore(directory / "keys")
     reader = store.reader()
@@ -216,7 +217,7 @@ class Signer:
     # -- admins ------------------------------------------------------------------------------------------------------
 
     async def _listen(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(path.parent)
         with suppress(FileNotFoundError):
             path.unlink()  # the data directory is locked: nobody else listens there
         self._server = await asyncio.get_running_loop().create_unix_server(self._admin_link, path)

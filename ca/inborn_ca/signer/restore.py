@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from inborn._internal.host.files import make_directory, new_file
 from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import AlreadyExistsError, NotFoundError, PreconditionError
 from inborn_ca.authorities.key_store import KeyStore
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.findings import FORMER_LOG, FORMER_SEQ
 from inborn_ca.signer.requesters.unknown_holder import FORMER_SERIAL
-from inborn_ca.store import open_store, read_backup_keys
+from inborn_ca.store import DATABASE_FILES, open_store, read_backup_keys
 from inborn_ca.store.interface import Transaction
 
 __all__ = ["Restored", "restore"]
@@ -48,17 +49,10 @@ def restore(backup: Path, directory: Path, *, passphrase: bytes = b"", clock: Ca
         raise AlreadyExistsError(f"{database} is there already", hint="restore into an empty data directory")
     if not backup.is_file():
         raise NotFoundError(f"there is no backup at {backup}")
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = directory / "inborn.db.restoring"
-    try:
+    make_directory(directory, mode=0o700)
+    with new_file(database, leftovers=DATABASE_FILES) as partial:
         shutil.copyfile(backup, partial)
-        partial.chmod(0o600)
-        restored = _rewrite(partial, KeyStore(directory / "keys"), passphrase, clock())
-        os.replace(partial, database)
-    finally:
-        for leftover in directory.glob("inborn.db.restoring*"):
-            leftover.unlink()
-    return restored
+        return _rewrite(partial, KeyStore(directory / "keys"), passphrase, clock())
 
 
 def _rewrite(path: Path, keys: KeyStore, passphrase: bytes, now: dt.datetime) -> Restored:

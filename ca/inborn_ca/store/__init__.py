@@ -8,10 +8,11 @@ from inborn_ca.store.errors import (
     ForeignDatabase,
     StoreVersionError,
 )
-from inborn_ca.store.sqlite.backup import read_backup_keys
+from inborn_ca.store.sqlite.backup import DATABASE_FILES, read_backup_keys
 from inborn_ca.store.sqlite.sqlite_store import SqliteStore, open_store
 
 __all__ = [
+    "DATABASE_FILES",
     "BackupNotRestored",
     "ConstraintBroken",
     "DatabaseDamaged",
