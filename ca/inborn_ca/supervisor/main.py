@@ -158,9 +158,8 @@ class Supervisor:
             join_admin_socket=paths.admin_socket(directory.path),
             data_dir=directory.path,
             socket=self._socket,
+            metrics_address=self._agent_metrics(),
         )
-        if settings.metrics and not options.metrics_address:
-            options = replace(options, metrics_address=str(Address(_LOOPBACK, self._ports["agent_metrics"])))
         return [
             spawn_module(
                 "agent",
@@ -169,6 +168,13 @@ class Supervisor:
                 pass_fds=[directory.lock_fd],
             )
         ]
+
+    def _agent_metrics(self) -> str:
+        """Where the agent's are: where it was told, else on a kept port beside the CA's; empty: nowhere."""
+        named = self.settings.agent.metrics_address if self.settings.agent is not None else ""
+        if named or not self.settings.metrics:
+            return named
+        return str(Address(_LOOPBACK, self._ports["agent_metrics"]))
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -213,9 +219,11 @@ class Supervisor:
             if named:
                 lines.append(f"  export INBORN_DATA_DIR={settings.data_dir}")
             lines += ["  inborn token create", "  inborn status"]
-        if settings.metrics:
-            names = ["metrics", "agent_metrics"] if settings.agent is not None else ["metrics"]
-            lines.insert(2, "metrics at " + ", ".join(f"http://127.0.0.1:{self._ports[n]}/metrics" for n in names))
+        metrics = [str(Address(_LOOPBACK, self._ports["metrics"]))] if settings.metrics else []
+        if settings.agent is not None and (of_agent := self._agent_metrics()):
+            metrics.append(of_agent)
+        if metrics:
+            lines.insert(2, "metrics at " + ", ".join(f"http://{address}/metrics" for address in metrics))
         print("\n".join(lines), file=sys.stderr, flush=True)
 
     def _wait(self, deadline: float | None) -> int:

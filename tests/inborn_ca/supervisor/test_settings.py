@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -120,3 +122,16 @@ def test_what_the_environment_says_of_the_agent_reaches_the_agent_of_up(tmp_path
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 0
     assert b" INFO inborn.ca.signer" not in stderr
+
+
+def test_agents_metrics_are_announced_where_they_are(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with up(tmp_path / "data", "--metrics", "--metrics-address", f"127.0.0.1:{port}") as running:
+        (line,) = [line for line in running.lines if line.startswith("metrics at ")]
+        addresses = line.removeprefix("metrics at ").split(", ")
+        assert addresses[1] == f"http://127.0.0.1:{port}/metrics"
+        pages = [urllib.request.urlopen(address, timeout=10).read() for address in addresses]
+    assert b"inborn_ca_" in pages[0]
+    assert b"inborn_agent_" in pages[1]
