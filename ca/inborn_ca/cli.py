@@ -9,100 +9,31 @@ from __future__ import annotations
 import datetime as dt
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NoReturn
 
 import click
 
-from inborn._internal.address import check_host
 from inborn._internal.host import paths
+from inborn._internal.settings.agent_options import AgentOptions
+from inborn._internal.settings.document import command_line, sealed_document
 from inborn._internal.spiffe.spiffe_id import parse_trust_domain
 from inborn.errors import RequestError
-from inborn_cli.options import DURATION, data_dir_option, example, json_option, whole_seconds
+from inborn_ca.settings import CaSettings
+from inborn_cli.options import data_dir_option, example, json_option
 from inborn_cli.output import print_data, print_document
+from inborn_cli.settings_options import settings_options
 from inborn_cli.talk import say
 
 __all__ = ["ca_restore", "ca_run", "up"]
 
-C = TypeVar("C", bound=Callable[..., Any])
-
-_PORT = click.IntRange(0, 65535)
 _PATH = click.Path(path_type=Path)
 _MAX_PASSPHRASE = 1024  # octets, as for `ca backup`
 
-_CA_OPTIONS = (
-    click.option(
-        "--trust-domain",
-        metavar="NAME",
-        envvar="INBORN_TRUST_DOMAIN",
-        default="",
-        help="Name of the trust domain, at the first start (default: a random one, which is kept).",
-    ),
-    click.option(
-        "--bootstrap-port",
-        type=_PORT,
-        envvar="INBORN_BOOTSTRAP_PORT",
-        default=0,
-        help="Port for enrollment (default: a free one, which is kept).",
-    ),
-    click.option(
-        "--api-port",
-        type=_PORT,
-        envvar="INBORN_API_PORT",
-        default=0,
-        help="Port for agents and daemons (default: a free one, which is kept).",
-    ),
-    click.option(
-        "--crl-port",
-        type=_PORT,
-        envvar="INBORN_CRL_PORT",
-        default=0,
-        help="Port for CRLs over plain HTTP (default: a free one, which is kept).",
-    ),
-    click.option(
-        "--advertise",
-        metavar="HOST",
-        envvar="INBORN_ADVERTISE",
-        default="",
-        help="How other machines reach this one (default: as they have dialled it).",
-    ),
-    click.option(
-        "--min-ttl",
-        type=DURATION,
-        envvar="INBORN_MIN_TTL",
-        help="Shortest life that an entry may ask for (default: 1m).",
-    ),
-    click.option(
-        "--metrics", is_flag=True, envvar="INBORN_METRICS", help="Serve Prometheus metrics on loopback, on kept ports."
-    ),
-    click.option(
-        "--signer-user",
-        metavar="USER",
-        envvar="INBORN_SIGNER_USER",
-        default="",
-        help="As root: whom the signer runs as (default: inborn-ca, if there is such a user).",
-    ),
-    click.option(
-        "--front-user",
-        metavar="USER",
-        envvar="INBORN_FRONT_USER",
-        default="",
-        help="As root: whom the network side runs as (default: inborn-front, if there is such a user).",
-    ),
-)
-
-
-def _ca_options(command: C) -> C:
-    for option in reversed(_CA_OPTIONS):
-        command = option(command)
-    return data_dir_option(command)
-
-
-def _listen_option(default: str, meaning: str) -> Callable[[C], C]:
-    return click.option(
-        "--listen", metavar="HOST", envvar="INBORN_LISTEN", default=default, show_default=True, help=meaning
-    )
+# Where its CA is and how it joins, the supervisor tells the agent that it starts.
+_NOT_OF_UP = ("ca", "join_token_file", "join_admin_socket", "data_dir", "log_level", "ready_fd")
 
 
 @click.command(
@@ -110,27 +41,15 @@ def _listen_option(default: str, meaning: str) -> Callable[[C], C]:
     "The Workload API's address goes to standard output. Started again it goes on where it was.\n\n"
     + example("inborn up --trust-domain example.org")
 )
-@_ca_options
-@_listen_option("127.0.0.1", "Address of this machine that the CA's ports are opened on.")
-@click.option(
-    "--socket",
-    type=_PATH,
-    envvar="INBORN_SOCKET",
-    help="The Workload API's socket (default: in /run/inborn, $XDG_RUNTIME_DIR/inborn or the data directory).",
-)
-@click.option(
-    "--docker-socket",
-    metavar="PATH",
-    envvar="INBORN_DOCKER_SOCKET",
-    help="The container engine's socket; empty: none (default: /var/run/docker.sock, if root owns it).",
-)
-def up(socket: Path | None, docker_socket: str | None, **options: Any) -> None:
-    arguments = ["--with-agent"]
-    if socket is not None:
-        arguments += ["--socket", str(socket.absolute())]
-    if docker_socket is not None:
-        arguments += ["--docker-socket", docker_socket]
-    _become_supervisor(arguments, **options)
+@data_dir_option
+@settings_options(CaSettings)
+@settings_options(AgentOptions, leave_out=_NOT_OF_UP)
+def up(data_dir: Path | None, **values: Any) -> None:
+    of_agent = {field.name: values.pop(field.name) for field in fields(AgentOptions) if field.name not in _NOT_OF_UP}
+    if of_agent["socket"] is not None:
+        of_agent["socket"] = of_agent["socket"].absolute()
+    agent = AgentOptions(**of_agent, log_level=values["log_level"])
+    _become_supervisor(_settings(data_dir, agent, values))
 
 
 @click.command(
@@ -138,53 +57,27 @@ def up(socket: Path | None, docker_socket: str | None, **options: Any) -> None:
     "The address that agents and daemons join at goes to standard output.\n\n"
     + example("inborn ca run --trust-domain example.org --advertise ca.example.org --bootstrap-port 8443")
 )
-@_ca_options
-@_listen_option("0.0.0.0", "Address of this machine that the ports are opened on.")  # noqa: S104 -- a CA of a network
-def ca_run(**options: Any) -> None:
-    _become_supervisor([], **options)
+@data_dir_option
+@settings_options(CaSettings, defaults={"listen": "0.0.0.0"})  # noqa: S104 -- a CA of a network
+def ca_run(data_dir: Path | None, **values: Any) -> None:
+    _become_supervisor(_settings(data_dir, None, values))
 
 
-def _become_supervisor(
-    arguments: list[str],
-    *,
-    data_dir: Path | None,
-    trust_domain: str,
-    listen: str,
-    bootstrap_port: int,
-    api_port: int,
-    crl_port: int,
-    advertise: str,
-    min_ttl: dt.timedelta | None,
-    metrics: bool,
-    signer_user: str,
-    front_user: str,
-) -> None:
-    named = [port for port in (bootstrap_port, api_port, crl_port) if port]
-    if len(set(named)) < len(named):
-        raise RequestError(f"bootstrap, API and CRLs cannot share a port: {', '.join(map(str, named))}")
-    arguments = [*arguments, "--data-dir", str(paths.data_dir(data_dir)), "--listen", check_host(listen)]
-    arguments += ["--bootstrap-port", str(bootstrap_port), "--api-port", str(api_port)]
-    arguments += ["--crl-port", str(crl_port)]
-    if trust_domain:
-        arguments += ["--trust-domain", parse_trust_domain(trust_domain).name]
-    if advertise:
-        arguments += ["--advertise", check_host(advertise)]
-    if min_ttl is not None:
-        arguments += ["--min-ttl", str(_positive(whole_seconds(min_ttl)))]
-    if metrics:
-        arguments += ["--metrics"]
-    arguments += [f"--signer-user={signer_user}", f"--front-user={front_user}"]
+def _settings(data_dir: Path | None, agent: AgentOptions | None, values: Mapping[str, Any]) -> CaSettings:
+    """What was asked for, checked. Raises `RequestError`."""
+    name = values["trust_domain"]
+    domain = {"trust_domain": parse_trust_domain(name).name if name else ""}
+    return CaSettings(**{**values, **domain}, data_dir=paths.data_dir(data_dir), agent=agent)
+
+
+def _become_supervisor(settings: CaSettings) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
+    descriptor = sealed_document(settings)
+    os.set_inheritable(descriptor, True)
     # -P: a module in the current directory must not be taken for one of ours.
-    command = [sys.executable, "-P", "-m", "inborn_ca.supervisor", *arguments]
+    command = [sys.executable, "-P", "-m", "inborn_ca.supervisor", *command_line(descriptor)]
     os.execv(sys.executable, command)  # noqa: S606 -- a list of arguments, and no shell
-
-
-def _positive(seconds: int) -> int:
-    if seconds < 1:
-        raise RequestError("shortest life of a certificate is one second")
-    return seconds
 
 
 @click.command(

@@ -1,9 +1,9 @@
-"""`python -m inborn_agent run`: the agent as the supervisor starts it."""
+"""`python -m inborn_agent`: the agent as the supervisor starts it, or, with `run`, without the `inborn` command."""
 
 from __future__ import annotations
 
 import sys
 
-from inborn_agent.cli import main
+from inborn_agent.start import main
 
-sys.exit(main())
+sys.exit(main(sys.argv[1:]))

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from inborn._internal.host.files import DirectoryLock, private_directory
+from inborn._internal.host.directory_lock import DirectoryLock
+from inborn._internal.host.files import make_directory, private_directory
 from inborn._internal.host.log import get_logger
 from inborn._internal.metrics.counting import Metrics
 from inborn._internal.rpc.services import service_handler
@@ -89,7 +90,7 @@ class Agent:
     async def run(self) -> None:
         """Serve until `stop`. Raises `InbornError` when it cannot start, or when a first enrollment is refused."""
         settings = self._settings
-        settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        make_directory(settings.data_dir, mode=0o711)
         directory = private_directory(settings.agent_dir)
         lock = DirectoryLock(directory)
         try:
@@ -326,9 +327,7 @@ def _open_way_to(socket: Path, data_dir: Path) -> None:
     Other directories are the admin's, who is told.
     """
     try:
-        if not socket.parent.is_dir():
-            socket.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            socket.parent.chmod(0o755)
+        make_directory(socket.parent, mode=0o755)
         for directory in socket.parents:
             found = directory.stat()
             if found.st_mode & stat.S_IXOTH:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from typing import Any
 
 import click
 
-from inborn_cli.options import example
+from inborn._internal.settings.agent_options import AgentOptions
+from inborn_agent.start import start
+from inborn_cli.options import data_dir_option, example
+from inborn_cli.settings_options import settings_options
 
 __all__ = ["agent_run", "main"]
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.command(
@@ -19,112 +19,10 @@ _PATH = click.Path(path_type=Path)
     help="Run the agent of this machine: it stands between the CA and the workloads.\n\n"
     + example("inborn agent run --ca ca.internal:8443 --join-token-file /run/join-token"),
 )
-@click.option("--ca", metavar="HOST:PORT", envvar="INBORN_CA", default="", help="The CA's bootstrap port.")
-@click.option(
-    "--join-token-file",
-    metavar="FILE",
-    envvar="INBORN_JOIN_TOKEN_FILE",
-    default="",
-    help="Where the join token is read from, when the agent has to enroll; - is standard input.",
-)
-@click.option(
-    "--join-admin-socket",
-    type=_PATH,
-    envvar="INBORN_JOIN_ADMIN_SOCKET",
-    help="The admin socket of a CA on this host: the agent gets its join tokens there by itself.",
-)
-@click.option(
-    "--data-dir",
-    type=_PATH,
-    envvar="INBORN_DATA_DIR",
-    help="The data directory (default: /var/lib/inborn for root, else below ~/.local/state).",
-)
-@click.option("--socket", type=_PATH, envvar="INBORN_SOCKET", help="The Workload API's socket, open to everybody.")
-@click.option(
-    "--admin-socket", type=_PATH, envvar="INBORN_AGENT_SOCKET", help="The agent's own socket, for root and its user."
-)
-@click.option(
-    "--runtime-dir",
-    type=_PATH,
-    envvar="INBORN_RUNTIME_DIR",
-    help="For what does not outlive the machine's run, keys of workloads among it (kept where it is a tmpfs).",
-)
-@click.option(
-    "--metrics-address",
-    metavar="IP:PORT",
-    envvar="INBORN_METRICS_ADDRESS",
-    default="",
-    help="Serve Prometheus metrics there, on loopback.",
-)
-@click.option(
-    "--docker-socket",
-    metavar="PATH",
-    envvar="INBORN_DOCKER_SOCKET",
-    help="The container engine's socket; empty: none (default: /var/run/docker.sock, if root owns it).",
-)
-@click.option(
-    "--podman-socket",
-    metavar="PATH",
-    envvar="INBORN_PODMAN_SOCKET",
-    help="The same of Podman's service (default: /run/podman/podman.sock, if root owns it).",
-)
-@click.option(
-    "--rootless-engine",
-    metavar="UID:PATH",
-    multiple=True,
-    envvar="INBORN_ROOTLESS_ENGINES",
-    help="An engine that this user runs, believed about that user's containers; its facts begin with rootless:.",
-)
-@click.option(
-    "--proc",
-    metavar="PATH",
-    envvar="INBORN_PROC",
-    default="/proc",
-    show_default=True,
-    help="Where the host's /proc is mounted, for an agent in a container of its own.",
-)
-@click.option("--log-level", envvar="INBORN_LOG_LEVEL", default="info", type=click.Choice(["debug", "info", "warning"]))
-@click.option("--ready-fd", type=int, envvar="INBORN_READY_FD", help="Write a line to this descriptor when it serves.")
-def agent_run(
-    ca: str,
-    join_token_file: str,
-    join_admin_socket: Path | None,
-    data_dir: Path | None,
-    socket: Path | None,
-    admin_socket: Path | None,
-    runtime_dir: Path | None,
-    metrics_address: str,
-    docker_socket: str | None,
-    podman_socket: str | None,
-    rootless_engine: tuple[str, ...],
-    proc: str,
-    log_level: str,
-    ready_fd: int | None,
-) -> None:
-    # Before grpc is loaded: what its core logs has texts of callers in it as they came, and would stand in our log.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from inborn._internal.host.log import configure
-    from inborn_agent.app import run
-    from inborn_agent.settings import AgentSettings
-
-    configure(log_level)
-    run(
-        AgentSettings.resolve(
-            ca=ca,
-            join_token_file=join_token_file,
-            join_admin_socket=join_admin_socket,
-            data_dir=data_dir,
-            socket=socket,
-            admin_socket=admin_socket,
-            runtime_dir=runtime_dir,
-            metrics_address=metrics_address,
-            docker_socket=docker_socket,
-            podman_socket=podman_socket,
-            rootless_engines=rootless_engine,
-            proc=proc,
-            ready_fd=ready_fd,
-        )
-    )
+@data_dir_option
+@settings_options(AgentOptions)
+def agent_run(**values: Any) -> None:
+    start(AgentOptions(**values))
 
 
 @click.group()

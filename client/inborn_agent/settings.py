@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from inborn._internal.address import Address, parse_target
 from inborn._internal.host import paths
 from inborn._internal.metrics.metrics_address import parse_metrics_address
+from inborn._internal.settings.agent_options import AgentOptions
 from inborn.errors import RequestError
 from inborn_agent.attest import EngineClient
 from inborn_agent.disk.tmpfs import is_in_memory
@@ -61,44 +62,32 @@ class AgentSettings:
     @classmethod
     def resolve(
         cls,
-        *,
-        ca: str = "",
-        join_token_file: str = "",
-        join_admin_socket: Path | None = None,
-        data_dir: Path | None = None,
-        socket: Path | None = None,
-        admin_socket: Path | None = None,
-        runtime_dir: Path | None = None,
-        metrics_address: str = "",
-        docker_socket: str | None = None,
-        podman_socket: str | None = None,
-        rootless_engines: Iterable[str] = (),
-        proc: str = "/proc",
-        ready_fd: int | None = None,
+        options: AgentOptions,
         environment: Mapping[str, str] = os.environ,
     ) -> AgentSettings:
         """Fill in what was left out. Raises `RequestError`."""
-        if join_token_file and join_admin_socket is not None:
+        if options.join_token_file and options.join_admin_socket is not None:
             raise RequestError("a join token comes from a file or from the CA's admin socket, not from both")
-        if ca:
-            parse_target(ca)
-        elif join_token_file:
+        if options.ca:
+            parse_target(options.ca)
+        elif options.join_token_file:
             raise RequestError("--ca is missing", hint="name the bootstrap port: --ca ca.internal:8443")
-        data = paths.data_dir(data_dir)
+        data = paths.data_dir(options.data_dir)
+        docker, podman = options.docker_socket, options.podman_socket
         return cls(
-            ca=ca,
-            join_token_file=join_token_file,
-            join_admin_socket=join_admin_socket,
+            ca=options.ca,
+            join_token_file=options.join_token_file,
+            join_admin_socket=options.join_admin_socket,
             data_dir=data,
-            socket=(socket or paths.workload_socket(data)).absolute(),
-            admin_socket=(admin_socket or paths.agent_admin_socket(data)).absolute(),
-            runtime_dir=(runtime_dir or private_runtime_directory(data, environment)).absolute(),
-            metrics_address=parse_metrics_address(metrics_address) if metrics_address else None,
-            docker_socket=docker_socket if docker_socket is not None else trusted_engine_socket(_DOCKER),
-            podman_socket=podman_socket if podman_socket is not None else trusted_engine_socket(_PODMAN),
-            rootless_engines=tuple(map(parse_rootless, rootless_engines)),
-            proc=proc,
-            ready_fd=ready_fd,
+            socket=(options.socket or paths.workload_socket(data)).absolute(),
+            admin_socket=(options.admin_socket or paths.agent_admin_socket(data)).absolute(),
+            runtime_dir=(options.runtime_dir or private_runtime_directory(data, environment)).absolute(),
+            metrics_address=parse_metrics_address(options.metrics_address) if options.metrics_address else None,
+            docker_socket=docker if docker is not None else trusted_engine_socket(_DOCKER),
+            podman_socket=podman if podman is not None else trusted_engine_socket(_PODMAN),
+            rootless_engines=tuple(map(parse_rootless, options.rootless_engines)),
+            proc=options.proc,
+            ready_fd=options.ready_fd,
         )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import re
 
+from inborn._internal.revocation.reason import LEAF_REASONS
 from inborn.errors import RequestError, duration
 
 __all__ = [
-    "REASONS",
     "InvalidValue",
     "count_of",
     "format_duration",
@@ -110,23 +110,12 @@ def parse_key(text: str) -> str:
     return digits
 
 
-# RFC 5280 5.3.1, those that fit a leaf. Not certificateHold: a revocation is for ever.
-REASONS = (
-    "unspecified",
-    "keyCompromise",
-    "affiliationChanged",
-    "superseded",
-    "cessationOfOperation",
-    "privilegeWithdrawn",
-)
-
-
 def parse_reason(text: str) -> str:
-    """Parse the name of a reason, in capitals or not."""
-    for reason in REASONS:
+    """Parse the name of a reason that fits a leaf, in capitals or not."""
+    for reason in LEAF_REASONS:
         if reason.lower() == text.strip().lower():
             return reason
-    raise InvalidValue(f"not a reason: {text[:_MAX_TEXT]!a}", hint=f"one of {', '.join(REASONS)}")
+    raise InvalidValue(f"not a reason: {text[:_MAX_TEXT]!a}", hint=f"one of {', '.join(LEAF_REASONS)}")
 
 
 def count_of(number: int, noun: str) -> str:

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import DecodeError
 
 from inborn._internal.feed.log_parts import LogReader, log_to_wire
-from inborn._internal.host.files import DirectoryInUse, DirectoryLock, private_directory, write_file
+from inborn._internal.host.directory_lock import DirectoryLock
+from inborn._internal.host.files import private_directory, write_file
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import PrivateKey, X509Svid, key_sha256
@@ -29,7 +30,7 @@ from inborn._internal.wire.frames import FrameReader, encode_frame
 from inborn.errors import InbornError, InternalError
 from inborn_proto import agent_pb2
 
-__all__ = ["DaemonIdentity", "DaemonState", "DirectoryInUse", "UnreadableState"]
+__all__ = ["DaemonIdentity", "DaemonState", "UnreadableState"]
 
 _MAX_FILE = 256 * 1024 * 1024  # octets: a million revoked certificates take forty million
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import select
 import shutil
@@ -26,7 +27,9 @@ from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.rpc.services import AioStub
 from inborn._internal.wire.admin_methods import METHODS
 from inborn_agent.settings import keys_directory, private_runtime_directory
+from inborn_ca.settings import CaSettings
 from inborn_proto import admin_pb2, agent_pb2, workload
+from tests.rigs.settings_rig import started_with
 
 M = TypeVar("M", bound=Message)
 
@@ -83,8 +86,11 @@ class Rig:
     # Processes.
 
     def start_ca(self) -> Process:
-        command = ["-m", "inborn_ca.supervisor", "--data-dir", str(self.data_dir), "--trust-domain", "example.org"]
-        process = self._spawn([*command, "--min-ttl", "1"])
+        settings = CaSettings(data_dir=self.data_dir, trust_domain="example.org", min_ttl=dt.timedelta(seconds=1))
+        log = self.directory / f"log{len(self.processes)}"
+        with open(log, "wb") as output:
+            process = Process(started_with("inborn_ca.supervisor", settings, stdout=output, stderr=output), log)
+        self.processes.append(process)
         self._until(lambda: self._admin_answers(), process, "the CA is up")
         return process
 

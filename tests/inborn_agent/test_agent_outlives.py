@@ -194,7 +194,7 @@ def test_a_second_agent_on_the_same_directory_is_refused(rig: Rig) -> None:
     rig.start_agent()
     ended = rig.run_agent("--join-admin-socket", str(paths.admin_socket(rig.data_dir)))
     assert ended.returncode == 1
-    assert "another process runs" in ended.stderr
+    assert "is in use by process" in ended.stderr
 
 
 def test_no_secret_is_in_the_log(rig: Rig) -> None:

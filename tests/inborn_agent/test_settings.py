@@ -10,6 +10,7 @@ import pytest
 
 from inborn._internal.address import InvalidAddress
 from inborn._internal.enrollment.join_token import InvalidToken, JoinToken
+from inborn._internal.settings.agent_options import AgentOptions
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn.errors import RequestError, UnavailableError
 from inborn_agent.ca.joining import NoJoiner, NoTokenYet, TokenFileJoiner
@@ -25,7 +26,7 @@ def token(seed: int = 1) -> JoinToken:
 
 
 def test_everything_lies_below_the_data_directory_that_was_named(tmp_path: Path) -> None:
-    settings = AgentSettings.resolve(ca="ca:1", join_token_file="-", data_dir=tmp_path, environment={})
+    settings = AgentSettings.resolve(AgentOptions(ca="ca:1", join_token_file="-", data_dir=tmp_path), environment={})
     for path in (settings.agent_dir, settings.socket, settings.admin_socket, settings.runtime_dir):
         assert tmp_path in path.parents
 
@@ -44,7 +45,7 @@ def test_keys_do_not_lie_below_the_directory_that_containers_are_given(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "x"))
     monkeypatch.delenv("INBORN_DATA_DIR", raising=False)
     settings = AgentSettings.resolve(
-        ca="ca:1", join_token_file="-", data_dir=tmp_path if named else None, environment={}
+        AgentOptions(ca="ca:1", join_token_file="-", data_dir=tmp_path if named else None), environment={}
     )
     assert settings.socket.parent not in (settings.runtime_dir, *settings.runtime_dir.parents)
 
@@ -74,14 +75,16 @@ def test_name_in_dev_shm_that_somebody_else_has_taken_does_not_keep_the_agent_fr
 @pytest.mark.parametrize("ca", ["ca", "ca:", ":1", "ca:0", "ca:65536", "ca:1x", "::1:5", "http://ca:1/"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, ca: str) -> None:
     with pytest.raises(InvalidAddress):
-        AgentSettings.resolve(ca=ca, join_token_file="-", data_dir=tmp_path)
+        AgentSettings.resolve(AgentOptions(ca=ca, join_token_file="-", data_dir=tmp_path))
 
 
 def test_contradictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="not from both"):
-        AgentSettings.resolve(ca="ca:1", join_token_file="-", join_admin_socket=tmp_path / "s", data_dir=tmp_path)
+        AgentSettings.resolve(
+            AgentOptions(ca="ca:1", join_token_file="-", join_admin_socket=tmp_path / "s", data_dir=tmp_path)
+        )
     with pytest.raises(RequestError, match="--ca"):
-        AgentSettings.resolve(join_token_file="-", data_dir=tmp_path)
+        AgentSettings.resolve(AgentOptions(join_token_file="-", data_dir=tmp_path))
 
 
 def test_a_socket_of_anybody_but_root_is_no_container_engine(tmp_path: Path) -> None:

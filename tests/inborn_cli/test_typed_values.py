@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inborn._internal.revocation.reason import LEAF_REASONS
 from inborn._internal.source.workload_api import BadEndpoint
 from inborn_cli.typed_values import (
-    REASONS,
     InvalidValue,
     count_of,
     format_duration,
@@ -110,7 +110,7 @@ def test_what_is_no_serial_is_refused(text: str) -> None:
         parse_serial(text)
 
 
-@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("reason", LEAF_REASONS)
 def test_reason_is_read_in_capitals_or_not(reason: str) -> None:
     assert parse_reason(reason.upper()) == reason == parse_reason(reason)
 

@@ -14,12 +14,13 @@ import pytest
 from cryptography import x509
 
 import inborn
+from inborn._internal.host.directory_lock import DirectoryInUse
 from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.source.snapshot import IdentitySource, NoIdentity, Snapshot
 from inborn._internal.spiffe.x509_svid import key_sha256
 from inborn.errors import RequestError, UnavailableError
 from inborn.testing import MemoryAuthority
-from inborn_member.daemon_state import DaemonState, DirectoryInUse, UnreadableState
+from inborn_member.daemon_state import DaemonState, UnreadableState
 from inborn_member.enrolled import BadAnswer
 from inborn_member.enrolled_source import EnrolledSource, WrongIdentity
 from inborn_member.request_numbers import RequestNumbers

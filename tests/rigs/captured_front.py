@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import select
 import signal
 import socket
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,9 +23,10 @@ from inborn._internal.wire.admin_methods import METHODS
 from inborn._internal.wire.frames import FrameReader, encode_frame
 from inborn._internal.wire.messages import error_from_message
 from inborn._internal.wire.methods import find_method
+from inborn_ca.settings import SignerSettings, SignerStart
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
 from tests.rigs.front_rig import EnrolledAgent, enroll_request, make_csr
-from tests.rigs.up_rig import environment
+from tests.rigs.settings_rig import started_with
 
 TRUST_DOMAIN = TrustDomain("example.org")
 SIGNING = "/inborn.signer.v1.Signing/"
@@ -48,10 +48,11 @@ class CapturedFront:
         ours, theirs = socket.socketpair()
         ready, ready_write = os.pipe()
         with theirs:
-            command = [sys.executable, "-m", "inborn_ca.signer", "--data-dir", str(self.data_dir)]
-            command += ["--front-fd", str(theirs.fileno()), "--ready-fd", str(ready_write)]
-            command += ["--trust-domain", self.trust_domain, "--min-ttl", "1"]
-            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno(), ready_write], env=environment())
+            settings = SignerSettings(
+                data_dir=self.data_dir, trust_domain=self.trust_domain, min_ttl=dt.timedelta(seconds=1)
+            )
+            start = SignerStart(settings=settings, front_fd=theirs.fileno(), ready_fd=ready_write)
+            self.process = started_with("inborn_ca.signer", start, pass_fds=[theirs.fileno(), ready_write])
         os.close(ready_write)
         try:
             assert select.select([ready], [], [], PATIENCE)[0], "the signer is not ready"

@@ -25,8 +25,9 @@ from inborn._internal.spiffe.x509_svid import X509Svid, load_certificate, serial
 from inborn._internal.wire.methods import find_method
 from inborn._internal.wire.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
 from inborn_ca.certificates.profile import Lifetimes
-from inborn_ca.front.server import Front, FrontSettings
+from inborn_ca.front.server import Front
 from inborn_ca.link.link import Link
+from inborn_ca.settings import FrontSettings
 from inborn_ca.signer.commands.authority_revocation import Patience
 from inborn_ca.signer.main import Signer, open_state
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2

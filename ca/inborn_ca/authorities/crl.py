@@ -15,22 +15,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inborn._internal.revocation.reason import is_reason
 from inborn.errors import InternalError
 from inborn_ca.certificates.der import ECDSA_WITH_SHA256, bit_string, sequence, utc_time
 
-__all__ = ["REASONS", "build_crl", "next_this_update"]
-
-REASONS: dict[int, x509.ReasonFlags] = {
-    1: x509.ReasonFlags.key_compromise,
-    2: x509.ReasonFlags.ca_compromise,
-    3: x509.ReasonFlags.affiliation_changed,
-    4: x509.ReasonFlags.superseded,
-    5: x509.ReasonFlags.cessation_of_operation,
-    9: x509.ReasonFlags.privilege_withdrawn,
-    10: x509.ReasonFlags.aa_compromise,
-}
-"""Reason codes that may stand in a list (RFC 5280 5.3.1). 0, unspecified, is left out there; 6 and 8 belong to
-suspensions, which do not exist here: a revocation is for ever."""
+__all__ = ["build_crl", "next_this_update"]
 
 _SECOND = dt.timedelta(seconds=1)
 
@@ -133,7 +122,7 @@ class _Entries:
         number = b"\x02" + bytes((len(serial),)) + serial
         if not reason:
             return b"\x30" + bytes((len(number) + len(date),)) + number + date
-        if reason not in REASONS:
+        if not is_reason(reason):
             raise InternalError(f"reason {reason} cannot stand in a CRL (RFC 5280 5.3.1)")
         return sequence(number, date, _REASON_EXTENSION + bytes((reason,)))
 

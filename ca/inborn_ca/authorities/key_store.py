@@ -6,7 +6,6 @@ is refused: what stands in it may no longer be secret, or not ours.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from pathlib import Path
@@ -17,7 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn._internal.host.files import sync_directory
+from inborn._internal.host.files import make_directory, sync_directory, write_file
 from inborn.errors import InternalError, NotFoundError, PreconditionError, RequestError, UnavailableError
 from inborn_ca.authorities.sealing import MIN_PASSPHRASE, WrongPassphrase, seal, unseal
 
@@ -38,8 +37,7 @@ class KeyStore:
         """Make the directory if it is not there. Raises `UnsafeKeyFile` if others can enter it."""
         self._directory = directory
         try:
-            with contextlib.suppress(FileExistsError):
-                directory.mkdir(mode=0o700, parents=True)
+            make_directory(directory, mode=0o700)
             found = os.lstat(directory)
         except OSError as e:
             raise UnavailableError(f"directory of keys {directory} cannot be used: {e.strerror}") from e
@@ -126,26 +124,10 @@ class KeyStore:
 
     def _write(self, key: ec.EllipticCurvePrivateKey) -> bytes:
         key_id = _identifier(key)
-        path = self._path(key_id)
-        partial = path.with_suffix(".partial")
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        try:
-            partial.unlink(missing_ok=True)
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(pem)
-                    file.flush()
-                    os.fsync(file.fileno())
-                partial.rename(path)
-            except OSError:
-                partial.unlink(missing_ok=True)
-                raise
-            sync_directory(self._directory)
-        except OSError as e:
-            raise UnavailableError(f"key cannot be written to {self._directory}: {e.strerror}") from e
+        write_file(self._path(key_id), pem)
         return key_id
 
 

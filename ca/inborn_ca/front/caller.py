@@ -14,26 +14,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from cryptography import x509
-
+from inborn._internal.grpc_adapter.presented_chain import presented_pem, read_presented
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.spiffe.x509_bundle import X509Bundle
-from inborn._internal.spiffe.x509_svid import MAX_CERTIFICATE_SIZE, MAX_CHAIN_LENGTH, CertificateFacts
+from inborn._internal.spiffe.x509_svid import CertificateFacts
 from inborn._internal.verification.verify import verify_chain, verify_current
 from inborn._internal.wire.access import CallerClass
-from inborn.errors import UnauthenticatedError, UnavailableError
+from inborn.errors import UnavailableError
 
-__all__ = ["Caller", "CallerReader", "NoCertificate", "origin_of"]
+__all__ = ["Caller", "CallerReader", "origin_of"]
 
 MAX_KNOWN_CHAINS = 20_000  # as many as streams may be open; each is a hash and the facts, about 1 kB
-_MAX_PEM = 2 * MAX_CHAIN_LENGTH * MAX_CERTIFICATE_SIZE  # octets: PEM is DER and a third
 
 Clock = Callable[[], dt.datetime]
-
-
-class NoCertificate(UnauthenticatedError):
-    """The connection has no client certificate, or one that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +68,7 @@ class CallerReader:
         certificates alike, and only the signer's ledger knows which is which, so both are DAEMON.
         """
         now = self._clock()
-        pem = _chain_pem(auth_context)
+        pem = presented_pem(auth_context)
         digest = hashlib.sha256(pem).digest()
         bundle = self._bundle()
         if bundle is not self._known_for:
@@ -105,12 +99,8 @@ class CallerReader:
         verify_current(facts, revocations=self._revocations(), now=now or self._clock())
 
     def _verify(self, pem: bytes, bundle: X509Bundle, now: dt.datetime) -> CertificateFacts:
-        try:
-            chain = x509.load_pem_x509_certificates(pem)
-        except ValueError as e:
-            raise NoCertificate("client certificate cannot be read") from e
         return verify_chain(
-            chain[:MAX_CHAIN_LENGTH],
+            read_presented(pem),
             bundles={bundle.trust_domain: bundle},
             revocations=self._revocations(),
             authorize=lambda spiffe_id: spiffe_id.trust_domain == bundle.trust_domain,
@@ -130,19 +120,3 @@ def _class_of(spiffe_id: SpiffeId) -> CallerClass:
     if spiffe_id.is_reserved:
         return CallerClass.ANONYMOUS  # the CA's own: it calls nothing here
     return CallerClass.DAEMON
-
-
-def _chain_pem(auth_context: Mapping[str, object]) -> bytes:
-    """Leaf first. What gRPC calls the chain is, on the server's side, the chain without its leaf (as in OpenSSL)."""
-    leaf, issuers = _first(auth_context, "x509_pem_cert"), _first(auth_context, "x509_pem_cert_chain")
-    if not leaf:
-        raise NoCertificate("connection has no client certificate")
-    pem = issuers if issuers.startswith(leaf) else leaf + issuers
-    if len(pem) > _MAX_PEM:
-        raise NoCertificate(f"client certificate chain is larger than {_MAX_PEM} octets: {len(pem)}")
-    return pem
-
-
-def _first(auth_context: Mapping[str, object], name: str) -> bytes:
-    values = auth_context.get(name)
-    return values[0] if isinstance(values, list | tuple) and values and isinstance(values[0], bytes) else b""

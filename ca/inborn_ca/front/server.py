@@ -13,7 +13,6 @@ import errno
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,7 @@ from inborn_ca.front.port_taken import port_taken, try_to_bind
 from inborn_ca.front.probe import probe
 from inborn_ca.front.serving import Context, Observer, Port
 from inborn_ca.link.link import Incoming, Link, dispatch
+from inborn_ca.settings import FrontSettings
 from inborn_ca.supervisor.child_start import WANTED_FILES
 from inborn_proto import signer_pb2
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from inborn._internal.metrics.metrics_port import MetricsPort
     from inborn_ca.front.crl_port import CrlPort
 
-__all__ = ["Front", "FrontSettings"]
+__all__ = ["Front"]
 
 GRACE = 5.0  # seconds that open calls have to end when the front stops
 BIND_TIME = 5.0  # seconds in which a port that is still taken may become free (a predecessor is going)
@@ -108,19 +108,6 @@ def _connections(share: int, at_most: int) -> tuple[str, int]:
 
 def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontSettings:
-    """Where to listen, and what others are told."""
-
-    bootstrap: Address
-    api: Address
-    advertise: str = ""
-    """Host name or address by which others reach this machine; empty: the one they dialled."""
-    metrics: Address | None = None
-    crl: Address | None = None
-    """Where CRLs are served over plain HTTP; None: nowhere."""
 
 
 class Front(Observer):

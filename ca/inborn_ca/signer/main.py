@@ -7,24 +7,25 @@ link to the front ends, the signer ends too: the supervisor starts both anew.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import datetime as dt
 import os
 import socket
-import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from inborn._internal.host.files import make_directory, private_directory
 from inborn._internal.host.log import configure, get_logger
+from inborn._internal.process.peer_credentials import is_admin_uid, peer_credentials
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.wire.access import CallerClass
-from inborn.errors import InbornError, PreconditionError
+from inborn.errors import PreconditionError
 from inborn_ca.authorities.key_store import KeyStore
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.link.link import Incoming, Link
+from inborn_ca.settings import SignerStart
 from inborn_ca.signer.api.admin_calls import AdminCalls
 from inborn_ca.signer.api.calls import Calls
 from inborn_ca.signer.api.front_calls import FrontCalls
@@ -42,6 +43,7 @@ from inborn_ca.signer.queue import Queue
 from inborn_ca.signer.state import Clock, SignerState
 from inborn_ca.store.opening import open_store
 from inborn_ca.supervisor.child_start import on_termination, report_ready, run_loop, socket_from_fd
+from inborn_cli.child_entry import run_with_settings
 from inborn_proto import feed_pb2, signer_pb2
 
 __all__ = ["Signer", "main", "open_state"]
@@ -60,7 +62,7 @@ def open_state(directory: Path, *, trust_domain: str, lifetimes: Lifetimes, cloc
     Raises `PreconditionError` when the directory belongs to another trust domain than the one that is asked for, and
     when there are keys and an empty database: a CA that has lost its ledger and its revocations must not begin anew.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(directory, mode=0o700)
     store = open_store(directory, now=clock())
     keys = KeyStore(directory / "keys")
     reader = store.reader()
@@ -217,7 +219,7 @@ class Signer:
     # -- admins ------------------------------------------------------------------------------------------------------
 
     async def _listen(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(path.parent)
         with suppress(FileNotFoundError):
             path.unlink()  # the data directory is locked: nobody else listens there
         self._server = await asyncio.get_running_loop().create_unix_server(self._admin_link, path)
@@ -246,9 +248,8 @@ class _Admin:
         self._actor = ""
 
     def connected(self, link: Link) -> None:
-        credentials = link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        _, uid, _ = struct.unpack("3i", credentials)
-        if uid in (0, os.geteuid()):
+        uid = peer_credentials(link.socket).uid
+        if is_admin_uid(uid):
             self._caller = CallerClass.LOCAL_ADMIN
         self._actor = f"uid:{uid}"
         self._links.add(link)
@@ -257,38 +258,29 @@ class _Admin:
         self._calls.take(requests, caller=self._caller, actor=self._actor)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the process."""
-    parser = argparse.ArgumentParser(prog="python -m inborn_ca.signer", description="The signer of an Inborn CA.")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--front-fd", type=int, required=True)
-    parser.add_argument("--ready-fd", type=int)
-    parser.add_argument("--trust-domain", default="")
-    parser.add_argument("--min-ttl", type=float, default=60.0, help="seconds")
-    arguments = parser.parse_args(argv)
-    configure()
-    try:
-        return run_loop(_run(arguments))
-    except InbornError as e:
-        print(f"error: {e.message}", file=sys.stderr)
-        if e.hint:
-            print(f"hint: {e.hint}", file=sys.stderr)
-        return 1
+    return run_with_settings(sys.argv[1:] if arguments is None else arguments, SignerStart, _start)
 
 
-async def _run(arguments: argparse.Namespace) -> int:
-    directory: Path = arguments.data_dir / "ca"
-    min_ttl = dt.timedelta(seconds=arguments.min_ttl)
+def _start(start: SignerStart) -> int:
+    configure(start.settings.log_level)
+    return run_loop(_run(start))
+
+
+async def _run(start: SignerStart) -> int:
+    settings = start.settings
+    directory, min_ttl = settings.data_dir / "ca", settings.min_ttl
     lifetimes = Lifetimes(workload_min=min(min_ttl, Lifetimes().workload_min))
     state = open_state(
-        directory, trust_domain=arguments.trust_domain, lifetimes=lifetimes, clock=lambda: dt.datetime.now(dt.UTC)
+        directory, trust_domain=settings.trust_domain, lifetimes=lifetimes, clock=lambda: dt.datetime.now(dt.UTC)
     )
-    signer = Signer(state, min_ttl=min_ttl, data_dir=str(arguments.data_dir))
+    signer = Signer(state, min_ttl=min_ttl, data_dir=str(settings.data_dir))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     on_termination(stop.set)
-    front = await signer.start(socket_from_fd(arguments.front_fd), directory / "admin" / "signer.sock")
-    report_ready(arguments.ready_fd, {"trust_domain": state.trust_domain.name})
+    front = await signer.start(socket_from_fd(start.front_fd), directory / "admin" / "signer.sock")
+    report_ready(start.ready_fd, {"trust_domain": state.trust_domain.name})
     _log.event("signer.ready", trust_domain=state.trust_domain, pid=os.getpid())
     ended = loop.create_task(front.wait_closed())
     stopped = loop.create_task(stop.wait())

@@ -9,36 +9,31 @@ ca/  agent/    of signer and agent
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import random
 import socket
 import stat
-import time
 from pathlib import Path
 
-from inborn._internal.host.files import sync_directory
+from inborn._internal.host.directory_lock import DirectoryLock
+from inborn._internal.host.files import make_directory, write_file
 from inborn.errors import DeniedError, PreconditionError, RequestError
 from inborn_ca.store.place import exists as store_exists
 
-__all__ = ["DataDirectory", "DirectoryInUse"]
+__all__ = ["DataDirectory"]
 
 HOLDER_DYING_TIME = 5.0  # seconds that processes of a killed supervisor have to be gone
 PORT_RANGE = range(20_000, 32_000)  # below 32768, where Linux takes the ports of outgoing connections from
 _PORT_ATTEMPTS = 200
 
 
-class DirectoryInUse(PreconditionError):
-    """Somebody runs on this data directory already."""
-
-
 class DataDirectory:
     """A data directory that is ours until the process ends."""
 
-    def __init__(self, path: Path, lock_fd: int) -> None:
+    def __init__(self, path: Path, lock: DirectoryLock) -> None:
         self.path = path
-        self.lock_fd = lock_fd
+        self._lock = lock
 
     @classmethod
     def open(cls, path: Path, *, is_shared: bool) -> DataDirectory:
@@ -49,29 +44,23 @@ class DataDirectory:
         another user could put something in our way. Not checked: the directories above it.
         """
         try:
-            if not path.exists():
-                path.mkdir(parents=True, exist_ok=True)
-                path.chmod(0o711)
+            make_directory(path, mode=0o711)
             _require_own(path)
             if is_shared:
                 path.chmod(path.stat().st_mode | 0o111)
-            fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            lock = DirectoryLock(
+                path, patience=HOLDER_DYING_TIME, hint="stop it, or choose another directory with --data-dir"
+            )
         except PermissionError as e:
             raise DeniedError(f"no permission to write in {path}", hint="--data-dir names another directory") from e
         except (FileExistsError, NotADirectoryError) as e:
             raise RequestError(f"{path} is not a directory") from e
-        except OSError as e:
-            if e.errno != errno.ELOOP:
-                raise
-            raise RequestError(f"{path / 'lock'} is a link", hint="delete it, if nobody needs it") from e
-        try:
-            _lock(fd, path)
-        except BaseException:
-            os.close(fd)
-            raise
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        return cls(path, fd)
+        return cls(path, lock)
+
+    @property
+    def lock_fd(self) -> int:
+        """For those who write below: the directory is held until the last of them has ended."""
+        return self._lock.descriptor
 
     @property
     def has_ca(self) -> bool:
@@ -85,7 +74,7 @@ class DataDirectory:
             if not port:
                 ports[name] = _free_port(host, taken=set(ports.values()))
         if ports != kept:
-            _write(self.path / "ports.json", json.dumps({**kept, **ports}, indent=2) + "\n")
+            write_file(self.path / "ports.json", (json.dumps({**kept, **ports}, indent=2) + "\n").encode())
         return ports
 
     def _kept_ports(self) -> dict[str, int]:
@@ -110,7 +99,7 @@ class DataDirectory:
         if self.has_ca:
             return ""
         name = f"td-{os.urandom(4).hex()}.internal"
-        _write(path, name + "\n")
+        write_file(path, f"{name}\n".encode())
         return name
 
     def trust_domain_is_kept(self) -> None:
@@ -121,7 +110,7 @@ class DataDirectory:
         """The directory of one part, 0700, with all in it the owner's (uid, gid): another one than at the last start
         may run it now. Only root can give things away; for everybody else it is left as it is."""
         path = self.path / name
-        path.mkdir(mode=0o700, exist_ok=True)
+        make_directory(path, mode=0o700)
         if os.geteuid() == 0:
             # By descriptors: whoever owned the part until now may put a link in the place of a directory meanwhile.
             for _, _, files, at in os.fwalk(path):
@@ -146,38 +135,6 @@ def _require_own(path: Path) -> None:
         raise RequestError(f"{path} is everybody's", hint=f"name a directory in it: --data-dir {path / 'inborn'}")
 
 
-def _lock(fd: int, path: Path) -> None:
-    deadline = time.monotonic() + HOLDER_DYING_TIME
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError as e:
-            if e.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise PreconditionError(f"{path} cannot be locked: {e.strerror}") from e
-        holder = _holder(fd)
-        if holder is not None or time.monotonic() > deadline:
-            raise DirectoryInUse(
-                f"{path} is in use by process {holder or 'unknown'}",
-                hint="stop it, or choose another directory with --data-dir",
-            )
-        time.sleep(0.05)
-
-
-def _holder(fd: int) -> int | None:
-    """The process that says it holds the lock, if it lives; what it started may outlive it by a moment."""
-    text = os.pread(fd, 32, 0).decode(errors="replace").strip()
-    if not text.isdigit():
-        return None
-    try:
-        os.kill(int(text), 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return int(text)
-
-
 def _free_port(host: str, taken: set[int]) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for _ in range(_PORT_ATTEMPTS):
@@ -193,14 +150,3 @@ def _free_port(host: str, taken: set[int]) -> int:
                 raise RequestError(f"cannot listen on {host}: {e.strerror}") from e
         return port
     raise PreconditionError(f"no free port on {host} from {PORT_RANGE.start} to {PORT_RANGE.stop - 1}")
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole, durably."""
-    partial = path.with_name(path.name + ".new")
-    with open(partial, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    sync_directory(path.parent)

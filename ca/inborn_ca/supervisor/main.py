@@ -7,7 +7,6 @@ without a CA for a long time, so a restart of the CA does not touch it.
 
 from __future__ import annotations
 
-import argparse
 import os
 import pwd
 import select
@@ -16,49 +15,29 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 from inborn._internal.address import Address
 from inborn._internal.host import paths
-from inborn.errors import InbornError, RequestError
+from inborn._internal.settings.agent_options import AgentOptions
+from inborn.errors import InternalError, RequestError
+from inborn_ca.settings import CaSettings, FrontSettings, FrontStart, SignerSettings, SignerStart
 from inborn_ca.supervisor.data_directory import DataDirectory
-from inborn_ca.supervisor.supervised_child import Account, SupervisedChild, spawn
+from inborn_ca.supervisor.supervised_child import Account, SupervisedChild, spawn_module
 from inborn_ca.supervisor.units import GaveUp, Unit, UnitState, event
+from inborn_cli.child_entry import run_with_settings
+from inborn_cli.talk import say_error
 
-__all__ = ["Supervisor", "SupervisorSettings", "main"]
+__all__ = ["Supervisor", "main"]
 
 SIGNER_ACCOUNT, FRONT_ACCOUNT = "inborn-ca", "inborn-front"  # used as root, where they exist
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisorSettings:
-    """What was asked for, checked by whoever asks (`cli`)."""
-
-    data_dir: Path
-    trust_domain: str
-    listen: str
-    bootstrap_port: int
-    api_port: int
-    crl_port: int
-    metrics: bool
-    """Of CA and agent, on loopback."""
-    advertise: str
-    min_ttl: float | None
-    """Seconds; None: the CA's default."""
-    signer_user: str
-    front_user: str
-    with_agent: bool
-    socket: Path | None
-    docker_socket: str | None
-    """None: the agent's default; empty: none."""
+_LOOPBACK = "127.0.0.1"
 
 
 class Supervisor:
     """One run: `run` returns the exit status."""
 
-    def __init__(self, settings: SupervisorSettings) -> None:
+    def __init__(self, settings: CaSettings) -> None:
         self.settings = settings
         self._wakeup, self._wakeup_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._terminations = 0
@@ -67,7 +46,9 @@ class Supervisor:
         self._trust_domain = settings.trust_domain
         self._signer_account: Account | None = None
         self._front_account: Account | None = None
-        self._socket = settings.socket or paths.workload_socket(settings.data_dir)
+        of_agent = settings.agent or AgentOptions()
+        self._socket = of_agent.socket or paths.workload_socket(settings.data_dir)
+        self._agent_socket = of_agent.admin_socket or paths.agent_admin_socket(settings.data_dir)
         self._ca = Unit("CA", self._start_ca)
         self._agent = Unit("agent", self._start_agent)
         self._is_announced = False
@@ -105,7 +86,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
         self._signer_account = _account(settings.signer_user, SIGNER_ACCOUNT)
         self._front_account = _account(settings.front_user, FRONT_ACCOUNT)
-        for path in (self._socket, paths.admin_socket(settings.data_dir), paths.agent_admin_socket(settings.data_dir)):
+        for path in (self._socket, paths.admin_socket(settings.data_dir), self._agent_socket):
             if len(os.fsencode(path)) > paths.MAX_SOCKET_PATH:
                 raise RequestError(
                     f"path of a socket is longer than {paths.MAX_SOCKET_PATH} octets: {path}",
@@ -116,7 +97,7 @@ class Supervisor:
         wanted = {"bootstrap": settings.bootstrap_port, "api": settings.api_port, "crl": settings.crl_port}
         self._ports = directory.ports(settings.listen, wanted)
         if settings.metrics:
-            self._ports |= directory.ports("127.0.0.1", {"metrics": 0, "agent_metrics": 0})
+            self._ports |= directory.ports(_LOOPBACK, {"metrics": 0, "agent_metrics": 0})
         if not self._trust_domain:
             self._trust_domain = directory.first_trust_domain()
         owner = self._signer_account
@@ -136,45 +117,64 @@ class Supervisor:
         with signer_end, front_end:
             signer_fd, front_fd = signer_end.fileno(), front_end.fileno()
 
-            def signer(ready_fd: int) -> Sequence[str]:
-                command = _python("inborn_ca.signer", "--data-dir", str(directory.path), "--front-fd", str(signer_fd))
-                command += ["--ready-fd", str(ready_fd)]
-                if self._trust_domain:
-                    command += ["--trust-domain", self._trust_domain]
-                if settings.min_ttl is not None:
-                    command += ["--min-ttl", f"{settings.min_ttl:g}"]
-                return command
-
-            def front(ready_fd: int) -> Sequence[str]:
-                command = _python("inborn_ca.front", "--signer-fd", str(front_fd), "--ready-fd", str(ready_fd))
-                command += ["--bootstrap", str(Address(settings.listen, self._ports["bootstrap"]))]
-                command += ["--api", str(Address(settings.listen, self._ports["api"]))]
-                command += ["--crl", str(Address(settings.listen, self._ports["crl"]))]
-                if settings.advertise:
-                    command += ["--advertise", settings.advertise]
-                if settings.metrics:
-                    command += ["--metrics", str(Address("127.0.0.1", self._ports["metrics"]))]
-                return command
-
-            children = [spawn("signer", signer, pass_fds=[signer_fd, directory.lock_fd], account=self._signer_account)]
-            children.append(spawn("front", front, pass_fds=[front_fd], account=self._front_account))
-        return children
+            signer = SignerSettings(
+                data_dir=directory.path,
+                trust_domain=self._trust_domain,
+                min_ttl=settings.min_ttl,
+                log_level=settings.log_level,
+            )
+            front = FrontSettings(
+                bootstrap=Address(settings.listen, self._ports["bootstrap"]),
+                api=Address(settings.listen, self._ports["api"]),
+                crl=Address(settings.listen, self._ports["crl"]),
+                advertise=settings.advertise,
+                metrics=Address(_LOOPBACK, self._ports["metrics"]) if settings.metrics else None,
+                log_level=settings.log_level,
+            )
+            return [
+                spawn_module(
+                    "signer",
+                    "inborn_ca.signer",
+                    lambda ready_fd: SignerStart(settings=signer, front_fd=signer_fd, ready_fd=ready_fd),
+                    pass_fds=[signer_fd, directory.lock_fd],
+                    account=self._signer_account,
+                ),
+                spawn_module(
+                    "front",
+                    "inborn_ca.front",
+                    lambda ready_fd: FrontStart(settings=front, signer_fd=front_fd, ready_fd=ready_fd),
+                    pass_fds=[front_fd],
+                    account=self._front_account,
+                ),
+            ]
 
     def _start_agent(self) -> Sequence[SupervisedChild]:
         settings, directory = self.settings, self._locked()
-        host = "127.0.0.1" if settings.listen in _WILDCARDS else settings.listen
+        if settings.agent is None:
+            raise InternalError("there is no agent to start")
+        options = replace(
+            settings.agent,
+            ca=str(Address(Address(settings.listen, self._ports["bootstrap"]).dial_host, self._ports["bootstrap"])),
+            join_admin_socket=paths.admin_socket(directory.path),
+            data_dir=directory.path,
+            socket=self._socket,
+            metrics_address=self._agent_metrics(),
+        )
+        return [
+            spawn_module(
+                "agent",
+                "inborn_agent",
+                lambda ready_fd: replace(options, ready_fd=ready_fd),
+                pass_fds=[directory.lock_fd],
+            )
+        ]
 
-        def agent(ready_fd: int) -> Sequence[str]:
-            command = _python("inborn_agent", "run", "--ca", str(Address(host, self._ports["bootstrap"])))
-            command += ["--join-admin-socket", str(paths.admin_socket(directory.path))]
-            command += ["--data-dir", str(directory.path), "--socket", str(self._socket), "--ready-fd", str(ready_fd)]
-            if settings.docker_socket is not None:
-                command += ["--docker-socket", settings.docker_socket]
-            if settings.metrics:
-                command += ["--metrics-address", str(Address("127.0.0.1", self._ports["agent_metrics"]))]
-            return command
-
-        return [spawn("agent", agent, pass_fds=[directory.lock_fd])]
+    def _agent_metrics(self) -> str:
+        """Where the agent's are: where it was told, else on a kept port beside the CA's; empty: nowhere."""
+        named = self.settings.agent.metrics_address if self.settings.agent is not None else ""
+        if named or not self.settings.metrics:
+            return named
+        return str(Address(_LOOPBACK, self._ports["agent_metrics"]))
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -182,10 +182,10 @@ class Supervisor:
         """Once the CA serves, start the agent; once all serve, say so."""
         if self._ca.state is not UnitState.SERVING:
             return
-        if self.settings.with_agent and self._agent.state is UnitState.IDLE:
+        if self.settings.agent is not None and self._agent.state is UnitState.IDLE:
             self._agent.start()
             return
-        if self._is_announced or (self.settings.with_agent and self._agent.state is not UnitState.SERVING):
+        if self._is_announced or (self.settings.agent is not None and self._agent.state is not UnitState.SERVING):
             return
         self._is_announced = True
         self._locked().trust_domain_is_kept()
@@ -196,12 +196,12 @@ class Supervisor:
     def _announce(self, trust_domain: str) -> None:
         """The one thing that a script wants on standard output; what a person wants to know next on the other."""
         settings = self.settings
-        bootstrap = str(Address(settings.advertise or settings.listen, self._ports["bootstrap"]))
+        bootstrap = Address(settings.advertise or settings.listen, self._ports["bootstrap"])
         named = settings.data_dir != paths.data_dir()
         if "INBORN_DATA_DIR" in os.environ:
             named = True
         lines = [f"trust domain {trust_domain}, data in {settings.data_dir}"]
-        if self.settings.with_agent:
+        if self.settings.agent is not None:
             print(f"unix://{self._socket}", flush=True)
             lines.insert(0, f"inborn is up: the Workload API answers at unix://{self._socket}")
             lines += ["next:"]
@@ -219,9 +219,11 @@ class Supervisor:
             if named:
                 lines.append(f"  export INBORN_DATA_DIR={settings.data_dir}")
             lines += ["  inborn token create", "  inborn status"]
-        if settings.metrics:
-            names = ["metrics", "agent_metrics"] if settings.with_agent else ["metrics"]
-            lines.insert(2, "metrics at " + ", ".join(f"http://127.0.0.1:{self._ports[n]}/metrics" for n in names))
+        metrics = [str(Address(_LOOPBACK, self._ports["metrics"]))] if settings.metrics else []
+        if settings.agent is not None and (of_agent := self._agent_metrics()):
+            metrics.append(of_agent)
+        if metrics:
+            lines.insert(2, "metrics at " + ", ".join(f"http://{address}/metrics" for address in metrics))
         print("\n".join(lines), file=sys.stderr, flush=True)
 
     def _wait(self, deadline: float | None) -> int:
@@ -242,11 +244,6 @@ class Supervisor:
     def _locked(self) -> DataDirectory:
         assert self._directory is not None  # noqa: S101 -- for the type checker: _prepare has run
         return self._directory
-
-
-def _python(module: str, *arguments: str) -> list[str]:
-    """A command line. -P: a module in the current directory must not be taken for one of ours."""
-    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def _account(named: str, default: str) -> Account | None:
@@ -279,28 +276,13 @@ def _notify(state: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the process; what the arguments mean has been checked by `inborn up`."""
-    parser = argparse.ArgumentParser(prog="python -m inborn_ca.supervisor")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--trust-domain", default="")
-    parser.add_argument("--listen", default="127.0.0.1")
-    parser.add_argument("--bootstrap-port", type=int, default=0)
-    parser.add_argument("--api-port", type=int, default=0)
-    parser.add_argument("--crl-port", type=int, default=0)
-    parser.add_argument("--metrics", action="store_true")
-    parser.add_argument("--advertise", default="")
-    parser.add_argument("--min-ttl", type=float)
-    parser.add_argument("--signer-user", default="")
-    parser.add_argument("--front-user", default="")
-    parser.add_argument("--with-agent", action="store_true")
-    parser.add_argument("--socket", type=Path)
-    parser.add_argument("--docker-socket")
-    settings = SupervisorSettings(**vars(parser.parse_args(arguments)))
+    """Entry point of the process."""
+    return run_with_settings(sys.argv[1:] if arguments is None else arguments, CaSettings, _run)
+
+
+def _run(settings: CaSettings) -> int:
     try:
         return Supervisor(settings).run()
-    except InbornError as e:
-        print(f"error: {e.message}" + (f"\nhint: {e.hint}" if e.hint else ""), file=sys.stderr)
-        return 1
     except OSError as e:  # a full disk, no more processes: nothing of ours is wrong
-        print(f"error: {e.filename or settings.data_dir}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
+        say_error(f"{e.filename or settings.data_dir}: {(e.strerror or str(e)).lower()}")
         return 1

@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-__all__ = ["Account", "SupervisedChild", "spawn"]
+from inborn._internal.settings.document import command_line, sealed_document
+
+__all__ = ["Account", "SupervisedChild", "spawn", "spawn_module"]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _MAX_READY = 4096  # octets of the line that says so
@@ -96,8 +99,9 @@ def spawn(
             os._exit(1)
 
     try:
+        words = command(theirs)
         process = subprocess.Popen(
-            command(theirs),
+            words,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
             pass_fds=[theirs, *pass_fds],
@@ -115,6 +119,28 @@ def spawn(
     finally:
         os.close(theirs)
     return SupervisedChild(name=name, process=process, ready_fd=ours)
+
+
+def spawn_module(
+    name: str,
+    module: str,
+    settings: Callable[[int], object],
+    *,
+    pass_fds: Sequence[int] = (),
+    account: Account | None = None,
+) -> SupervisedChild:
+    """Start one of our modules with its settings document. `settings` is given the number of its ready pipe."""
+    descriptors = list(pass_fds)
+    with ExitStack() as opened:
+
+        def command(ready_fd: int) -> Sequence[str]:  # called before the descriptors are passed on
+            document = sealed_document(settings(ready_fd))
+            opened.callback(os.close, document)
+            descriptors.append(document)
+            # -P: a module in the current directory must not be taken for one of ours.
+            return [sys.executable, "-P", "-m", module, *command_line(document)]
+
+        return spawn(name, command, pass_fds=descriptors, account=account)
 
 
 def _facts(line: bytes) -> Mapping[str, str]:

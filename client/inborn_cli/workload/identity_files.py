@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inborn._internal.host.files import sync_directory
+from inborn._internal.host.files import create_file, make_directory, sync_directory
 from inborn.errors import RequestError
 
 if TYPE_CHECKING:
@@ -120,12 +120,17 @@ class FileSet:
         enter the directory. A directory that is made here can be entered by others if a key is for one of them.
         """
         is_shared = self._access.uid != -1 or self._access.gid != -1
-        self.directory.mkdir(mode=0o711 if is_shared else 0o700, parents=True, exist_ok=True)
+        make_directory(self.directory, mode=0o711 if is_shared else 0o700)
         with self._locked() as at:
             generation = Path(tempfile.mkdtemp(prefix="..gen-", dir=self.directory))
             try:
+                generation.chmod(0o700)  # whatever the umask is
                 for name, content in files.items():
-                    _write_file(generation / name, content, self._access if name in _SECRETS else None)
+                    if name in _SECRETS:
+                        access = self._access
+                        create_file(generation / name, content, mode=access.mode, uid=access.uid, gid=access.gid)
+                    else:
+                        create_file(generation / name, content, mode=0o644)
                 os.chmod(generation, os.fstat(at).st_mode & 0o755)
                 sync_directory(generation)
                 previous = self._current()
@@ -178,17 +183,3 @@ class FileSet:
             yield at
         finally:
             os.close(at)
-
-
-def _write_file(path: Path, content: bytes, access: SecretAccess | None) -> None:
-    """`access` None: everybody may read it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        if access is None:
-            os.fchmod(descriptor, 0o644)  # whatever the umask is
-        else:
-            os.fchown(descriptor, access.uid, access.gid)
-            os.fchmod(descriptor, access.mode)
-        file.flush()
-        os.fsync(descriptor)

@@ -12,9 +12,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from inborn._internal.feed.feed_content import Authority, FeedEntry
+from inborn._internal.host.directory_lock import DirectoryInUse, DirectoryLock
 from inborn._internal.host.files import (
     CorruptFile,
-    DirectoryLock,
     private_directory,
     read_sealed,
     write_file,
@@ -24,7 +24,7 @@ from inborn._internal.revocation.revocation_set import Revocation, RevocationKin
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
-from inborn.errors import AlreadyExistsError, RequestError, UnavailableError
+from inborn.errors import RequestError, UnavailableError
 from inborn_agent.cache.cache import Cache
 from inborn_agent.cache.feed_changes import DomainChange, NodeChange
 from inborn_agent.cache.slots import Held
@@ -165,7 +165,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 def test_one_agent_holds_a_directory(tmp_path: Path) -> None:
     lock = DirectoryLock(tmp_path)
-    with pytest.raises(AlreadyExistsError):
+    with pytest.raises(DirectoryInUse, match=f"is in use by process {os.getpid()}"):
         DirectoryLock(tmp_path)
     lock.release()
     DirectoryLock(tmp_path).release()

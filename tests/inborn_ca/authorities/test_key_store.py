@@ -159,7 +159,7 @@ def test_what_a_crash_left_behind_does_not_stand_in_the_way(keys: KeyStore, tmp_
     name, _ = keys.create()
     data = keys.export_encrypted(name, PASSPHRASE)
     keys.delete(name)
-    (tmp_path / "keys" / f"{name.hex()}.partial").write_bytes(b"half a key")
+    (tmp_path / "keys" / f".{name.hex()}.pem.new").write_bytes(b"half a key")
     assert keys.list() == []
     keys.import_encrypted(name, data, PASSPHRASE)
     keys.load(name)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from inborn._internal.grpc_adapter.presented_chain import NoCertificate
 from inborn._internal.revocation.revocation_set import CertificateRevoked, Revocation, RevocationKind, RevocationSet
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.verification.verify import CertificateExpired, UntrustedCertificate
 from inborn._internal.wire.access import CallerClass
 from inborn.errors import InbornError
-from inborn_ca.front.caller import CallerReader, NoCertificate, origin_of
+from inborn_ca.front.caller import CallerReader, origin_of
 from tests.rigs.certificates import NOW, Credential, make_issuing, make_leaf, make_root
 
 DOMAIN = TrustDomain("example.org")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import ssl
 import subprocess
-import sys
 from pathlib import Path
 
 import grpc
@@ -17,19 +17,22 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from inborn._internal.address import parse_address
+from inborn._internal.address import Address, parse_address
 from inborn._internal.enrollment.join_token import parse_join_token
 from inborn._internal.host.paths import admin_socket
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.rpc.services import AioStub
+from inborn._internal.settings.document import encode
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import read_certificate
 from inborn._internal.wire import admin_methods
 from inborn.errors import UnavailableError
+from inborn_ca.settings import FrontSettings, FrontStart
 from inborn_proto import admin_pb2, ca_pb2
 from tests.rigs.front_rig import BOOTSTRAP, enroll_request, make_csr
-from tests.rigs.up_rig import Running, environment, started, wait_until
+from tests.rigs.settings_rig import started_with
+from tests.rigs.up_rig import Running, started, wait_until
 
 
 def bootstrap(running: Running) -> grpc.aio.Channel:
@@ -87,29 +90,27 @@ async def test_call_that_is_under_way_when_the_ca_is_told_to_end_is_answered(tmp
         assert await asyncio.to_thread(running.end) == 0
 
 
-def front_alone(*arguments: str, fd: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "inborn_ca.front", "--signer-fd", str(fd), *arguments],
-        pass_fds=[fd],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
+SETTINGS = FrontSettings(bootstrap=Address("127.0.0.1", 1), api=Address("127.0.0.1", 2))
+
+
+def front_alone(fd: int) -> subprocess.Popen[bytes]:
+    document = FrontStart(settings=SETTINGS, signer_fd=fd)
+    return started_with("inborn_ca.front", document, pass_fds=[fd], stderr=subprocess.PIPE)
 
 
 def test_front_ends_when_its_signer_is_gone_before_it_began() -> None:
     ours, theirs = socket.socketpair()
-    process = front_alone("--bootstrap", "127.0.0.1:1", "--api", "127.0.0.1:2", fd=theirs.fileno())
+    process = front_alone(theirs.fileno())
     theirs.close()
     ours.close()
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "signer.gone" in stderr
+    assert b"signer.gone" in stderr
 
 
 def test_front_ends_at_sigterm_while_its_signer_says_nothing() -> None:
     ours, theirs = socket.socketpair()
-    process = front_alone("--bootstrap", "127.0.0.1:1", "--api", "127.0.0.1:2", fd=theirs.fileno())
+    process = front_alone(theirs.fileno())
     theirs.close()
     assert ours.recv(4)  # it has asked for the domain: it runs, and its handlers stand
     process.terminate()
@@ -119,34 +120,36 @@ def test_front_ends_at_sigterm_while_its_signer_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "rule"),
+    ("field", "value", "rule"),
     [
-        (("--bootstrap", "nonsense", "--api", "127.0.0.1:2"), "address is not HOST:PORT"),
-        (("--bootstrap", "127.0.0.1:1", "--api", "127.0.0.1:2", "--metrics", "x"), "address is not HOST:PORT"),
+        ("bootstrap", {"host": "no nsense", "port": 1}, "not a host name or address"),
+        ("metrics", {"host": "127.0.0.1", "port": 70000}, "port is not from 0 to 65535"),
+        ("api", "127.0.0.1:2", "settings.settings.api is not an object"),
+        ("advertise", "a b", "not a host name or address"),
     ],
 )
-def test_front_refuses_what_is_no_address(arguments: tuple[str, ...], rule: str) -> None:
-    ours, theirs = socket.socketpair()
-    process = front_alone(*arguments, fd=theirs.fileno())
+def test_front_refuses_what_is_no_address(field: str, value: object, rule: str) -> None:
+    document = json.loads(encode(FrontStart(settings=SETTINGS, signer_fd=3)))
+    document["settings"][field] = value
+    process = started_with("inborn_ca.front", json.dumps(document).encode(), stderr=subprocess.PIPE)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert f"error: {rule}" in stderr
-    ours.close()
-    theirs.close()
+    assert process.returncode == 2
+    assert stderr.startswith(b"error: settings")
+    assert rule.encode() in stderr
 
 
 def test_front_refuses_a_descriptor_that_is_no_socket(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w") as file:
-        process = front_alone("--bootstrap", "127.0.0.1:1", "--api", "127.0.0.1:2", fd=file.fileno())
+        process = front_alone(file.fileno())
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "is no socket" in stderr
+    assert b"is no socket" in stderr
 
 
 def test_children_of_a_front_are_none() -> None:
     """Nothing is forked after gRPC has begun."""
     ours, theirs = socket.socketpair()
-    process = front_alone("--bootstrap", "127.0.0.1:1", "--api", "127.0.0.1:2", fd=theirs.fileno())
+    process = front_alone(theirs.fileno())
     theirs.close()
     ours.recv(4)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()

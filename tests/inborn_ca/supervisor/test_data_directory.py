@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from inborn._internal.host.directory_lock import DirectoryInUse
 from inborn.errors import DeniedError, PreconditionError, RequestError
 from inborn_ca.store.place import database_file
-from inborn_ca.supervisor.data_directory import PORT_RANGE, DataDirectory, DirectoryInUse
+from inborn_ca.supervisor.data_directory import PORT_RANGE, DataDirectory
 
 ME = (os.geteuid(), os.getegid())
 WANTED = {"bootstrap": 0, "api": 0}

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from inborn._internal.revocation.reason import SUPERSEDED
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.spiffe.x509_svid import key_sha256
 from inborn._internal.wire.messages import parse_message
@@ -26,7 +27,6 @@ from inborn_ca.model.records import CertificateKind, Member, MemberKind, Request
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.revocation_log import revoke_certificates_of
-from inborn_ca.signer.commands.targets import REASONS
 from inborn_ca.signer.consequences import ConsequentialDenial, OpenAlarm, StopRenewals
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.requesters.signed import Requester, WrongRecipient, believe
@@ -163,7 +163,7 @@ class Enrollment:
                     changes,
                     before.spiffe_id,
                     actor=f"token:{token.id.hex()}",
-                    reason=REASONS["superseded"],
+                    reason=SUPERSEDED,
                 )
         changes.members.append(spiffe_id)
         return Member(

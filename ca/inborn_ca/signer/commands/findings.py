@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from inborn._internal.revocation.reason import is_reason
 from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import SpiffeId, parse_spiffe_id
@@ -44,7 +45,6 @@ from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.authority_order import AuthorityOrder, give_order, read_order
 from inborn_ca.signer.commands.revocation_log import append_revocation
-from inborn_ca.signer.commands.targets import REASONS
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.requesters.signed import UnknownRequester, believe, read_body
 from inborn_ca.signer.requesters.unknown_holder import UnknownHolder, believe_chain
@@ -164,7 +164,7 @@ class Findings:
             revocation.kind is RevocationKind.AUTHORITY and revocation.value in signing
         ):
             raise RequestError(f"revocation {revocation.seq} names an authority that the former log did not know")
-        if revocation.reason not in REASONS.values():
+        if not is_reason(revocation.reason):
             raise RequestError(f"revocation {revocation.seq} has reason {revocation.reason}, which is not offered")
         if revocation.blocks and revocation.kind not in _BLOCKS:
             raise RequestError(f"revocation {revocation.seq} of {revocation.target} blocks, which its kind cannot")

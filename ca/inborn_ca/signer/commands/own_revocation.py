@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from inborn._internal.revocation.reason import is_reason
 from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.wire.messages import parse_message
 from inborn.errors import DeniedError, InbornError, RequestError
@@ -17,7 +18,6 @@ from inborn_ca.model.records import Issued, MemberKind
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.revocation_log import append_revocation
-from inborn_ca.signer.commands.targets import REASONS
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.requesters.signed import Requester, believe
 from inborn_ca.signer.state import SignerState
@@ -105,6 +105,6 @@ def _read(requester: Requester) -> ca_pb2.RevokeOwnRequest:
         raise RequestError(f"revocation names {len(request.serials)} serials, must name 1 to {MAX_SERIALS}")
     if any(not 1 <= len(serial) <= 20 for serial in request.serials):
         raise RequestError("a serial has 1 to 20 octets")
-    if request.reason not in REASONS.values():
+    if not is_reason(request.reason):
         raise RequestError(f"{request.reason} is no reason of RFC 5280 that is offered")
     return request

@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from inborn._internal.revocation.reason import reason_name
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.spiffe.spiffe_id import from_operator_input
 from inborn.errors import NotFoundError, RequestError
 from inborn_ca.model.records import Alarm, AuditRow, Issued, MemberKind
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands.revocations import block_message
-from inborn_ca.signer.commands.targets import octets_of_hex, reason_name
+from inborn_ca.signer.commands.targets import octets_of_hex
 from inborn_ca.signer.commands.tokens import find_agent
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Finish

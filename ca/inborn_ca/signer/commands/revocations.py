@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from inborn._internal.revocation.reason import PRIVILEGE_WITHDRAWN, reason_number
 from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn._internal.spiffe.spiffe_id import SpiffeId, from_operator_input, parse_spiffe_id
@@ -18,7 +19,7 @@ from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.authority_order import AuthorityOrder, give_order
 from inborn_ca.signer.commands.revocation_log import MAX_NOTE, append_revocation, cut_offs_now, revoke_certificates_of
-from inborn_ca.signer.commands.targets import REASONS, Target, parse_reason, parse_target
+from inborn_ca.signer.commands.targets import Target, parse_target
 from inborn_ca.signer.commands.tokens import find_agent, make_token
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.state import SignerState
@@ -55,7 +56,7 @@ class Revocations:
             answered = self._answered(tx, request)
             if answered is not None:
                 return lambda: answered
-            reason = parse_reason(request.reason)
+            reason = reason_number(request.reason)
             target = parse_target(self._state, tx, request, reason=reason)
             hit = self._hit(tx, target)
             response = self._preview(hit, request)
@@ -255,7 +256,7 @@ class Revocations:
             now = self._state.clock()
             node = str(member.spiffe_id)
             hit = tx.ledger.count_alive(BlockKind.NODE, node, at=now)
-            reason = REASONS["privilegeWithdrawn"]
+            reason = PRIVILEGE_WITHDRAWN
             response = admin_pb2.RevokeResponse(
                 log_id=self._state.log_id, certificates=hit.certificates, identities=hit.identities, blocked=True
             )

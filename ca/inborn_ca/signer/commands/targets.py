@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+from inborn._internal.revocation.reason import KEY_COMPROMISE
 from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.spiffe_id import RESERVED_PREFIX, SpiffeId, from_operator_input
@@ -20,18 +21,7 @@ from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader
 from inborn_proto import admin_pb2
 
-__all__ = ["REASONS", "Target", "octets_of_hex", "parse_reason", "parse_target", "reason_name"]
-
-REASONS = {  # RFC 5280 5.3.1; 7 is not used, 6 and 8 speak of holds, which there are none of here
-    "unspecified": 0,
-    "keyCompromise": 1,
-    "cACompromise": 2,
-    "affiliationChanged": 3,
-    "superseded": 4,
-    "cessationOfOperation": 5,
-    "privilegeWithdrawn": 9,
-    "aACompromise": 10,
-}
+__all__ = ["Target", "octets_of_hex", "parse_target"]
 
 _FIELDS = ("serial", "spiffe_id", "key", "id_prefix", "entry", "agent", "selector", "authority")
 
@@ -93,19 +83,6 @@ def parse_target(state: SignerState, reader: Reader, request: admin_pb2.RevokeRe
             return _expanded(BlockKind.SELECTOR, str(parse_selector(request.selector)))
 
 
-def parse_reason(name: str) -> int:
-    """An RFC 5280 reason by its name; empty means unspecified."""
-    if not name:
-        return 0
-    if name not in REASONS:
-        raise RequestError(f"{name[:40]!a} is no reason; one of {', '.join(REASONS)}")
-    return REASONS[name]
-
-
-def reason_name(number: int) -> str:
-    return next((name for name, value in REASONS.items() if value == number), str(number))
-
-
 def octets_of_hex(text: str, what: str) -> bytes:
     """A serial as a person writes it (with or without colons and leading zeros) as octets without leading zeros."""
     cleaned = text.replace(":", "").strip().lower()
@@ -124,7 +101,7 @@ def _serial(state: SignerState, reader: Reader, text: str, reason: int) -> Targe
         raise NotFoundError(f"no certificate has serial {serial.hex()}")
     if row.kind in (CertificateKind.FRONT, CertificateKind.LOG) and row.not_after > state.clock():
         raise RequestError(f"certificate {serial.hex()} is the CA's own ({row.spiffe_id})")
-    if reason == REASONS["keyCompromise"] and row.key_hash:  # an SVID that is bound to no key is its serial
+    if reason == KEY_COMPROMISE and row.key_hash:  # an SVID that is bound to no key is its serial
         return _key(row.key_hash)
     return Target(revocation=RevocationKind.SERIAL, value=serial, block=BlockKind.KEY, block_value="")
 

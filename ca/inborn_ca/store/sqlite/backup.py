@@ -6,19 +6,21 @@ restored first, which gives it another log_id. A table that only backups have te
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
-from inborn._internal.host.files import sync_directory
-from inborn.errors import AlreadyExistsError, NotFoundError, UnavailableError
+from inborn._internal.host.files import new_file
+from inborn.errors import NotFoundError
 from inborn_ca.store.errors import DatabaseDamaged, ForeignDatabase
 from inborn_ca.store.sqlite.handle import open_reader
 from inborn_ca.store.sqlite.translation import translate
 
-__all__ = ["read_backup_keys", "write_backup"]
+__all__ = ["DATABASE_FILES", "read_backup_keys", "write_backup"]
+
+DATABASE_FILES = ("-journal", "-wal", "-shm")
+"""Endings of what SQLite makes beside a database (https://www.sqlite.org/tempfiles.html)."""
 
 _MARK = "CREATE TABLE backup_key (key_id BLOB PRIMARY KEY, pkcs8 BLOB NOT NULL) STRICT, WITHOUT ROWID"
 
@@ -28,34 +30,12 @@ def write_backup(source: Path, target: Path, keys: Sequence[tuple[bytes, bytes]]
 
     Raises `AlreadyExistsError`, `UnavailableError`; nothing is left behind then.
     """
-    if os.path.lexists(target):
-        raise AlreadyExistsError(f"{target} is there already")
-    partial = target.with_name(f"{target.name}.partial")
     try:
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    except OSError as e:
-        raise UnavailableError(f"backup {target} cannot be written: {e.strerror}") from e
-    try:
-        try:
+        with new_file(target, leftovers=DATABASE_FILES) as partial:
             _copy(source, partial, keys)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        # A link refuses to replace what somebody has put there meanwhile.
-        os.link(partial, target)
-        size = target.stat().st_size
-    except FileExistsError:
-        raise AlreadyExistsError(f"{target} is there already") from None
-    except OSError as e:
-        raise UnavailableError(f"backup {target} cannot be written: {e.strerror}") from e
+        return target.stat().st_size
     except sqlite3.Error as e:
         raise translate(e) from e
-    finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            with suppress(OSError):
-                os.unlink(f"{partial}{suffix}")
-    sync_directory(target.parent)
-    return size
 
 
 def _copy(source: Path, partial: Path, keys: Sequence[tuple[bytes, bytes]]) -> None:

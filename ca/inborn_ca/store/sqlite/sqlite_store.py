@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inborn._internal.host.files import sync_directory
+from inborn._internal.host.files import create_file, sync_directory
 from inborn.errors import UnavailableError
 from inborn_ca.store.errors import DatabaseDamaged, ForeignDatabase
 from inborn_ca.store.sqlite.backup import write_backup
@@ -125,13 +125,12 @@ class SqliteStore:
 def _make_file(path: Path) -> None:
     """Make an empty file that others cannot read; SQLite gives its log and index the same mode."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        create_file(path)
+        sync_directory(path.parent)
     except FileExistsError:
         return
     except OSError as e:
         raise UnavailableError(f"database {path} cannot be made: {e.strerror}") from e
-    os.close(descriptor)
-    sync_directory(path.parent)
 
 
 _ADVICE = "move it out of the way, and restore a backup: inborn ca restore"

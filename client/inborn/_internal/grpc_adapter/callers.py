@@ -11,13 +11,14 @@ from typing import Any
 
 from cryptography import x509
 
+from inborn._internal.grpc_adapter.presented_chain import presented_leaf, presented_pem, read_presented
 from inborn._internal.source.snapshot import IdentitySource, Snapshot
 from inborn._internal.spiffe.x509_bundle import X509Bundle
-from inborn._internal.spiffe.x509_svid import MAX_CHAIN_LENGTH, CertificateFacts
+from inborn._internal.spiffe.x509_svid import CertificateFacts
 from inborn._internal.tls.connections import Connection, Connections, Direction
 from inborn._internal.verification.freshness import FreshnessPolicy
 from inborn._internal.verification.verify import Authorizer, NotAuthorized, verify_current
-from inborn.errors import InbornError, UnauthenticatedError
+from inborn.errors import InbornError
 
 __all__ = ["Callers"]
 
@@ -45,7 +46,7 @@ class Callers:
 
     def enter(self, auth_context: Any, close: Callable[[InbornError], None]) -> Connection:
         """Verify the caller and look after the call from now on. Raises errors of `inborn.errors`."""
-        leaf = _first(auth_context, "x509_pem_cert")
+        leaf = presented_leaf(auth_context)
         known = self._verified.get(leaf)
         if known is not None and self._authorize(known.facts.spiffe_id):
             connection = Connection(facts=known.facts, chain=known.chain, bundle=known.bundle, close=close)
@@ -76,8 +77,6 @@ class Callers:
         snapshot, now = self._source.snapshot(), dt.datetime.now(dt.UTC)
         generation = snapshot.revocations.generation
         own = snapshot.svid(now)  # without an identity of its own a server serves nobody
-        if not leaf:
-            raise UnauthenticatedError("caller presented no certificate")
         known = self._verified.get(leaf)
         if known is not None and known.bundle == snapshot.bundles.get(known.facts.spiffe_id.trust_domain):
             chain, facts, bundle = known.chain, known.facts, known.bundle
@@ -86,7 +85,7 @@ class Callers:
             if not self._authorize(facts.spiffe_id):
                 raise NotAuthorized(f"peer {facts.spiffe_id} is not authorized")
         else:
-            chain = _parse(auth_context)
+            chain = read_presented(presented_pem(auth_context))
             facts, bundle = self._connections.verify(chain)
         verified = _Verified(
             chain=chain,
@@ -120,21 +119,3 @@ class _Verified:
     """Seconds since the epoch: until the caller's certificate or our own ends."""
     fresh_until: float
     """On the monotonic clock: until the freshness policy has to be asked again."""
-
-
-def _first(auth_context: Any, key: str) -> bytes:
-    values = auth_context.get(key)
-    return bytes(values[0]) if values else b""
-
-
-def _parse(auth_context: Any) -> tuple[x509.Certificate, ...]:
-    """The caller's chain as gRPC gives it; the leaf comes first, whether or not the chain names it."""
-    try:
-        leaf = x509.load_pem_x509_certificate(_first(auth_context, "x509_pem_cert"))
-        rest = x509.load_pem_x509_certificates(_first(auth_context, "x509_pem_cert_chain"))
-    except ValueError as e:
-        raise UnauthenticatedError("caller's certificate cannot be read") from e
-    chain = (leaf, *(certificate for certificate in rest if certificate != leaf))
-    if len(chain) > MAX_CHAIN_LENGTH:
-        raise UnauthenticatedError(f"caller's chain is longer than {MAX_CHAIN_LENGTH} certificates: {len(chain)}")
-    return chain

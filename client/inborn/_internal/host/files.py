@@ -1,21 +1,24 @@
-"""Files that are whole or not there: written beside their place, synced and renamed; read back only if unaltered."""
+"""Files that are whole or not there: written beside their place, synced and renamed; read back only if unaltered.
+
+The one way in which anything of ours is written durably: keys, databases, backups, identities, caches, ports.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from inborn.errors import AlreadyExistsError, RequestError, UnavailableError
 
 __all__ = [
     "CorruptFile",
-    "DirectoryInUse",
-    "DirectoryLock",
+    "create_file",
+    "make_directory",
+    "new_file",
     "private_directory",
     "read_sealed",
     "set_aside",
@@ -32,21 +35,26 @@ class CorruptFile(RequestError):
     """A file was not written by this program, or not to its end."""
 
 
-class DirectoryInUse(AlreadyExistsError):
-    """Another process holds the directory."""
+def create_file(
+    path: Path,
+    data: bytes | Sequence[bytes] = b"",
+    *,
+    mode: int = 0o600,
+    uid: int = -1,
+    gid: int = -1,
+    is_durable: bool = True,
+) -> None:
+    """Make a file that is not there yet, with this mode and owner whatever the umask is; `data` may come in pieces.
 
-
-def write_file(path: Path, data: bytes | Sequence[bytes], *, is_durable: bool = True) -> None:
-    """Replace the file with `data`, readable by its owner alone; `data` may come in pieces. `is_durable`: it survives a
-    loss of power.
-
-    Raises `UnavailableError` (the disk is full, or no longer writable); the old file is there then.
+    Nothing that lies there is followed, opened or replaced: links least of all. Durable is what stands in the file; its
+    name is once its directory is synced. Raises `FileExistsError`, and `OSError`; nothing is left behind then.
     """
-    fresh = path.with_name(f".{path.name}.new")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.fchmod(descriptor, 0o600)
+            if (uid, gid) != (-1, -1):
+                os.fchown(descriptor, uid, gid)
+            os.fchmod(descriptor, mode)  # after the change of owner, which takes bits away
             for piece in _pieces(data):
                 view = memoryview(piece)
                 while view:
@@ -55,12 +63,66 @@ def write_file(path: Path, data: bytes | Sequence[bytes], *, is_durable: bool = 
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(fresh, path)
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def write_file(path: Path, data: bytes | Sequence[bytes], *, is_durable: bool = True) -> None:
+    """Replace the file with `data`, readable by its owner alone. `is_durable`: it survives a loss of power.
+
+    One writer of a path at a time. What a writer that was killed has left beside it is replaced. Raises
+    `UnavailableError` (the disk is full, or no longer writable); the old file is there then.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        create_file(fresh, data, is_durable=is_durable)
+        try:
+            os.rename(fresh, path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
         if is_durable:
             sync_directory(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
+        raise UnavailableError(f"cannot write {path}: {error.strerror}", hint="is the disk full?") from error
+
+
+@contextlib.contextmanager
+def new_file(path: Path, *, leftovers: Sequence[str] = ()) -> Iterator[Path]:
+    """For a file that a library writes, as SQLite does: an empty one of our own to write to, which at the end becomes
+    `path`, durably, and never replaces what is there. `leftovers` are endings of files that its writer makes beside it.
+
+    Raises `AlreadyExistsError`, `UnavailableError`, and what the block raises; nothing is left behind then.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    beside = [Path(f"{partial}{ending}") for ending in ("", *leftovers)]
+    with _written(path):
+        if os.path.lexists(path):
+            raise FileExistsError
+        for leftover in beside:  # of one that was killed: SQLite would take another file's log for its own
+            leftover.unlink(missing_ok=True)
+        create_file(partial)
+    try:
+        yield partial
+        with _written(path):
+            _sync_file(partial)
+            os.link(partial, path)  # which refuses to replace what somebody has put there meanwhile
+            sync_directory(path.parent)
+    finally:
+        for leftover in beside:
+            with contextlib.suppress(OSError):
+                leftover.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise AlreadyExistsError(f"{path} is there already") from error
+    except OSError as error:
         raise UnavailableError(f"cannot write {path}: {error.strerror}", hint="is the disk full?") from error
 
 
@@ -104,38 +166,34 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
+def make_directory(path: Path, *, mode: int) -> bool:
+    """Make the directory, with this mode whatever the umask is, and what is missing above it. False: it is there, and
+    left as it is. Raises `OSError`."""
+    if not path.parent.exists():
+        _make_parent(path.parent)
+    try:
+        path.mkdir(mode=mode)
+    except FileExistsError:
+        return False
+    path.chmod(mode)
+    return True
+
+
 def private_directory(path: Path) -> Path:
-    """Make the directory, or take one that is there if it is this user's and closed to all others.
+    """Make the directory, or take one that is there if it is this user's, and close it to all others (0700).
 
     Raises `RequestError` for one that belongs to somebody else, `UnavailableError` if it cannot be made.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(path, mode=0o700)
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise RequestError(f"{path} is not a directory of uid {os.geteuid()}, who runs this")
-        if found.st_mode & 0o077:
+        if stat.S_IMODE(found.st_mode) & 0o777 != 0o700:
             path.chmod(0o700)
     except OSError as error:
         raise UnavailableError(f"cannot make {path}: {error.strerror}") from error
     return path
-
-
-class DirectoryLock:
-    """Holds a directory for one process, until it ends. Raises `DirectoryInUse`."""
-
-    def __init__(self, directory: Path) -> None:
-        self._descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._descriptor)
-            raise DirectoryInUse(
-                f"another process runs on {directory}", hint="stop it, or choose another directory"
-            ) from error
-
-    def release(self) -> None:
-        os.close(self._descriptor)
 
 
 def sync_directory(path: Path) -> None:
@@ -145,3 +203,24 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_parent(path: Path) -> None:
+    """As the umask says, but never closed to ourselves."""
+    if not path.parent.exists():
+        _make_parent(path.parent)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return
+    made = stat.S_IMODE(path.stat().st_mode)
+    if made & 0o700 != 0o700:
+        path.chmod(made | 0o700)

@@ -21,6 +21,7 @@ import struct
 import sys
 import time
 
+from inborn._internal.process.peer_credentials import PeerCredentials, peer_credentials
 from inborn._internal.process.pinned_process import (
     FactUnreadable,
     IdentityChanged,
@@ -47,17 +48,15 @@ __all__ = [
     "supported_pin_mode",
 ]
 
-_SO_PEERCRED = 17
 _SO_PEERPIDFD = 77  # asm-generic/socket.h; Python has no name for it
-_UCRED = struct.Struct("3i")
 _INT = struct.Struct("i")
 
 
 def peer_ids(sock: socket.socket) -> tuple[int, int]:
     """Say which effective uid and gid called connect() on the other end of `sock`. Says nothing about a process."""
     _require_linux()
-    _number, uid, gid = _peer_credentials(sock)
-    return uid, gid
+    peer = _peer_credentials(sock)
+    return peer.uid, peer.gid
 
 
 def pin_peer(sock: socket.socket, *, proc: str = "/proc", mode: PinMode | None = None) -> PinnedProcess:
@@ -70,7 +69,7 @@ def pin_peer(sock: socket.socket, *, proc: str = "/proc", mode: PinMode | None =
     _require_linux()
     entered = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     credentials = _peer_credentials(sock)
-    number, uid, gid = credentials
+    number, uid, gid = credentials.pid, credentials.uid, credentials.gid
     mode = mode or supported_pin_mode()
     if mode is PinMode.PEER_PIDFD:
         pidfd = _peer_pidfd(sock)
@@ -140,13 +139,11 @@ def _require_linux() -> None:
         )
 
 
-def _peer_credentials(sock: socket.socket) -> tuple[int, int, int]:
+def _peer_credentials(sock: socket.socket) -> PeerCredentials:
     try:
-        pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, _UCRED.size))
+        return peer_credentials(sock)
     except OSError as error:
         raise ProcessGone(f"no peer: {error.strerror}") from error
-    # Numbers of users are unsigned.
-    return pid, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF
 
 
 def _peer_pidfd(sock: socket.socket) -> int:

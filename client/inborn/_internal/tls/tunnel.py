@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
-import os
 import socket
 import ssl
-import struct
 
 from inborn._internal.address import parse_target
 from inborn._internal.host.socket_directory import SocketDirectory
+from inborn._internal.process.peer_credentials import is_same_process
 from inborn._internal.source.background import background_loop
 from inborn._internal.tls.verified_socket import VerifiedObject
 from inborn.errors import InbornError, UnavailableError
@@ -96,7 +95,7 @@ class Tunnel:
             inner, _ = self._listener.accept()
         except OSError:  # whoever it was has gone
             return
-        if not _is_ours(inner):
+        if not is_same_process(inner):
             log.warning("tunnel refused a stranger on its inner socket")
             inner.close()
             return
@@ -184,13 +183,3 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         while data := await reader.read(_CHUNK):
             writer.write(data)
             await writer.drain()
-
-
-def _is_ours(inner: socket.socket) -> bool:
-    """Whether the other end is this very process (the kernel's word)."""
-    peercred: int | None = getattr(socket, "SO_PEERCRED", None)  # Linux
-    if peercred is not None:
-        pid, uid, _ = struct.unpack("3i", inner.getsockopt(socket.SOL_SOCKET, peercred, 12))
-        return bool(pid == os.getpid() and uid == os.geteuid())
-    sol_local, local_peerpid = 0, 2  # <sys/un.h> of macOS
-    return inner.getsockopt(sol_local, local_peerpid) == os.getpid()

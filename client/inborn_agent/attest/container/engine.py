@@ -9,11 +9,11 @@ import http.client
 import json
 import re
 import socket
-import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from inborn._internal.process.peer_credentials import peer_credentials
 from inborn.errors import DeniedError, UnavailableError
 
 __all__ = ["Container", "EngineClient", "EngineError", "UntrustedEngine", "parse_container"]
@@ -24,7 +24,6 @@ MAX_REPLY_BYTES = 1 << 20
 # An engine answers an inspect within a millisecond. One that hangs must not hold a worker thread for long.
 TIMEOUT = 2.0
 
-_SO_PEERCRED = 17
 _ID = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -120,7 +119,7 @@ class _Connection(http.client.HTTPConnection):
             sock.settimeout(self.timeout)
             sock.connect(self._path)
             # Of the process that called listen(): who owns the path could change between looking and connecting.
-            uid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, 12))[1] & 0xFFFFFFFF
+            uid = peer_credentials(sock).uid
             if uid != self._owner_uid:
                 raise UntrustedEngine(
                     f"the engine's socket {self._path} is served by uid {uid}, only uid {self._owner_uid} is believed",
