@@ -121,6 +121,8 @@ class FeedFollower:
         self._beats = 0
         self._stream_svid: X509Svid | None = None
         """What the stream's connection was opened with."""
+        self._disbelieved: InbornError | None = None
+        """Why the last message that was not believed was not: that says nothing of our own certificate."""
         self.is_connected = False
 
     async def run(self) -> None:
@@ -138,7 +140,7 @@ class FeedFollower:
                 if failures == 1 or told != error.message:  # it is tried again and again
                     self._log.warning("feed.ended", kind=error.kind, reason=error.message, failures=failures)
                 told = error.message
-                if isinstance(error, UnauthenticatedError):
+                if isinstance(error, UnauthenticatedError) and error is not self._disbelieved:
                     self._own.refused(error)
                 elif isinstance(error, UnavailableError) and failures > 1:
                     await self._own.relocate()
@@ -165,6 +167,7 @@ class FeedFollower:
                 try:
                     await self._receive(verifier, message)
                 except InbornError as error:
+                    self._disbelieved = error
                     self._alarm(error.kind, error.message)
                     raise
                 if not self.is_connected:

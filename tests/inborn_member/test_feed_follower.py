@@ -35,7 +35,7 @@ class Ca:
         self.trust_domain = authority.trust_domain
         self.source: StaticSource = authority.source(DAEMON)
         self.svid: X509Svid = self.source.snapshot().svids[0]
-        self.messages: asyncio.Queue[feed_pb2.FeedMessage] = asyncio.Queue()
+        self.messages: asyncio.Queue[feed_pb2.FeedMessage | InbornError] = asyncio.Queue()
         self.watched: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.acks: asyncio.Queue[ca_pb2.WatchAck] = asyncio.Queue()
         self.refusals: list[InbornError] = []
@@ -49,7 +49,10 @@ class Ca:
         return self
 
     async def __anext__(self) -> feed_pb2.FeedMessage:
-        return await self.messages.get()
+        message = await self.messages.get()
+        if isinstance(message, InbornError):
+            raise message
+        return message
 
     async def ack(self, ack: ca_pb2.WatchAck) -> None:
         await self.acks.put(ack)
@@ -184,7 +187,10 @@ async def test_what_the_signer_did_not_sign_ends_the_stream_and_changes_nothing(
     await following.say(stranger.snapshot((following.rule(1), following.rule(2))))
     assert (await following.next(following.ca.watched))["domain_revision"] == 1
     assert [rule.seq for rule in following.feed.revocations] == [1]
-    assert isinstance(following.ca.refusals[0], UnauthenticatedError)
+    assert following.ca.refusals == []  # which would have it renew with each message
+    await following.ca.messages.put(UnauthenticatedError("certificate is not that of a member"))
+    await following.next(following.ca.watched)
+    assert len(following.ca.refusals) == 1
 
 
 async def test_a_stream_that_is_silent_is_opened_anew(following: Following) -> None:
