@@ -30,20 +30,21 @@ from inborn_agent.api.local_access import local_guard, on_admin_socket, on_workl
 from inborn_agent.api.local_service import LocalService
 from inborn_agent.api.workload_service import WorkloadService
 from inborn_agent.attest import WorkloadAttestors
+from inborn_agent.ca.agent_identity import agent_identity
 from inborn_agent.ca.issuer import Issuer
 from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner, TokenFileJoiner
-from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.ca.sync import Saver, Sync
 from inborn_agent.cache.attendance import Attendance
 from inborn_agent.cache.cache import Cache
 from inborn_agent.counted_events import COUNTED_EVENTS
-from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
 from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.live.losses import Losses
 from inborn_agent.relay.relay import Relay
 from inborn_agent.settings import AgentSettings, keys_directory
+from inborn_member.identity_store import IdentityRecord, IdentityStore
+from inborn_member.own_identity import OwnIdentity
 from inborn_proto import agent_pb2, ca_pb2, workload
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Agent:
         state = KeptState(directory)
         state.load(cache, live.now())
         restored = live.restore()
-        own = OwnIdentity(
+        own = agent_identity(
             trust_domain,
             store,
             joiner,
@@ -134,7 +135,7 @@ class Agent:
         )
         attendance, acknowledged = Attendance(), asyncio.Event()
         attendance.published(cache.revocations.log_id, cache.revocations.seq, live.now())
-        saver = Saver(live, state)
+        saver = Saver(live, state, acknowledged)
         sync = Sync(live, own, saver, attendance, acknowledged, self._metrics)
         issuer = Issuer(live, self._ask(own), self._metrics, on_refused=own.refused)
         await self._serve(live, own, sync, attendance, acknowledged, [own.run, sync.run, saver.run, issuer.run])

@@ -36,6 +36,8 @@ class Enrolled:
     api_address: str
     """`host:port` of the API port."""
     log_id: bytes
+    evidence: bytes = b""
+    """Names what it was enrolled with; empty after a renewal."""
 
 
 def authorize_ca(trust_domain: TrustDomain) -> Authorizer:

@@ -15,9 +15,9 @@ import pytest
 
 from inborn._internal.host import paths
 from inborn._internal.spiffe.x509_svid import X509Svid
-from inborn_agent.disk.identity_store import IdentityStore
 from inborn_agent.disk.tmpfs import is_in_memory
 from inborn_agent.settings import keys_directory, private_runtime_directory
+from inborn_member.identity_store import IdentityStore
 from inborn_proto import admin_pb2, agent_pb2
 from tests.inborn_agent.fixtures_agent import PATIENCE, Rig
 from tests.rigs.certificates import make_issuing, make_leaf, make_root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import queue
@@ -12,18 +13,25 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import inborn
+from inborn._internal.feed.log_parts import log_to_wire
 from inborn._internal.host.directory_lock import DirectoryInUse
 from inborn._internal.revocation.revocation_set import Revocation, RevocationKind
 from inborn._internal.source.snapshot import IdentitySource, NoIdentity, Snapshot
 from inborn._internal.spiffe.x509_svid import key_sha256
+from inborn._internal.wire.frames import encode_frame
 from inborn.errors import RequestError, UnavailableError
 from inborn.testing import MemoryAuthority
-from inborn_member.daemon_state import DaemonState, UnreadableState
 from inborn_member.enrolled import BadAnswer
-from inborn_member.enrolled_source import EnrolledSource, WrongIdentity
+from inborn_member.enrolled_source import EnrolledSource
+from inborn_member.identity_store import IdentityStore
+from inborn_member.kept_revocations import KeptRevocations
 from inborn_member.request_numbers import RequestNumbers
+from inborn_member.way_in import WrongIdentity
+from inborn_proto import feed_pb2
 from tests.rigs.fixtures_spoken_ca import DAEMON, SpokenAuthority
 
 WAIT = 10.0
@@ -51,7 +59,7 @@ def test_daemon_enrolls_and_is_known(ca: SpokenAuthority, tmp_path: Path) -> Non
         assert str(source.svid.spiffe_id) == DAEMON
         assert source.snapshot().bundles == {ca.authority.trust_domain: ca.authority.bundle}
     assert (tmp_path / "d").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "d" / "identity.json").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "d" / "identity").stat().st_mode & 0o777 == 0o600
 
 
 async def test_daemon_enrolls_without_blocking_the_loop(ca: SpokenAuthority, tmp_path: Path) -> None:
@@ -108,18 +116,6 @@ def test_lost_reply_is_asked_for_again_with_the_same_successor(ca: SpokenAuthori
     assert ca.numbers == sorted(set(ca.numbers))
 
 
-def test_restart_asks_with_the_successor_that_was_kept(ca: SpokenAuthority, tmp_path: Path) -> None:
-    with enrolled(ca, tmp_path) as source:
-        current = key_sha256(source.svid.private_key.public_key())
-    state = DaemonState(tmp_path)
-    successor = state.next_key(current)
-    assert state.next_key(current).private_numbers() == successor.private_numbers()
-    state.close()
-    again = DaemonState(tmp_path)
-    assert again.next_key(current).private_numbers() == successor.private_numbers()
-    again.close()
-
-
 def _keys(csrs: list[bytes]) -> list[bytes]:
     return [key_sha256(x509.load_der_x509_csr(csr).public_key()) for csr in csrs]
 
@@ -146,6 +142,90 @@ def test_own_revocation_ends_the_identity(ca: SpokenAuthority, tmp_path: Path) -
         )
         ca.push(ca.feed.update(rule))
         assert "revoked" in until(source, lambda s: not s.svids).reason
+
+
+def test_a_revoked_daemon_gets_in_again_with_a_new_token_in_its_file(ca: SpokenAuthority, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text(ca.token.encode())
+    with inborn.enroll(ca=ca.address, join_token_file=token_file, directory=tmp_path / "d") as source:
+        ca.acks.get(timeout=WAIT)
+        facts = source.svid.facts
+        rule = Revocation(
+            seq=1, kind=RevocationKind.SERIAL, value=facts.serial, cut_offs={facts.authority: facts.serial}
+        )
+        ca.push(ca.feed.update(rule))
+        until(source, lambda s: not s.svids)
+        assert len(ca.enrolled) == 1  # the used token is not shown again
+        ca.new_token()
+        token_file.write_text(ca.token.encode())
+        assert until(source, lambda s: bool(s.svids)).svids[0].facts.serial != facts.serial
+    assert len(ca.enrolled) == 2
+
+
+def test_daemon_finds_a_ca_that_has_moved_to_another_port(ca: SpokenAuthority, tmp_path: Path) -> None:
+    with enrolled(ca, tmp_path) as source:
+        ca.acks.get(timeout=WAIT)
+        first = source.svid
+        ca.stop()
+        ca.api_port = 0
+        ca.start()
+        ca.acks.get(timeout=WAIT)
+        ca.push(ca.feed.authorities(feed_pb2.AuthorityState.TAINTED))
+        until(source, lambda s: s.svids[0].leaf != first.leaf)
+    with enrolled(ca, tmp_path, token=False):
+        ca.acks.get(timeout=WAIT)
+
+
+@pytest.mark.parametrize("lost", ["", "numbers.json", "next.json", "revocations.bin"])
+def test_directory_of_a_former_daemon_is_resumed_and_renewed(ca: SpokenAuthority, tmp_path: Path, lost: str) -> None:
+    with enrolled(ca, tmp_path) as source:
+        first = source.svid
+        ca.acks.get(timeout=WAIT)
+    as_formerly(tmp_path)
+    if lost:
+        (tmp_path / lost).unlink()
+    while not ca.acks.empty():
+        ca.acks.get()
+    with enrolled(ca, tmp_path) as source:
+        assert source.svid.leaf == first.leaf
+        ca.acks.get(timeout=WAIT)
+        ca.push(ca.feed.authorities(feed_pb2.AuthorityState.TAINTED))
+        until(source, lambda s: s.svids[0].leaf != first.leaf)
+    assert len(ca.enrolled) == 1
+    assert ca.refused == []
+
+
+def as_formerly(directory: Path) -> None:
+    """What is kept of a daemon, in the files of the program before: JSON, frames, and no seal."""
+    record = IdentityStore(directory).load()
+    revocations = KeptRevocations(directory).load()
+    assert record is not None
+    assert record.svid.issued_at is not None
+    for path in directory.iterdir():
+        path.unlink()
+
+    def text(octets: bytes) -> str:
+        return base64.b64encode(octets).decode()
+
+    key_hash = key_sha256(record.svid.private_key.public_key()).hex()
+    next_key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    identity = {
+        "spiffe_id": str(record.svid.spiffe_id),
+        "key": text(record.svid.key_der()),
+        "chain": text(record.svid.chain_der()),
+        "bundle": text(record.bundle.der()),
+        "issued_at": record.svid.issued_at.isoformat(),
+        "api_address": record.api_address,
+        "log_id": text(record.log_id),
+        "token_id": text(record.evidence),
+    }
+    (directory / "identity.json").write_text(json.dumps(identity))
+    (directory / "next.json").write_text(json.dumps({"for": key_hash, "key": text(next_key)}))
+    (directory / "numbers.json").write_text(json.dumps({"key": key_hash, "reserved": "1024"}))
+    frames = [encode_frame(m.SerializeToString()) for log in revocations.logs() for m in log_to_wire(log)]
+    (directory / "revocations.bin").write_bytes(b"".join(frames))
 
 
 def test_new_root_of_the_feed_is_taken_and_kept(ca: SpokenAuthority, tmp_path: Path) -> None:
@@ -202,7 +282,7 @@ def test_certificate_that_does_not_lead_to_the_bundle_is_refused(ca: SpokenAutho
     ca.authority.issuing_key, ca.authority.issuing = stranger.issuing_key, stranger.issuing
     with pytest.raises(inborn.errors.UnauthenticatedError, match="does not lead"), enrolled(ca, tmp_path):
         pass
-    assert not (tmp_path / "identity.json").exists()
+    assert not (tmp_path / "identity").exists()
 
 
 def test_directory_serves_one_process_at_a_time(ca: SpokenAuthority, tmp_path: Path) -> None:
@@ -226,21 +306,6 @@ def test_without_a_ca_it_says_where_it_looked(ca: SpokenAuthority, tmp_path: Pat
     with pytest.raises(UnavailableError, match=address):
         with inborn.enroll(ca.token, ca=address, directory=tmp_path, timeout=0.1):
             pass
-
-
-@pytest.mark.parametrize("name", ["identity.json", "next.json", "revocations.bin"])
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff\xff\xff\xff", b'{"for": 1}'])
-def test_damaged_file_is_an_error_and_not_a_new_beginning(tmp_path: Path, name: str, content: bytes) -> None:
-    state = DaemonState(tmp_path)
-    (tmp_path / name).write_bytes(content)
-    readers = {
-        "identity.json": state.identity,
-        "next.json": lambda: state.next_key(b"x"),
-        "revocations.bin": state.revocations,
-    }
-    with pytest.raises(UnreadableState):
-        readers[name]()
-    state.close()
 
 
 def test_bad_addresses_and_double_tokens_are_refused(ca: SpokenAuthority, tmp_path: Path) -> None:

@@ -20,11 +20,14 @@ from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, g
 from inborn._internal.revocation.revocation_set import Revocation
 from inborn._internal.rpc.services import service_handler
 from inborn._internal.spiffe.x509_bundle import bundle_digest
-from inborn._internal.spiffe.x509_svid import X509Svid
+from inborn._internal.spiffe.x509_svid import X509Svid, key_sha256
 from inborn._internal.wire.messages import ms_from_datetime, revocation_to_wire
 from inborn._internal.wire.signed_request import ENROLL_CONTEXT, FEED_CONTEXT, REQUEST_CONTEXT, verify_octets
-from inborn.errors import DeniedError, UnavailableError
+from inborn.errors import DeniedError, InbornError, UnavailableError
 from inborn.testing import MemoryAuthority
+from inborn_ca.model.request_numbers import take
+from inborn_ca.signer.commands.enrollment import RenewalStopped
+from inborn_ca.signer.requesters.signed import ReplayedRequest
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2
 from tests.rigs.open_guard import refuse_nobody
 
@@ -104,8 +107,15 @@ class FeedMaker:
         )
         return self.message(self.body(domain=update, previous=previous, **fields))
 
+    def authorities(self, state: int) -> feed_pb2.FeedMessage:
+        """The issuing authority is in this state now."""
+        previous, self.revision = self.revision, self.revision + 1
+        certificate = self.authority.issuing.public_bytes(serialization.Encoding.DER)
+        update = feed_pb2.DomainUpdate(authorities=[feed_pb2.AuthorityState(certificate=certificate, state=state)])
+        return self.message(self.body(domain=update, previous=previous))
+
     def heartbeat(self, **fields: Any) -> feed_pb2.FeedMessage:
-        return self.message(self.body(heartbeat=feed_pb2.Heartbeat(interval_ms=1000), **fields))
+        return self.message(self.body(**{"heartbeat": feed_pb2.Heartbeat(interval_ms=1000), **fields}))
 
 
 class SpokenAuthority:
@@ -120,21 +130,28 @@ class SpokenAuthority:
         self.enrolled: list[bytes] = []  # the CSRs
         self.renewed: list[bytes] = []
         self.numbers: list[int] = []
+        self.refused: list[InbornError] = []  # requests whose number was used, and second successors of a key
+        self._taken: dict[bytes, tuple[int, int]] = {}
+        self._successors: dict[bytes, bytes] = {}
         self.acks: queue.SimpleQueue[ca_pb2.WatchAck] = queue.SimpleQueue()
         self.hellos: queue.SimpleQueue[ca_pb2.WatchHello] = queue.SimpleQueue()
         self.lose_replies = 0
-        self.token_key = ed25519.Ed25519PrivateKey.generate()
-        self.token = JoinToken(
-            trust_domain=authority.trust_domain,
-            bundle_digest=bundle_digest(authority.bundle.ders()),
-            seed=self.token_key.private_bytes_raw(),
-        )
+        self.new_token()
         self._source = authority.source(FRONT)
         self._streams: set[queue.SimpleQueue[Any]] = set()
         self._lock = threading.Lock()
         self._server: grpc.Server | None = None
         self.address = ""
         self.api_port = 0
+
+    def new_token(self) -> None:
+        """From now on `token` is another one, and the one before is not taken any more."""
+        self.token_key = ed25519.Ed25519PrivateKey.generate()
+        self.token = JoinToken(
+            trust_domain=self.authority.trust_domain,
+            bundle_digest=bundle_digest(self.authority.bundle.ders()),
+            seed=self.token_key.private_bytes_raw(),
+        )
 
     def start(self) -> None:
         interceptor = grpc_server_interceptor(self._source, lambda _: True)
@@ -185,17 +202,34 @@ class SpokenAuthority:
     def Renew(self, request: signed_pb2.SignedRequest, context: Any) -> ca_pb2.EnrollResponse:
         peer = peer_identity(context)
         pem = context.auth_context()["x509_pem_cert"][0]
-        verify_octets(
-            x509.load_pem_x509_certificate(pem).public_key(), REQUEST_CONTEXT, request.body, request.signature
-        )
+        public_key: Any = x509.load_pem_x509_certificate(pem).public_key()
+        verify_octets(public_key, REQUEST_CONTEXT, request.body, request.signature)
         body = signed_pb2.SignedBody.FromString(request.body)
         assert (body.method, body.serial) == ("/inborn.v1.Authority/Renew", peer.serial)
         if body.log_id != self.authority.log_id:
             raise DeniedError("another log_id")
-        self.numbers.append(body.number)
         csr = ca_pb2.RenewRequest.FromString(body.payload).csr
+        self._believe(key_sha256(public_key), body.number, csr)
+        self.numbers.append(body.number)
         self.renewed.append(csr)
         return self._certificate(csr)
+
+    def _believe(self, key: bytes, number: int, csr: bytes) -> None:
+        """A number works once, and a key has one successor, as with the real signer."""
+        last, used = self._taken.get(key, (0, 0))
+        taken = take(last, used, number)
+        successor_key: Any = x509.load_der_x509_csr(csr).public_key()
+        successor = key_sha256(successor_key)
+        error: InbornError | None = None
+        if taken is None:
+            error = ReplayedRequest(f"request number {number} was used or is too old, the last is {last}")
+        elif self._successors.setdefault(key, successor) != successor:
+            error = RenewalStopped("two holders of one key were seen")
+        else:
+            self._taken[key] = taken
+        if error is not None:
+            self.refused.append(error)
+            raise error
 
     def Watch(self, requests: Iterator[ca_pb2.WatchRequest], context: Any) -> Iterator[feed_pb2.FeedMessage]:
         mine: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 
 from inborn._internal.rpc.services import error_from_rpc
+from inborn._internal.settings.agent_options import AgentOptions
 from inborn._internal.wire import access
 from inborn._internal.wire.access import ACCESS, CallerClass, CallNotAllowed
 from inborn._internal.wire.methods import find_method
@@ -118,12 +119,14 @@ async def house() -> AsyncIterator[House]:
 async def running_agent(ca: Rig, directory: Path) -> AsyncIterator[AgentSettings]:
     is_ready, says_ready = os.pipe()
     settings = AgentSettings.resolve(
-        join_admin_socket=ca.admin_socket,
-        data_dir=directory / "a",
-        runtime_dir=directory / "r",
-        docker_socket="",
-        podman_socket="",
-        ready_fd=says_ready,
+        AgentOptions(
+            join_admin_socket=ca.admin_socket,
+            data_dir=directory / "a",
+            runtime_dir=directory / "r",
+            docker_socket="",
+            podman_socket="",
+            ready_fd=says_ready,
+        )
     )
     agent = Agent(settings)
     task = asyncio.create_task(agent.run())

@@ -12,10 +12,10 @@ from inborn._internal.process.pinning import pin_pid
 from inborn._internal.wire.messages import ms_from_datetime
 from inborn_agent.api.explanation import explain
 from inborn_agent.attest import WorkloadAttestors
-from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.ca.sync import Sync
 from inborn_agent.live.attested_callers import Context
 from inborn_agent.live.live_cache import LiveCache
+from inborn_member.own_identity import OwnIdentity
 from inborn_proto import agent_pb2
 
 __all__ = ["AgentAdminService"]

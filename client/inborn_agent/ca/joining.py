@@ -15,6 +15,7 @@ from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.wire import admin_methods
 from inborn.errors import RequestError, UnavailableError
+from inborn_member.way_in import NoEvidence
 from inborn_proto import admin_pb2
 
 __all__ = ["AdminJoiner", "Joiner", "NoJoiner", "NoTokenYet", "TokenFileJoiner"]
@@ -24,7 +25,7 @@ _TOKEN_LIFE = 60.0  # seconds that a token is tried again before a new one is ma
 _ADMIN_TIMEOUT = 10.0  # seconds for one call over the signer's socket
 
 
-class NoTokenYet(UnavailableError):
+class NoTokenYet(NoEvidence):
     """There is no token that has not been tried in vain."""
 
 

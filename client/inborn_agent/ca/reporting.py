@@ -11,8 +11,8 @@ import asyncio
 
 from inborn._internal.host.log import get_logger
 from inborn.errors import ExhaustedError, InbornError, UnavailableError
-from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.live.live_cache import LiveCache
+from inborn_member.own_identity import OwnIdentity
 
 __all__ = ["Reporter"]
 

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from inborn._internal.feed.log_parts import LogReader, log_to_wire
 from inborn._internal.host.files import CorruptFile, read_sealed, set_aside, write_sealed
 from inborn._internal.host.log import get_logger
-from inborn._internal.revocation.revocation_log import RevocationLog
 from inborn._internal.spiffe.spiffe_id import TrustDomain
-from inborn._internal.wire.frames import FrameReader, encode_frame
+from inborn._internal.wire.frames import encode_frame
 from inborn.errors import InbornError
 from inborn_agent.cache.cache import Cache
 from inborn_agent.disk.feed_values import (
@@ -29,13 +26,12 @@ from inborn_agent.disk.feed_values import (
     read_domain,
     read_node,
 )
-from inborn_proto import agent_pb2, feed_pb2
+from inborn_member.kept_revocations import frames_in, log_frames, read_logs
+from inborn_proto import feed_pb2
 
 __all__ = ["KeptState"]
 
 _log = get_logger("agent.state")
-
-_MAX_BODY = 16 * 1024 * 1024  # octets: as large as a message of a feed may be
 
 
 class KeptState:
@@ -53,14 +49,14 @@ class KeptState:
         node = self._read(self._node)
         try:
             # Without what was known last, the logs before it are not the whole truth either; but a denial holds.
-            for log in _logs(_frames(former)):
+            for log in read_logs(frames_in(former)):
                 cache.revocations.apply_log(log)
         except InbornError as error:
             _log.warning("cache.set_aside", file=set_aside(self._former), reason=error.message)
         try:
-            frames = _frames(domain)
+            frames = frames_in(domain)
             for frame in itertools.islice(frames, 1):
-                logs = _logs(frames)
+                logs = read_logs(frames)
                 if len(logs) != 1:
                     raise CorruptFile(f"it has {len(logs)} revocation logs")
                 cache.apply_domain(read_domain(_body(frame, cache.trust_domain), cache.trust_domain, logs[0]), now)
@@ -68,17 +64,14 @@ class KeptState:
             _log.warning("cache.set_aside", file=set_aside(self._domain), reason=error.message)
             return  # entries without the revocations that belong to them are not to be served
         try:
-            for frame in _frames(node):
+            for frame in frames_in(node):
                 cache.apply_node(read_node(_body(frame, cache.trust_domain), cache.trust_domain), now)
         except InbornError as error:
             _log.warning("cache.set_aside", file=set_aside(self._node), reason=error.message)
 
     def domain_bytes(self, cache: Cache) -> tuple[list[bytes], list[bytes]]:
         """What `save_domain` writes; taken at once, so that the cache may go on changing meanwhile."""
-        *former, current = [
-            [encode_frame(message.SerializeToString()) for message in log_to_wire(log)]
-            for log in cache.revocations.logs()
-        ] or [[]]
+        *former, current = [log_frames(log) for log in cache.revocations.logs()] or [[]]
         domain = [encode_frame(domain_to_wire(cache).SerializeToString()), *current]
         return domain, [frame for frames in former for frame in frames]
 
@@ -105,14 +98,6 @@ class KeptState:
             return b""
 
 
-def _frames(data: bytes) -> Iterator[bytes]:
-    """The messages in a file. Yielding raises `CorruptFile`, `FrameTooLarge`."""
-    reader = FrameReader(limit=_MAX_BODY)
-    yield from reader.feed(data)
-    if not reader.is_empty:
-        raise CorruptFile("it is cut off")
-
-
 def _body(frame: bytes, trust_domain: TrustDomain) -> feed_pb2.FeedBody:
     try:
         body = feed_pb2.FeedBody.FromString(frame)
@@ -121,15 +106,3 @@ def _body(frame: bytes, trust_domain: TrustDomain) -> feed_pb2.FeedBody:
     if body.trust_domain != str(trust_domain):
         raise CorruptFile(f"it is of trust domain {body.trust_domain!a}, not {trust_domain}")
     return body
-
-
-def _logs(frames: Iterator[bytes]) -> list[RevocationLog]:
-    """The revocation logs that follow. Raises `CorruptFile`, or what its revocations raise."""
-    reader = LogReader()
-    try:
-        read = [reader.read(agent_pb2.Revocations.FromString(frame)) for frame in frames]
-    except DecodeError as error:
-        raise CorruptFile("it is not a part of a revocation log") from error
-    if reader.is_between:
-        raise CorruptFile("a revocation log is cut off")
-    return [log for log in read if log is not None]

@@ -18,9 +18,10 @@ from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import DeniedError
+from inborn_agent.ca.agent_identity import agent_identity
 from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner
-from inborn_agent.ca.own_identity import OwnIdentity
-from inborn_agent.disk.identity_store import IdentityStore
+from inborn_member.identity_store import IdentityStore
+from inborn_member.own_identity import OwnIdentity
 from inborn_proto import admin_pb2
 from tests.inborn_agent.fixtures_agent import PATIENCE, Rig
 
@@ -41,7 +42,7 @@ def public(svid: X509Svid) -> bytes:
 async def running(directory: Path, joiner: Joiner) -> AsyncIterator[OwnIdentity]:
     directory.mkdir(exist_ok=True)
     store = IdentityStore(directory)
-    own = OwnIdentity(
+    own = agent_identity(
         TrustDomain("example.org"), store, joiner, Metrics(), revocations=RevocationSet(), record=store.load()
     )
     task = asyncio.create_task(own.run())
@@ -101,7 +102,7 @@ async def test_an_agent_whose_clock_was_set_back_says_so(rig_with_ca: Rig) -> No
     async with running(rig_with_ca.directory / "own", joiner(rig_with_ca)) as own:
         assert own.complaints() == []
         record, back = own.record, dt.datetime.now(dt.UTC) - dt.timedelta(days=40)
-    late = OwnIdentity(
+    late = agent_identity(
         TrustDomain("example.org"),
         IdentityStore(rig_with_ca.directory / "own"),
         NoJoiner(),

@@ -67,6 +67,7 @@ class Ca:
     def __init__(self, authority: MemoryAuthority) -> None:
         self.source: StaticSource = authority.source("spiffe://example.org/inborn/agent/1")
         self.svid = self.source.snapshot().svids[0]
+        self.trust_domain = authority.trust_domain
         self.messages: asyncio.Queue[feed_pb2.FeedMessage] = asyncio.Queue()
         self.watched: list[dict[str, Any]] = []
 
@@ -104,7 +105,7 @@ class Following:
         cache = Cache(trust_domain=authority.trust_domain, spread=lambda: 0.0)
         self.live = LiveCache(cache, SvidStore(directory / "keys"))
         attendance, acknowledged = Attendance(), asyncio.Event()
-        saver = Saver(self.live, KeptState(directory))
+        saver = Saver(self.live, KeptState(directory), acknowledged)
         self.sync = Sync(self.live, self.ca, saver, attendance, acknowledged, Metrics(), spread=lambda: 0.0)
         self.task = asyncio.create_task(self.sync.run())
 

@@ -9,7 +9,6 @@ import uuid
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 
 from inborn._internal.feed.feed_content import Authority, FeedEntry
 from inborn._internal.host.directory_lock import DirectoryInUse, DirectoryLock
@@ -28,7 +27,6 @@ from inborn.errors import RequestError, UnavailableError
 from inborn_agent.cache.cache import Cache
 from inborn_agent.cache.feed_changes import DomainChange, NodeChange
 from inborn_agent.cache.slots import Held
-from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
 from inborn_agent.disk.kept_state import KeptState
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.disk.tmpfs import is_in_memory
@@ -243,58 +241,3 @@ def test_an_entry_id_never_becomes_a_path(tmp_path: Path) -> None:
     (tmp_path / "victim.svid").write_bytes(b"x")
     store.drop("../victim")
     assert (tmp_path / "victim.svid").exists()
-
-
-def record() -> IdentityRecord:
-    svid = make_leaf(ISSUING, str(NODE)).svid(issued_at=NOW)
-    return IdentityRecord(
-        svid=svid, bundle=make_bundle(ROOT), log_id=b"l" * 16, api_address="ca:8444", token_id=b"t" * 16
-    )
-
-
-def test_the_agents_identity_is_there_after_a_restart(tmp_path: Path) -> None:
-    made = record()
-    IdentityStore(tmp_path).save(made)
-    again = IdentityStore(tmp_path).load()
-    assert again is not None
-    assert (again.svid.chain_der(), again.svid.key_der()) == (made.svid.chain_der(), made.svid.key_der())
-    assert (again.log_id, again.api_address, again.token_id) == (b"l" * 16, "ca:8444", b"t" * 16)
-    assert stat.S_IMODE((tmp_path / "identity").stat().st_mode) == 0o600
-
-
-def test_a_corrupt_identity_is_set_aside(tmp_path: Path) -> None:
-    store = IdentityStore(tmp_path)
-    store.save(record())
-    (tmp_path / "identity").write_bytes(b"inborn sealed 1\n" + b"\0" * 40)
-    assert store.load() is None
-    assert (tmp_path / "identity.corrupt").exists()
-
-
-def public(key: object) -> bytes:
-    return key.public_key().public_bytes(  # type: ignore[attr-defined, no-any-return]
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def test_there_is_one_successor_key_for_an_identity_whatever_happens_in_between(tmp_path: Path) -> None:
-    made = record()
-    first = IdentityStore(tmp_path).successor(made.svid)
-    assert public(IdentityStore(tmp_path).successor(made.svid)) == public(first)
-    IdentityStore(tmp_path).save(made)  # renewed: the next successor is another one
-    assert public(IdentityStore(tmp_path).successor(made.svid)) != public(first)
-
-
-def test_the_key_of_an_enrollment_stays_with_its_token(tmp_path: Path) -> None:
-    store = IdentityStore(tmp_path)
-    assert public(store.enrolling_key(b"a" * 16)) == public(store.enrolling_key(b"a" * 16))
-    assert public(store.enrolling_key(b"a" * 16)) != public(store.enrolling_key(b"b" * 16))
-
-
-def test_request_numbers_never_go_back(tmp_path: Path) -> None:
-    store, svid = IdentityStore(tmp_path), record().svid
-    unknown = store.reserved_number(svid, NOW)
-    assert unknown == int(NOW.timestamp() * 1000)
-    store.reserve_numbers(svid, unknown + 1024)
-    assert IdentityStore(tmp_path).reserved_number(svid, NOW) == unknown + 1024
-    other = make_leaf(ISSUING, str(NODE)).svid()
-    assert store.reserved_number(other, NOW) == unknown

@@ -1,5 +1,15 @@
-"""The agent's own identity on disk, readable by its user alone: key and certificate, the successor key that is to
-follow it, the key of an enrollment that is under way, and how far its request numbers have gone.
+"""A member's own identity on disk, readable by its user alone: key and certificate, the successor key that is to follow
+it, the key of an enrollment that is under way, and how far its request numbers have gone. Of agents and of daemons
+without one.
+
+What each file that is missing or damaged leads to (a damaged one is set aside, and the log says so):
+
+    identity    the member enrolls anew
+    successor   another successor is made; the CA refuses it, with an alarm, if it has certified the lost one
+    enrolling   another key is made; the CA refuses it, with an alarm, if the evidence was for one key alone
+    numbers     they go on beyond all that can have been used
+
+None of them makes anybody believe more than before. What a member knows to be revoked is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -26,29 +36,29 @@ from inborn_member.enrolled import Enrolled
 
 __all__ = ["IdentityRecord", "IdentityStore"]
 
-_log = get_logger("agent.identity")
+_log = get_logger("member.identity")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityRecord:
-    """What an agent is. The certificate may have expired."""
+    """Who a member is. The certificate may have expired."""
 
     svid: X509Svid = field(repr=False)
     bundle: X509Bundle
     log_id: bytes
+    """Under which the certificate was issued."""
     api_address: str
-
-    token_id: bytes = b""
-    """The token that it was enrolled with: spent, wherever it may still lie."""
+    evidence: bytes = b""
+    """Names what it was enrolled with (a join token by its ID): used up, wherever it may still lie."""
 
     @classmethod
-    def of(cls, enrolled: Enrolled, *, token_id: bytes) -> IdentityRecord:
+    def of(cls, enrolled: Enrolled) -> IdentityRecord:
         return cls(
             svid=enrolled.svid,
             bundle=enrolled.bundle,
             log_id=enrolled.log_id,
             api_address=enrolled.api_address,
-            token_id=token_id,
+            evidence=enrolled.evidence,
         )
 
     @property
@@ -81,7 +91,7 @@ class IdentityStore:
                 bundle=bundle,
                 log_id=_octets(document, "log_id"),
                 api_address=_text(document, "api_address"),
-                token_id=_octets(document, "token_id"),
+                evidence=_octets(document, "token_id"),
             )
         except (InbornError, ValueError) as error:
             _log.warning("identity.set_aside", file=set_aside(self._identity), reason=error)
@@ -90,6 +100,13 @@ class IdentityStore:
     def save(self, record: IdentityRecord) -> None:
         """Keep this identity instead of the one before; successor and enrollment are over. Raises
         `UnavailableError`."""
+        self.amend(record)
+        self._successor.unlink(missing_ok=True)
+        self._enrolling.unlink(missing_ok=True)
+
+    def amend(self, record: IdentityRecord) -> None:
+        """Keep what has changed around a certificate that stays: a renewal that is under way goes on with its
+        successor. Raises `UnavailableError`."""
         issued_at = record.svid.issued_at or dt.datetime.now(dt.UTC)
         _write(
             self._identity,
@@ -99,25 +116,32 @@ class IdentityStore:
                 "roots": _encoded(record.bundle.der()),
                 "log_id": _encoded(record.log_id),
                 "api_address": record.api_address,
-                "token_id": _encoded(record.token_id),
+                "token_id": _encoded(record.evidence),
                 "issued_at": issued_at.isoformat(),
             },
         )
-        self._successor.unlink(missing_ok=True)
-        self._enrolling.unlink(missing_ok=True)
 
     def successor(self, predecessor: X509Svid) -> ec.EllipticCurvePrivateKey:
         """The one key that follows this identity's: kept before anybody is asked, the same for each attempt."""
         return _key_for(self._successor, key_sha256(predecessor.private_key.public_key()).hex())
 
-    def enrolling_key(self, token_id: bytes) -> ec.EllipticCurvePrivateKey:
-        """The one key that is used with this token: a lost reply can be asked for again with it."""
-        return _key_for(self._enrolling, token_id.hex())
+    def enrolling_key(self, evidence: bytes) -> ec.EllipticCurvePrivateKey:
+        """The one key that is enrolled with what has this name: a lost reply can be asked for again with it."""
+        return _key_for(self._enrolling, evidence.hex())
+
+    def put_successor(self, predecessor: X509Svid, key: ec.EllipticCurvePrivateKey) -> None:
+        """Have `successor` give this key, which may have been asked for already. Raises `UnavailableError`."""
+        _write_key(self._successor, key_sha256(predecessor.private_key.public_key()).hex(), key)
+
+    def put_enrolling_key(self, evidence: bytes, key: ec.EllipticCurvePrivateKey) -> None:
+        """Have `enrolling_key` give this key, which may have been asked for already. Raises `UnavailableError`."""
+        _write_key(self._enrolling, evidence.hex(), key)
 
     def reserved_number(self, svid: X509Svid, now: dt.datetime) -> int:
         """Up to which number the requests of this identity's key may have gone.
 
-        Where that is not known (the file was lost), so many as there have been milliseconds: more than were ever used.
+        Where that is not known (a new key, or the file was lost), so many as there have been milliseconds: more than
+        were ever used.
         """
         document = _read(self._numbers)
         if document is not None and document.get("key") == key_sha256(svid.private_key.public_key()).hex():
@@ -142,11 +166,15 @@ def _key_for(path: Path, purpose: str) -> ec.EllipticCurvePrivateKey:
             pass
         _log.warning("key.set_aside", file=set_aside(path), reason="not a key")
     made = ec.generate_private_key(ec.SECP256R1())
-    octets = made.private_bytes(
+    _write_key(path, purpose, made)
+    return made
+
+
+def _write_key(path: Path, purpose: str, key: ec.EllipticCurvePrivateKey) -> None:
+    octets = key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     _write(path, {"for": purpose, "key": _encoded(octets)})
-    return made
 
 
 def _write(path: Path, document: Mapping[str, object]) -> None:
