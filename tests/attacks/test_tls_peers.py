@@ -26,7 +26,7 @@ from inborn._internal.rpc.services import error_from_rpc
 from inborn._internal.source.snapshot import Snapshot, StaticSource
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.spiffe.x509_svid import X509Svid
-from inborn._internal.tls.context import _as_file, client_context, server_context
+from inborn._internal.tls.context import as_file, client_context, server_context
 from inborn._internal.tls.verified_socket import PeerRefused
 from inborn._internal.verification.verify import Authorizer, UntrustedCertificate, authorize_any
 from inborn.testing import MemoryAuthority
@@ -336,7 +336,7 @@ def test_no_session_is_resumed(authority: MemoryAuthority, serve: Serve) -> None
     stock = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     stock.check_hostname = False
     stock.load_verify_locations(cadata=authority.bundle.pem().decode())
-    with _as_file(svid.key_pem() + svid.chain_pem()) as path:
+    with as_file(svid.key_pem() + svid.chain_pem()) as path:
         stock.load_cert_chain(path)
     first = server.connect(stock)
     assert echo(first) == b"ping"

@@ -128,7 +128,7 @@ class SpokenAuthority:
             bundle_digest=bundle_digest(authority.bundle.ders()),
             seed=self.token_key.private_bytes_raw(),
         )
-        self._source = authority.source(FRONT)
+        self.source = authority.source(FRONT)
         self._streams: set[queue.SimpleQueue[Any]] = set()
         self._lock = threading.Lock()
         self._server: grpc.Server | None = None
@@ -136,7 +136,7 @@ class SpokenAuthority:
         self.api_port = 0
 
     def start(self) -> None:
-        interceptor = grpc_server_interceptor(self._source, lambda _: True)
+        interceptor = grpc_server_interceptor(self.source, lambda _: True)
         server = grpc.server(
             futures.ThreadPoolExecutor(16), interceptors=[_OnlyFor("/inborn.v1.Authority/", interceptor)]
         )
@@ -144,10 +144,10 @@ class SpokenAuthority:
         server.add_generic_rpc_handlers(
             (service_handler(services["Bootstrap"], self), service_handler(services["Authority"], self))
         )
-        front = self._source.snapshot().svids[0]
+        front = self.source.snapshot().svids[0]
         open_to_all = grpc.ssl_server_credentials([(front.key_pem(), front.chain_pem())])
         port = server.add_secure_port(self.address or "127.0.0.1:0", open_to_all)
-        self.api_port = server.add_secure_port(f"127.0.0.1:{self.api_port}", grpc_server_credentials(self._source))
+        self.api_port = server.add_secure_port(f"127.0.0.1:{self.api_port}", grpc_server_credentials(self.source))
         server.start()
         self.address, self._server = f"127.0.0.1:{port}", server
 

@@ -107,6 +107,7 @@ class Rig:
 
     signer: Signer
     front: Front
+    link: Link
     settings: FrontSettings
     admin_socket: Path
     clock: Clock
@@ -147,6 +148,15 @@ class Rig:
             return await connection.call(method.name, request, method.response)
         finally:
             connection.close()
+
+    async def metrics(self) -> str:
+        """What the port for metrics answers, its head included."""
+        assert self.settings.metrics is not None
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.settings.metrics.port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        text = (await reader.read()).decode()
+        writer.close()
+        return text
 
     async def token(self, **fields: Any) -> JoinToken:
         return parse_join_token((await self.admin("CreateToken", admin_pb2.CreateTokenRequest(**fields))).token)
@@ -199,7 +209,7 @@ async def running_ca(
     )
     clock = Clock()
     front = Front(link, settings, clock)
-    rig = Rig(signer=signer, front=front, settings=settings, clock=clock, admin_socket=admin_socket)
+    rig = Rig(signer=signer, front=front, link=link, settings=settings, clock=clock, admin_socket=admin_socket)
     try:
         await front.start()
         yield rig

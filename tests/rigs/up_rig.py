@@ -42,8 +42,8 @@ class Running:
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -88,7 +88,7 @@ class Running:
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(60)
-        self._reader.join(10)
+        self.reader.join(10)
         return status
 
 
