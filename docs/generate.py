@@ -167,11 +167,11 @@ def _selectors() -> str:
         lines.append(f"| `{example}` | {says} | {trust_class(parse_selector(example)).value} | {forger} |\n")
     lines.append(
         "\nThe digest of an image says where a container's files come from, and not what runs in it: whoever may start "
-        "containers can mount a file of his own over the image's program. [What attestation "
+        "containers can mount a file of their own over the image's program. [What attestation "
         "proves](../explanation/attestation.md) has more on each.\n"
     )
     lines.append(
-        "\n## Words for demands\n\nWhat [rules](../how-to/posture.md) demand in a word. Capabilities that have one: "
+        "\n## Words for demands\n\nWhat [posture policies](../how-to/posture.md) demand in a word. Capabilities that have one: "
         + ", ".join(f"`{name}`" for name in sorted(LISTED))
         + ".\n\n| word | one of |\n| --- | --- |\n"
     )
