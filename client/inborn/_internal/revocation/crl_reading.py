@@ -1,4 +1,4 @@
-"""CRLs as revocation revocations: for agents that are not Inborn's and fill the `crl` field of the Workload API
+"""CRLs as revocations: for agents that are not Inborn's and fill the `crl` field of the Workload API
 (pure)."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Between the wire and the vocabulary: revocation revocations and errors. Imports no gRPC: not every process has it."""
+"""Between the wire and the vocabulary: revocations and errors. Imports no gRPC: not every process has it."""
 
 from __future__ import annotations
 
