@@ -59,6 +59,8 @@ PROMISES = (
     ("inborn._internal.wire", "grpc"),
     ("inborn", "inborn_agent"),
     ("inborn", "inborn_member"),
+    ("inborn.testing", "inborn._internal.process"),
+    ("inborn._internal.source", "inborn._internal.http"),
     ("inborn_member", "inborn_agent"),
     ("inborn_agent", "inborn_ca"),
     ("inborn_ca", "inborn_agent"),
