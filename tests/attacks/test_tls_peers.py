@@ -285,7 +285,7 @@ async def test_idle_asyncio_connection_of_a_revoked_client_is_closed(authority: 
     assert await reader.read(10) == b"ping"
     assert str(writer.get_extra_info("ssl_object").spiffe_id) == SERVER
     authority.revoke(CLIENT)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(AT_ONCE):
         await lost.wait()
         assert await reader.read(10) == b""
     writer.close()
@@ -305,7 +305,7 @@ async def test_many_connections_of_a_revoked_client_are_closed_together(authorit
     while len(served) < 65:
         await asyncio.sleep(0)  # the server has yet to see the last ones
     authority.revoke(CLIENT)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(AT_ONCE):
         for reader, _ in doomed:
             assert await reader.read(1) == b""
     assert len(context.connections) == 5
