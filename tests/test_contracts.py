@@ -59,7 +59,7 @@ PROMISES = (
     ("inborn._internal.wire", "grpc"),
     ("inborn", "inborn_agent"),
     ("inborn", "inborn_member"),
-    ("inborn.testing", "inborn._internal.process"),
+    ("inborn.testing", "inborn._internal.process.pinning"),
     ("inborn._internal.source", "inborn._internal.http"),
     ("inborn_member", "inborn_agent"),
     ("inborn_agent", "inborn_ca"),
@@ -113,14 +113,24 @@ def inmost(folder: str) -> str:
     return max(sorted(graph.find_descendants(folder) | {folder}), key=lambda module: module.count("."))
 
 
+def modules_of(expressions: str | list[str]) -> list[str]:
+    """What stands there, and what matches a pattern with stars."""
+    named = [expression for expression in expressions if "*" not in expression]
+    for expression in set(expressions) - set(named):
+        matching = sorted(program().find_matching_modules(expression))
+        assert matching, f"{expression} matches nothing"
+        named += matching
+    return named
+
+
 def offences(name: str) -> Iterator[tuple[str, str]]:
     """Every import that the contract forbids, folder by folder."""
     options = configuration()[name]
     match options["type"]:
         case "forbidden":
-            yield from itertools.product(options["source_modules"], options["forbidden_modules"])
+            yield from itertools.product(modules_of(options["source_modules"]), options["forbidden_modules"])
         case "independence":
-            yield from itertools.permutations(options["modules"], 2)
+            yield from itertools.permutations(modules_of(options["modules"]), 2)
         case "layers":
             (container,) = options["containers"]
             layers = [[f"{container}.{room}" for room in rooms(layer)] for layer in options["layers"]]
