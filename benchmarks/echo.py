@@ -1,4 +1,4 @@
-"""gRPC alone: a server that answers with as many octets as an issue does, and does nothing else.
+"""gRPC alone: a server that answers with as many bytes as an issue does, and does nothing else.
 
 `python -m benchmarks.echo` is that server, with mutual TLS and on uvloop, as the front is. What it costs a call is what
 no change of ours to the front can save.
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CALLS", "CONNECT", "STREAMS", "Echo", "running"]
 
-STREAMS = "  gRPC alone: an echo of as many octets on open streams, mutual TLS"
-CALLS = "  gRPC alone: an echo of as many octets in calls, mutual TLS"
+STREAMS = "  gRPC alone: an echo of as many bytes on open streams, mutual TLS"
+CALLS = "  gRPC alone: an echo of as many bytes in calls, mutual TLS"
 CONNECT = "  gRPC alone: a new mutual-TLS connection and one echo"
 METHOD, STREAM = "/echo.Echo/Echo", "/echo.Echo/Stream"
 REQUEST, ANSWER = b"q" * 620, b"a" * 1200  # octets of a signed request for one certificate, and of its answer

@@ -74,7 +74,9 @@ class Rig:
         """Returns when it serves."""
         log = Path(self.directory, "log")
         with log.open("ab") as output:
-            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=output)
+            self.process = subprocess.Popen(
+                self.command, stdout=subprocess.PIPE, stderr=output, env=os.environ | OURSELVES
+            )
         assert self.process.stdout is not None
         if not self.process.stdout.readline():  # the socket, once everything serves
             raise RuntimeError(log.read_text())
@@ -147,6 +149,10 @@ def issue_stream(channel: grpc.aio.Channel) -> Any:
         request_serializer=signed_pb2.SignedRequest.SerializeToString,
         response_deserializer=ca_pb2.IssueResponse.FromString,
     )()
+
+
+# As root, a CA runs its parts as users of certain names where the machine has them; they could not enter the directory.
+OURSELVES = {"INBORN_SIGNER_USER": "root", "INBORN_FRONT_USER": "root"} if os.geteuid() == 0 else {}
 
 
 @contextmanager

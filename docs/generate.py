@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: commands, settings, errors, RPCs, selectors.
+"""Write what follows from the code: commands, settings, errors, RPCs, selectors, and the map of rooms.
 
 `python docs/generate.py` writes them, `--check` fails when one of them is not what the code says.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import rooms
 
 from inborn._internal.selectors.declarations import DECLARATIONS
 from inborn._internal.selectors.demand import WORDS
@@ -23,6 +25,8 @@ from inborn_cli import VERBS
 from inborn_cli.program import _load
 
 REFERENCE = Path(__file__).parent / "reference"
+EXPLANATION = Path(__file__).parent / "explanation"
+TABLE = re.compile(r"(?<=<!-- table of rooms -->\n\n).*?(?=\n<!-- end of the table -->)", re.DOTALL)
 GENERATED = "<!-- Generated from the code by docs/generate.py: change the code, not this page. -->\n\n"
 
 STATUS_NAMES = {
@@ -39,14 +43,17 @@ STATUS_NAMES = {
 }
 
 
-def pages() -> dict[str, str]:
-    """Every generated page by its file name."""
+def pages() -> dict[Path, str]:
+    """Every generated file."""
+    architecture = EXPLANATION / "architecture.md"
     return {
-        "commands.md": _commands(),
-        "settings.md": _settings(),
-        "errors.md": _errors(),
-        "rpcs.md": _rpcs(),
-        "selectors.md": _selectors(),
+        REFERENCE / "commands.md": _commands(),
+        REFERENCE / "settings.md": _settings(),
+        REFERENCE / "errors.md": _errors(),
+        REFERENCE / "rpcs.md": _rpcs(),
+        REFERENCE / "selectors.md": _selectors(),
+        EXPLANATION / "rooms.svg": rooms.picture(),
+        architecture: TABLE.sub(lambda _: rooms.table(), architecture.read_text(encoding="utf-8")),
     }
 
 
@@ -82,10 +89,10 @@ def _settings() -> str:
 
 
 def _errors() -> str:
-    for package in ("inborn", "inborn_agent", "inborn_ca"):
+    for package in ("inborn", "inborn_agent", "inborn_ca", "inborn_cli", "inborn_member"):
         root = importlib.import_module(package)
         for module in pkgutil.walk_packages(root.__path__, f"{package}."):
-            if not module.name.endswith("__main__") and ".demo" not in module.name:
+            if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
     lines = ["# Errors\n\n", GENERATED]
     lines.append(
@@ -146,7 +153,8 @@ def _selectors() -> str:
         if declaration.caution:
             lines.append(f"\n{declaration.caution}\n")
     lines.append(
-        "\n## Words for demands\n\nWhat [rules](../how-to/posture.md) demand in a word. Capabilities that have one: "
+        "\n## Words for demands\n\nWhat [posture policies](../how-to/posture.md) demand in a word. "
+        "Capabilities that have one: "
         + ", ".join(f"`{name}`" for name in sorted(LISTED))
         + ".\n\n| word | one of |\n| --- | --- |\n"
     )
@@ -158,12 +166,11 @@ def _selectors() -> str:
 
 def main(arguments: list[str]) -> int:
     stale = []
-    for name, text in pages().items():
-        path = REFERENCE / name
-        if not path.exists() or path.read_text() != text:
-            stale.append(name)
+    for path, text in pages().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(path.name)
             if "--check" not in arguments:
-                path.write_text(text)
+                path.write_text(text, encoding="utf-8")
     if stale and "--check" in arguments:
         print(f"error: not what the code says: {', '.join(stale)}", file=sys.stderr)
         print("hint: python docs/generate.py", file=sys.stderr)

@@ -37,6 +37,8 @@ ENGINE_TIMEOUT = 10
 pytest_plugins = [
     ".".join(path.relative_to(HERE.parent).with_suffix("").parts) for path in sorted(HERE.rglob("fixtures_*.py"))
 ]
+# They import each other, and pytest rewrites the asserts of no module that was imported before it was named.
+pytest.register_assert_rewrite(*pytest_plugins)
 
 skips: list[tuple[str, str]] = []
 

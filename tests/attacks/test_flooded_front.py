@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import grpc.aio
 import pytest
 
 from inborn._internal.address import Address
+from inborn._internal.tls.context import unsafe_unverified_context
 from inborn_proto import ca_pb2
 from tests.rigs.front_rig import Rig, running_ca
 
@@ -30,8 +30,7 @@ def few_files() -> Iterator[None]:
 
 
 async def handshake(address: Address) -> None:
-    context = ssl._create_unverified_context()  # noqa: S323 -- only whether it answers
-    context.set_alpn_protocols(["h2"])
+    context = unsafe_unverified_context(["h2"])
     _, writer = await asyncio.wait_for(asyncio.open_connection(address.host, address.port, ssl=context), PATIENCE)
     writer.transport.abort()
 

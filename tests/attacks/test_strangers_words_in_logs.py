@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 from pathlib import Path
 
 from inborn._internal.address import parse_address
 from inborn._internal.host.paths import workload_socket
+from inborn._internal.tls.context import unsafe_unverified_context
 from tests.rigs.up_rig import Running, started
 
 FORGED = b"\n2026-01-01 00:00:00,000 INFO inborn.ca.signer forged.line\x1b[31m"
@@ -47,13 +47,12 @@ def read(sock: socket.socket, size: int) -> bytes:
 def log_of(running: Running) -> str:
     running.process.terminate()
     running.process.wait(30)
-    running._reader.join(5)
+    running.reader.join(5)
     return running.stderr
 
 
 def test_text_of_a_stranger_does_not_reach_the_log_of_the_front(tmp_path: Path) -> None:
-    context = ssl._create_unverified_context()  # noqa: S323 -- a stranger does not care
-    context.set_alpn_protocols(["h2"])
+    context = unsafe_unverified_context(["h2"])
     with started(tmp_path / "data", "--listen", "127.0.0.1", verb=("ca", "run")) as running:
         running.wait_for("the CA is up")
         address = parse_address(running.status().bootstrap_address)

@@ -38,7 +38,7 @@ def fails(ca: SpokenAuthority, server: SpokenAuthority, directory: Path, error: 
 def test_workload_with_a_good_svid_in_the_middle_learns_nothing(
     authority: MemoryAuthority, ca: SpokenAuthority, middle: SpokenAuthority, tmp_path: Path
 ) -> None:
-    middle._source = authority.source("spiffe://example.org/web")
+    middle.source = authority.source("spiffe://example.org/web")
     middle.start()
     fails(ca, middle, tmp_path, NotAuthorized)
 
@@ -46,7 +46,7 @@ def test_workload_with_a_good_svid_in_the_middle_learns_nothing(
 def test_agent_in_the_middle_learns_nothing(
     authority: MemoryAuthority, ca: SpokenAuthority, middle: SpokenAuthority, tmp_path: Path
 ) -> None:
-    middle._source = authority.source("spiffe://example.org/inborn/agent/1")
+    middle.source = authority.source("spiffe://example.org/inborn/agent/1")
     middle.start()
     fails(ca, middle, tmp_path, NotAuthorized)
 
@@ -83,7 +83,7 @@ def test_root_appended_to_the_right_bundle_is_refused(
 def test_another_trust_domains_ca_is_refused(tmp_path: Path) -> None:
     """The digest is right, because the token was made from that bundle, but the token is of another domain."""
     other = SpokenAuthority(MemoryAuthority("other.org"))
-    other._source = other.authority.source("spiffe://other.org/inborn/ca/1")
+    other.source = other.authority.source("spiffe://other.org/inborn/ca/1")
     other.start()
     token = JoinToken(
         trust_domain=inborn.TrustDomain("example.org"),

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from inborn._internal.grpc_adapter.channel import grpc_channel
 from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, grpc_server_interceptor
+from inborn._internal.tls.connections import live_peers
 from inborn._internal.tls.context import client_context
 from inborn._internal.tls.tunnel import Tunnel
 from inborn._internal.verification.verify import authorize_any
@@ -69,16 +71,23 @@ def test_stranger_on_the_inner_socket_is_refused(authority: MemoryAuthority, add
     assert not path.parent.exists()
 
 
-def test_stranger_cannot_end_a_connection_that_is_open(authority: MemoryAuthority, address: str) -> None:
+def test_stranger_cannot_end_a_connection_that_is_open(
+    authority: MemoryAuthority, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        _stranger_dials_while_it_is_open(authority, address, Path(directory))
+
+
+def _stranger_dials_while_it_is_open(authority: MemoryAuthority, address: str, directory: Path) -> None:
+    before = set(live_peers())
     with grpc_channel(authority.source(CLIENT), address, authorize_any()) as channel:
         call = channel.unary_unary("/t/m")
         assert call(b"", timeout=WAIT) == b"in"
-        line = channel._lines._current
-        assert line is not None
-        path, peer = line.tunnel.address.removeprefix("unix:"), line.tunnel.peer
-        subprocess.run([sys.executable, "-c", STRANGER, path], capture_output=True, timeout=30, check=True)
+        (path,), (server,) = directory.glob("*/t"), set(live_peers()) - before
+        subprocess.run([sys.executable, "-c", STRANGER, str(path)], capture_output=True, timeout=30, check=True)
         assert call(b"", timeout=WAIT) == b"in"
-        assert line.tunnel.peer is peer  # the same connection as before
+        assert server in live_peers()  # the same connection as before
 
 
 def test_tunnel_for_enrollment_carries_one_connection_alone(authority: MemoryAuthority, address: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -77,15 +77,19 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     assert not any(name.startswith("inborn_cli.") for name in loaded - {"inborn_cli.program", "inborn_cli.talk"})
 
 
-def test_help_comes_at_once() -> None:
-    code = "import sys; from inborn_cli import main; sys.exit(main(['--help']))"
-    took = []
-    for _ in range(5):
-        start = time.monotonic()
-        assert python(code).returncode == 0
-        took.append(time.monotonic() - start)
-    # With Python's own start; the best of five, because the machine has other things to do.
-    assert min(took) < 0.15
+def test_help_comes_at_once(tmp_path: Path) -> None:
+    """In ratio to the start of Python with click alone, and in time of the processor: the machine may be busy."""
+
+    def took(code: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ran = python(code, env={"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)})
+        assert ran.returncode == 0, ran.stderr
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    help_only = "import sys; from inborn_cli import main; sys.exit(main(['--help']))"
+    took(help_only)  # which writes the bytecode
+    assert min(took(help_only) for _ in range(5)) < 3 * min(took("import click") for _ in range(5))
 
 
 def test_without_click_the_extra_is_named() -> None:

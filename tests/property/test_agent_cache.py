@@ -176,7 +176,7 @@ class CacheMachine(RuleBasedStateMachine):
         under_way = {want.entry.id for want in self.asked}
         for selectors in self.callers.values():
             for matched in self.cache.match(selectors):
-                slot = self.cache._slots[matched.id]
+                slot = self.cache.slots()[matched.id]
                 assert slot.svid is not None or slot.is_asking or slot.schedule.next_attempt is not None
                 if slot.is_asking:
                     assert matched.id in under_way

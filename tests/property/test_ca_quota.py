@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inborn.errors import ExhaustedError
-from inborn_ca.model import quota as quota_module
 from inborn_ca.model.quota import Quota
 
 
@@ -25,12 +24,14 @@ def test_never_more_than_capacity_and_refill(steps: list[tuple[float, int]]) -> 
         assert taken <= 20 + 2 * now + 1e-6
 
 
-def test_callers_have_a_quota_each_and_the_longest_silent_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quota_module, "MAX_CALLERS", 3)
-    quota = Quota("x", capacity=1, per_second=0)
+def test_callers_have_a_quota_each_and_the_longest_silent_is_forgotten() -> None:
+    quota = Quota("x", capacity=1, per_second=0, max_callers=3)
     for caller in "abc":
         quota.take(caller, 1, 0)
         with pytest.raises(ExhaustedError):
             quota.take(caller, 1, 0)
     quota.take("d", 1, 0)
-    assert len(quota._left) == 3
+    for caller in "bcd":  # which it does not forget
+        with pytest.raises(ExhaustedError):
+            quota.take(caller, 1, 0)
+    quota.take("a", 1, 0)

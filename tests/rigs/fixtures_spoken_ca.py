@@ -137,7 +137,7 @@ class SpokenAuthority:
         self.hellos: queue.SimpleQueue[ca_pb2.WatchHello] = queue.SimpleQueue()
         self.lose_replies = 0
         self.new_token()
-        self._source = authority.source(FRONT)
+        self.source = authority.source(FRONT)
         self._streams: set[queue.SimpleQueue[Any]] = set()
         self._lock = threading.Lock()
         self._server: grpc.Server | None = None
@@ -154,7 +154,7 @@ class SpokenAuthority:
         )
 
     def start(self) -> None:
-        interceptor = grpc_server_interceptor(self._source, lambda _: True)
+        interceptor = grpc_server_interceptor(self.source, lambda _: True)
         server = grpc.server(
             futures.ThreadPoolExecutor(16), interceptors=[_OnlyFor("/inborn.v1.Authority/", interceptor)]
         )
@@ -165,10 +165,10 @@ class SpokenAuthority:
                 service_handler(services["Authority"], self, refuse_nobody),
             )
         )
-        front = self._source.snapshot().svids[0]
+        front = self.source.snapshot().svids[0]
         open_to_all = grpc.ssl_server_credentials([(front.key_pem(), front.chain_pem())])
         port = server.add_secure_port(self.address or "127.0.0.1:0", open_to_all)
-        self.api_port = server.add_secure_port(f"127.0.0.1:{self.api_port}", grpc_server_credentials(self._source))
+        self.api_port = server.add_secure_port(f"127.0.0.1:{self.api_port}", grpc_server_credentials(self.source))
         server.start()
         self.address, self._server = f"127.0.0.1:{port}", server
 

@@ -72,7 +72,7 @@ class Machine:
         arguments = ["--trust-domain", TRUST_DOMAIN, "--min-ttl", "1s", *self.arguments]
         if self.verb == ("up",):
             arguments += ["--docker-socket", ""]
-        self.running = self._spawn([*self.verb, "--data-dir", str(self.data_dir), *arguments], self.data_dir)
+        self.running = self.spawn([*self.verb, "--data-dir", str(self.data_dir), *arguments], self.data_dir)
         if is_awaited:
             self.running.wait_for("inborn is up" if self.verb == ("up",) else "the CA is up", UP_TIME)
         return self.running
@@ -81,13 +81,13 @@ class Machine:
         """`inborn agent run` on this data directory, which joins that CA; the token goes in by standard input."""
         command = ["agent", "run", "--ca", ca_address, "--data-dir", str(self.data_dir)]
         command += ["--join-token-file", "-", "--docker-socket", ""]
-        agent = self._spawn(command, self.data_dir, stdin=token)
+        agent = self.spawn(command, self.data_dir, stdin=token)
         self.agents.append(agent)
         if is_awaited:
             agent.wait_for("ready socket=", UP_TIME)
         return agent
 
-    def _spawn(self, arguments: list[str], data_dir: Path, *, stdin: str | None = None) -> Running:
+    def spawn(self, arguments: list[str], data_dir: Path, *, stdin: str | None = None) -> Running:
         process = subprocess.Popen(
             [sys.executable, "-m", "inborn_cli", *arguments],
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,

@@ -153,6 +153,15 @@ class Rig:
         finally:
             connection.close()
 
+    async def metrics(self) -> str:
+        """What the port for metrics answers, its head included."""
+        assert self.settings.metrics is not None
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.settings.metrics.port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        text = (await reader.read()).decode()
+        writer.close()
+        return text
+
     async def token(self, **fields: Any) -> JoinToken:
         return parse_join_token((await self.admin("CreateToken", admin_pb2.CreateTokenRequest(**fields))).token)
 

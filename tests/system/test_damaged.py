@@ -42,7 +42,7 @@ def refusal(machine: Machine) -> str:
     """The error of a start that fails."""
     running = machine.start(is_awaited=False)
     assert running.process.wait(60) == 1
-    running._reader.join(10)
+    running.reader.join(10)
     assert "Traceback" not in running.stderr
     return next(line for line in running.lines if line.startswith("error: "))
 
@@ -76,7 +76,7 @@ def test_damaged_key_is_named(machine: Machine) -> None:
         try:
             running.wait_for("inborn is up")
         except AssertionError:  # the issuing authority's; the root's is not needed before the next one is made
-            running._reader.join(10)
+            running.reader.join(10)
             assert "Traceback" not in running.stderr
             errors += [line for line in running.lines if line.startswith("error: ") and path.name in line]
         machine.clean_up()
@@ -115,7 +115,7 @@ def test_socket_of_a_process_that_is_gone_is_replaced_and_another_file_is_not(ma
     path.write_text("somebody's")
     running = machine.start(is_awaited=False)
     assert running.process.wait(60) == 1
-    running._reader.join(10)
+    running.reader.join(10)
     assert f"error: {path} is there already and is not a socket" in running.stderr
     path.unlink()
     with socket.socket(socket.AF_UNIX) as left_behind:

@@ -105,7 +105,7 @@ def test_start_on_a_full_disk_says_so_and_the_next_one_works(small: Path, machin
     machine = machines()
     running = machine.start(is_awaited=False)
     assert running.process.wait(60) == 1
-    running._reader.join(10)
+    running.reader.join(10)
     errors = [line for line in running.lines if line.startswith("error: ")]
     assert errors, running.stderr
     assert "no space left" in errors[0].lower() or "full" in errors[0], running.stderr

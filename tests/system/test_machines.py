@@ -70,7 +70,7 @@ def test_token_is_good_for_one_machine(ca: Machine, machines: Callable[..., Mach
     machines("one").start_agent(ca.bootstrap_address, token)
     second = machines("two").start_agent(ca.bootstrap_address, token, is_awaited=False)
     assert second.process.wait(60) == 1
-    second._reader.join(10)
+    second.reader.join(10)
     assert "has been used 1 of 1 times" in second.stderr
     (alarm,) = ca.status().alarms
     assert alarm.kind == "token.second_key"
@@ -81,6 +81,6 @@ def test_agent_of_another_ca_says_so_and_tells_it_nothing(ca: Machine, machines:
     other.start()
     stranger = machines("one").start_agent(other.bootstrap_address, ca.token(name="one"), is_awaited=False)
     assert stranger.process.wait(60) == 1
-    stranger._reader.join(10)
+    stranger.reader.join(10)
     assert "bundle" in stranger.stderr
     assert not other.agents_listed()

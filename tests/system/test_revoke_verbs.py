@@ -265,7 +265,7 @@ def test_evicted_agent_of_another_machine_comes_back_with_a_new_token_and_a_bann
     token = tmp_path / "token"
     token.write_text(command("token create --name edge").out, encoding="ascii")
     arguments = ["agent", "run", "--ca", ca.bootstrap_address, "--data-dir", str(node.data_dir)]
-    agent = node._spawn([*arguments, "--join-token-file", str(token), "--docker-socket", ""], node.data_dir)
+    agent = node.spawn([*arguments, "--join-token-file", str(token), "--docker-socket", ""], node.data_dir)
     node.agents.append(agent)
     agent.wait_for("ready socket=", UP_TIME)
     ca.entry("/web", node="name:edge", ttl_seconds=600)

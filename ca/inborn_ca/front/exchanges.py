@@ -35,7 +35,8 @@ class Exchange:
         self.caller = caller
         self._context = context
         self._task = asyncio.current_task()
-        self._is_busy = False
+        self.is_busy = False
+        """Whether a request is being worked on."""
         self._error: InbornError | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -44,12 +45,12 @@ class Exchange:
         octets: bytes | Any = await self._context.read()  # or EOF, which has no type
         if octets is grpc.aio.EOF:
             return None
-        self._is_busy = True
+        self.is_busy = True
         return bytes(octets)
 
     async def answer(self, octets: bytes) -> None:
         """Answer what `next` gave. Raises what the stream was ended with meanwhile."""
-        self._is_busy = False  # who does not fetch the answer holds up nobody who wants to end the stream
+        self.is_busy = False  # who does not fetch the answer holds up nobody who wants to end the stream
         await self._context.write(octets)
         if self._error is not None:
             raise self._error
@@ -58,7 +59,7 @@ class Exchange:
         """Let the stream end with this error: now, or after the answer that is being made."""
         if self._error is None:
             self._error = error
-            if not self._is_busy:
+            if not self.is_busy:
                 self._ending = asyncio.get_running_loop().create_task(self._end(error))
 
     async def _end(self, error: InbornError) -> None:
@@ -96,15 +97,16 @@ class Exchanges:
 
     def sweep(self, check: Callable[[Caller], None]) -> None:
         """End those whose callers `check` refuses."""
-        for exchange in self._all():
+        for exchange in self.all():
             try:
                 check(exchange.caller)
             except InbornError as e:
                 exchange.end(e)
 
     def end_all(self, error: InbornError) -> None:
-        for exchange in self._all():
+        for exchange in self.all():
             exchange.end(error)
 
-    def _all(self) -> list[Exchange]:
+    def all(self) -> list[Exchange]:
+        """Those that are open now."""
         return [exchange for own in self._open.values() for exchange in own]

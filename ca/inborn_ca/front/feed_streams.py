@@ -52,6 +52,11 @@ class Stream:
         self._queue: deque[bytes] = deque()
         self._wakeup = asyncio.Event()
 
+    @property
+    def queued(self) -> int:
+        """How many messages wait to be read."""
+        return len(self._queue)
+
     def offer(self, octets: bytes) -> bool:
         """Queue a message; False: the caller has fallen behind with this one."""
         if self._state is _State.BEHIND:

@@ -125,14 +125,14 @@ class Front(Observer):
 
             self._metrics_port = MetricsPort(COUNTED_EVENTS)
         self._metrics = self._metrics_port.metrics if self._metrics_port is not None else Metrics()
-        self._admission = Admission()
+        self.admission = Admission()
         self._servers: list[grpc.aio.Server] = []
-        self._ports: list[Port] = []
+        self.ports: list[Port] = []
         self._crl_port: CrlPort | None = None
         self._denials = TokenBucket(burst=DENIALS_BURST, per_second=DENIALS_A_SECOND, now=time.monotonic())
         self._early: list[signer_pb2.Publication] = []
         self._hub: FeedHub | None = None
-        self._identity: FrontIdentity | None = None
+        self.identity: FrontIdentity | None = None
         self._domain: KnownDomain | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.log = get_logger("ca.front")
@@ -157,7 +157,7 @@ class Front(Observer):
         self._early.clear()
         identity = FrontIdentity(self._link, domain, self._clock)
         await identity.obtain()
-        self._identity = identity
+        self.identity = identity
         await self._open_ports(domain, hub, identity, callers)
         self._spawn(identity.keep_fresh())
         self._spawn(self._sweep(hub))
@@ -176,7 +176,7 @@ class Front(Observer):
     async def close(self) -> None:
         """Refuse what is new, let what is open end, tell the streams, and close the ports."""
         closing = UnavailableError("the CA is stopping", hint="try again in a moment")
-        for port in self._ports:
+        for port in self.ports:
             port.close(closing)
         if self._hub is not None:
             self._hub.end_all(closing)
@@ -206,11 +206,11 @@ class Front(Observer):
         def certified(context: Context) -> Caller:
             return callers.read(context.auth_context(), context.peer())
 
-        bootstrap_port = Port(authenticate=anonymous, admission=self._admission, observer=self)
+        bootstrap_port = Port(authenticate=anonymous, admission=self.admission, observer=self)
         api_port = Port(
-            authenticate=certified, admission=self._admission, observer=self, check_again=callers.check_again
+            authenticate=certified, admission=self.admission, observer=self, check_again=callers.check_again
         )
-        self._ports = [bootstrap_port, api_port]
+        self.ports = [bootstrap_port, api_port]
         enrollment = BootstrapService(self._link, domain, api_address)
         service = AuthorityService(self._link, hub, self._metrics)
         await self._serve(
@@ -285,7 +285,7 @@ class Front(Observer):
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             hub.sweep()
-            for port in self._ports:
+            for port in self.ports:
                 port.sweep()
 
     # -- what the signer says ------------------------------------------------------------------------------------------
@@ -310,25 +310,25 @@ class Front(Observer):
                 self._early.append(publication)
             else:
                 self._hub.publish(publication)
-                if not publication.node and self._identity is not None:
-                    self._identity.reconsider()
+                if not publication.node and self.identity is not None:
+                    self.identity.reconsider()
             request.reply(signer_pb2.Done())
         elif request.method == _DISCONNECT:
             if self._hub is not None:
                 self._hub.disconnect(request.parse(signer_pb2.NodeFeedRequest).spiffe_id)
             request.reply(signer_pb2.Done())
         elif request.method == _RENEW:
-            if self._identity is not None:
-                self._identity.renew()
+            if self.identity is not None:
+                self.identity.renew()
             request.reply(signer_pb2.Done())
         else:
             self._spawn(dispatch(request, {_PROBE: self._probe}))
 
     async def _probe(self, _: object) -> signer_pb2.ProbeResponse:
-        if self._identity is None or self._domain is None:
+        if self.identity is None or self._domain is None:
             raise UnavailableError("front is starting")
         ports = {"bootstrap": self._settings.bootstrap, "api": self._settings.api}
-        return await probe(ports, self._identity.svid, self._domain.bundle.pem())
+        return await probe(ports, self.identity.svid, self._domain.bundle.pem())
 
     # -- what is seen --------------------------------------------------------------------------------------------------
 
@@ -359,14 +359,14 @@ class Front(Observer):
         return gauges | signer_gauges(m)
 
     def _own_gauges(self) -> dict[str, tuple[str, float]]:
-        if self._hub is None or self._domain is None or self._identity is None:
+        if self._hub is None or self._domain is None or self.identity is None:
             return {}
         streams = self._hub.streams()
         revision = self._domain.revision
         lags = [revision - stream.acked_revision for stream in streams if stream.acked_revision]
-        expires = self._identity.svid.facts.not_after.timestamp()
+        expires = self.identity.svid.facts.not_after.timestamp()
         return {
-            "inborn_ca_calls_open": ("Calls that wait for the signer.", self._admission.open),
+            "inborn_ca_calls_open": ("Calls that wait for the signer.", self.admission.open),
             "inborn_ca_streams": ("Agents and daemons that listen.", len(streams)),
             "inborn_ca_streams_behind": ("Of them, those that have not applied the newest revision.", _positive(lags)),
             "inborn_ca_lag_revisions": ("Revisions that the slowest of them has not applied.", max(lags, default=0)),

@@ -62,17 +62,17 @@ class Port:
         self._check_again = check_again
         self._admission = admission
         self._observer = observer
-        self._exchanges = Exchanges()
+        self.exchanges = Exchanges()
         self._closing: InbornError | None = None
 
     def close(self, error: InbornError) -> None:
         """Refuse every new call with this, and end the exchanges."""
         self._closing = error
-        self._exchanges.end_all(error)
+        self.exchanges.end_all(error)
 
     def sweep(self) -> None:
         """End the exchanges whose callers may not call any more."""
-        self._exchanges.sweep(self._check_again)
+        self.exchanges.sweep(self._check_again)
 
     def handler(
         self,
@@ -139,7 +139,7 @@ class Port:
             try:
                 with self._admission.stream():
                     caller = self._admit(method, context)
-                    with self._exchanges.open(caller, context) as exchange:
+                    with self.exchanges.open(caller, context) as exchange:
                         while (body := await exchange.next()) is not None:
                             began = time.monotonic()
                             with self._admission.call(len(body)):

@@ -240,6 +240,11 @@ class Link(asyncio.Protocol):
             raise InternalError("link is not connected yet")
         return cast(socket.socket, self._transport.get_extra_info("socket"))
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes lie here because the other side does not read."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     async def wait_closed(self) -> None:
         """Return when the link has ended, for whatever reason."""
         await asyncio.shield(self._closed)

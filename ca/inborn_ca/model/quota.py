@@ -12,10 +12,11 @@ MAX_CALLERS = 20_000  # that are remembered; the longest silent are forgotten, a
 class Quota:
     """A bucket for each caller that fills up again."""
 
-    def __init__(self, what: str, *, capacity: float, per_second: float) -> None:
+    def __init__(self, what: str, *, capacity: float, per_second: float, max_callers: int = MAX_CALLERS) -> None:
         self._what = what
         self._capacity = capacity
         self._per_second = per_second
+        self._max_callers = max_callers
         self._left: dict[str, tuple[float, float]] = {}
 
     def take(self, caller: str, count: float, now: float) -> None:
@@ -24,7 +25,7 @@ class Quota:
         left = min(self._capacity, left + max(0.0, now - since) * self._per_second)
         is_enough = count <= left
         self._left[caller] = (left - count if is_enough else left, now)
-        if len(self._left) > MAX_CALLERS:
+        if len(self._left) > self._max_callers:
             del self._left[next(iter(self._left))]
         if not is_enough:
             raise ExhaustedError(

@@ -66,6 +66,10 @@ class SlotTable(ABC, Generic[S]):
         """Every SVID that is held."""
         return [Held(entry=slot.entry, svid=slot.svid) for slot in self._slots.values() if slot.svid is not None]
 
+    def slots(self) -> dict[str, Slot[S]]:
+        """What is known of each entry that somebody wants, by the entry's id."""
+        return dict(self._slots)
+
     def svid_of(self, entry_id: str) -> S | None:
         """What is held for the entry."""
         slot = self._slots.get(entry_id)

@@ -33,7 +33,7 @@ _AWAY = 20.0  # seconds: a signer that was killed is back in two, with a million
 _PAUSE = 0.1  # seconds between two looks for it
 
 # A chunk takes 20 ms. Something that has not moved for so long will not, by itself.
-_STALL = dt.timedelta(minutes=2)
+STALL = dt.timedelta(minutes=2)
 
 
 class ExpansionStalled(UnavailableError):
@@ -78,7 +78,7 @@ def follow_expansion(ca: AdminClient, expansion_id: int, total: int) -> pb.Expan
                 return answer
             if answer.revoked != killed:
                 killed, moved = answer.revoked, time.monotonic()
-            elif time.monotonic() - moved > _STALL.total_seconds():
+            elif time.monotonic() - moved > STALL.total_seconds():
                 raise ExpansionStalled(
                     f"expansion {expansion_id} does not go on: {killed} of {total} certificates are killed",
                     hint="what is blocked stays blocked; the CA's log says why, and it tries again when it starts",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn._internal.host.socket_directory import SocketDirectory, _sweep
+from inborn._internal.host.socket_directory import SocketDirectory, sweep
 
 MAKE = """
 import sys, signal
@@ -40,7 +40,7 @@ def test_directory_of_a_killed_process_is_swept_and_one_in_use_is_not(
     killed.wait()
     try:
         assert left.exists()
-        _sweep(tmp_path)
+        sweep(tmp_path)
         assert not left.exists()
         assert used.exists()
     finally:
@@ -77,5 +77,5 @@ def test_link_that_somebody_planted_is_not_followed(tmp_path: Path) -> None:
     target.mkdir()
     (target / "file").touch()
     (tmp_path / "inborn-socket-x").symlink_to(target)
-    _sweep(tmp_path)
+    sweep(tmp_path)
     assert (target / "file").exists()

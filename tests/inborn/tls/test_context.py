@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inborn._internal.tls.context import _as_file, client_context, server_context, unsafe_unverified_context
+from inborn._internal.tls.context import as_file, client_context, server_context, unsafe_unverified_context
 from inborn._internal.verification.verify import authorize_any
 from inborn.testing import MemoryAuthority
 
@@ -41,7 +41,7 @@ def test_unverified_context_says_so_in_its_name() -> None:
 
 def test_key_is_in_memory_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with _as_file(b"secret") as path:
+    with as_file(b"secret") as path:
         assert Path(path).read_bytes() == b"secret"
         assert list(tmp_path.iterdir()) == []
     assert not os.path.exists(path)
@@ -49,7 +49,7 @@ def test_key_is_in_memory_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_without_memory_files_the_key_is_in_a_private_file_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    with _as_file(b"secret") as path:
+    with as_file(b"secret") as path:
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         assert Path(path).read_bytes() == b"secret"
     assert not os.path.exists(path)

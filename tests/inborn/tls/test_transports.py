@@ -19,10 +19,10 @@ class ForgetfulSSLTransport:
 
     def __init__(self, ssl_object: Any) -> None:
         self.ssl_object = ssl_object
-        self._ssl_protocol = None
+        self.protocol: Any = None
 
     def get_extra_info(self, name: str) -> Any:
-        return self._ssl_protocol._get_extra_info(name)  # type: ignore[attr-defined]
+        return self.protocol.get_extra_info(name)
 
     def abort(self) -> None:
         """Nothing is left to be aborted."""

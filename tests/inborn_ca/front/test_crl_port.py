@@ -20,9 +20,9 @@ from inborn.testing import MemoryAuthority
 from inborn_ca.authorities.crl import build_crl
 from inborn_ca.front.crl_port import CrlPort, CrlPortTaken
 from inborn_ca.front.known_domain import KnownDomain
-from inborn_ca.supervisor.data_directory import _free_port
 from inborn_proto import feed_pb2
 from tests.rigs.fixtures_up import Machine
+from tests.rigs.front_rig import free_port
 from tests.rigs.up_rig import wait_until
 
 PATIENCE = 20.0  # seconds, on a machine that is swamped
@@ -57,7 +57,7 @@ class Domain:
 
 @asynccontextmanager
 async def serving(domain: Domain, limits: HttpLimits = LIMITS) -> AsyncIterator[int]:
-    port = _free_port("127.0.0.1", set())
+    port = free_port()
     server = CrlPort(domain.known, limits)
     await server.open(Address("127.0.0.1", port), patience=0)
     try:
@@ -192,7 +192,7 @@ async def test_slow_reader_is_put_out() -> None:
     async def answer(request: HttpRequest) -> HttpResponse:
         return HttpResponse(code=200, body=bytes(1 << 25 if request.path == "/long" else 1))
 
-    port = _free_port("127.0.0.1", set())
+    port = free_port()
     server = HttpServer(answer, HttpLimits(connections=1, per_address=1, send_time=0.5))
     await server.open_tcp("127.0.0.1", port)
     try:

@@ -146,7 +146,7 @@ async def test_who_does_not_read_loses_its_queue_and_is_filled_again_and_nobody_
         for revision in range(2, MAX_QUEUED + 20):
             publish(hub, revision)
             assert revision_of(await quick.next()) == revision
-        assert len(slow._queue) <= MAX_QUEUED
+        assert slow.queued <= MAX_QUEUED
         assert hub.resyncs == 1
         assert await slow.next() is None
         signer.revision = domain.revision

@@ -187,7 +187,7 @@ async def test_agent_with_too_many_streams_loses_the_oldest_and_nobody_else_one(
         for stream in streams[1:]:
             assert (await ask(stream, request_of(agent, "entry"))).results
         assert (await ask(bystander, request_of(other, "entry"))).results
-        assert len(rig.front._ports[1]._exchanges) == MAX_EXCHANGES_A_CALLER + 1
+        assert len(rig.front.ports[1].exchanges) == MAX_EXCHANGES_A_CALLER + 1
 
 
 async def test_streams_are_forgotten_when_their_callers_go(tmp_path: Path) -> None:
@@ -196,11 +196,11 @@ async def test_streams_are_forgotten_when_their_callers_go(tmp_path: Path) -> No
         stub = rig.authority(agent)
         stream = stub.stream("IssueStream", ca_pb2.IssueResponse)
         await ask(stream, request_of(agent, "entry"))
-        exchanges = rig.front._ports[1]._exchanges
+        exchanges = rig.front.ports[1].exchanges
         assert len(exchanges) == 1
         stream.cancel()
         async with asyncio.timeout(PATIENCE):
-            while len(exchanges) or rig.front._admission.streams:
+            while len(exchanges) or rig.front.admission.streams:
                 await asyncio.sleep(0.01)
 
 
@@ -212,7 +212,7 @@ async def test_stopping_front_ends_streams_at_rest_at_once_and_others_after_thei
         await ask(at_rest, request_of(agent, entry))
         await ask(at_work, request_of(agent, entry))
         begun = asyncio.Event()
-        forward = rig.front._link.call_bytes
+        forward = rig.to_signer.call_bytes
 
         async def slow(method: str, body: bytes, timeout: float) -> bytes:
             begun.set()
@@ -220,7 +220,7 @@ async def test_stopping_front_ends_streams_at_rest_at_once_and_others_after_thei
             return await forward(method, body, timeout)
 
         stopping = asyncio.Event()
-        rig.front._link.call_bytes = slow  # type: ignore[method-assign]
+        rig.to_signer.call_bytes = slow  # type: ignore[method-assign]
         await at_work.send(request_of(agent, entry))
         async with asyncio.timeout(PATIENCE):
             await begun.wait()
@@ -240,9 +240,9 @@ async def test_slow_reader_does_not_hold_up_a_front_that_stops(tmp_path: Path) -
         stream = opened(rig, agent)
         for _ in range(20):
             await stream.send(request_of(agent, entry, 200))  # and no answer is fetched
-        (exchange,) = rig.front._ports[1]._exchanges._all()
+        (exchange,) = rig.front.ports[1].exchanges.all()
         async with asyncio.timeout(PATIENCE):
-            while exchange._is_busy or not rig.signer.state.issued_count:
+            while exchange.is_busy or not rig.signer.state.issued_count:
                 await asyncio.sleep(0.01)
         begin = time.monotonic()
         await rig.front.close()
@@ -265,7 +265,7 @@ async def test_client_keeps_one_stream_for_all_its_requests(tmp_path: Path) -> N
         streams = set()
         for _ in range(5):
             assert (await client.issue(items(entry))).results[0].leaf
-            streams.add(client._issuing._stream)
+            streams.update(rig.front.ports[1].exchanges.all())
         assert len(streams) == 1
         await client.close()
 
@@ -275,7 +275,7 @@ async def test_client_goes_on_with_another_stream_where_the_ca_has_ended_it(tmp_
         agent = await rig.enroll()
         entry, client = await entry_for(rig, agent), client_of(rig, agent)
         await client.issue(items(entry))
-        rig.front._ports[1]._exchanges.end_all(UnavailableError("for the test"))
+        rig.front.ports[1].exchanges.end_all(UnavailableError("for the test"))
         assert (await client.issue(items(entry))).results[0].leaf
         with pytest.raises(RequestError, match="has 0 items"):
             await client.issue(ca_pb2.IssueRequest())
@@ -307,7 +307,7 @@ async def test_client_goes_on_after_a_restart_of_the_ca(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def answering(*behaviour: str) -> AsyncIterator[tuple[RequestStream[ca_pb2.IssueResponse], list[str]]]:
-    """A server whose streams behave so, one after the other, and what it was asked: "answers", "silent", "ends"."""
+    """A server whose streams behave so, one after the other, and what it was asked: "answers", "silent", "ends" ..."""
     asked: list[str] = []
     plans = iter(behaviour)
 
@@ -319,7 +319,8 @@ async def answering(*behaviour: str) -> AsyncIterator[tuple[RequestStream[ca_pb2
                 return
             if plan == "silent":
                 continue
-            await context.write(ca_pb2.IssueResponse(issuer=asked[-1].encode()).SerializeToString())
+            words = asked[-1] if plan != "shouts" else asked[-1].upper()
+            await context.write(ca_pb2.IssueResponse(issuer=words.encode()).SerializeToString())
             if plan == "answers once":
                 return
 
@@ -381,11 +382,8 @@ async def test_new_stream_that_ends_is_an_error_and_not_tried_again() -> None:
 
 
 async def test_other_key_gets_another_stream() -> None:
-    async with answering("answers", "answers") as (exchange, _):
+    async with answering("answers", "shouts") as (exchange, _):
         one, other = object(), object()
-        await say(exchange, "first", key=one)
-        stream = exchange._stream
-        await say(exchange, "second", key=one)
-        assert exchange._stream is stream
-        await say(exchange, "third", key=other)
-        assert exchange._stream is not stream
+        assert await say(exchange, "first", key=one) == "first"
+        assert await say(exchange, "second", key=one) == "second"  # on the same
+        assert await say(exchange, "third", key=other) == "THIRD"

@@ -162,8 +162,8 @@ def test_update_has_no_packed_rules(subscriber: Subscriber, maker: FeedMaker) ->
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand serials a part instead of 25,000, and a hundred of other rules."""
-    monkeypatch.setattr("inborn._internal.revocation.revocation_log._SERIALS_OF_A_PART", 1_000)
-    monkeypatch.setattr("inborn._internal.revocation.revocation_log._REVOCATIONS_OF_A_PART", 100)
+    monkeypatch.setattr("inborn._internal.revocation.revocation_log.SERIALS_OF_A_PART", 1_000)
+    monkeypatch.setattr("inborn._internal.revocation.revocation_log.REVOCATIONS_OF_A_PART", 100)
 
 
 # -- the signer's ------------------------------------------------------------------------------------------------------

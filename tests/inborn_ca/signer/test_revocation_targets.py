@@ -155,7 +155,7 @@ def test_expansion_that_a_crash_cut_short_is_finished_at_the_next_start(ca: CaBe
     agent, entry = ca.enroll(), ca.create_entry()
     svids = many(ca, agent, entry.id, CHUNK + 50)
     ca.revoke(entry=entry.id, expect_count=len(svids))
-    chunk = Expander(ca.state, ca.queue, ca.reader)._chunk(ca.reader.revocations.open_expansions()[0])
+    chunk = Expander(ca.state, ca.queue, ca.reader).chunk(ca.reader.revocations.open_expansions()[0])
     ca.run(chunk)
     assert 0 < sum(ca.is_revoked(svid) for svid in svids) < len(svids)
     ca.state.reload()  # what a new process does

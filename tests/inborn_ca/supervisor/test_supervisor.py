@@ -58,7 +58,7 @@ def test_second_start_on_the_same_directory_is_refused_and_the_first_goes_on(tmp
     with up(tmp_path / "data") as running:
         with started(tmp_path / "data") as second:
             assert second.process.wait(30) == 1
-        second._reader.join(5)
+        second.reader.join(5)
         assert f"is in use by process {running.process.pid}" in second.stderr
         assert running.status().agents_connected == 1
 
@@ -131,7 +131,7 @@ def test_another_trust_domain_than_the_kept_one_is_refused(tmp_path: Path) -> No
         running.end()
     with started(tmp_path / "data", "--trust-domain", "two.example") as running:
         assert running.process.wait(30) == 1
-    running._reader.join(5)
+    running.reader.join(5)
     assert "error: this CA's trust domain is one.example, not two.example" in running.stderr
     assert running.stderr.count("child.died child=signer") == 1
 
@@ -145,7 +145,7 @@ def test_bad_options_are_refused_before_anything_is_made(tmp_path: Path) -> None
     ):
         with started(tmp_path / "data", *arguments) as running:
             assert running.process.wait(30) in (1, 2)
-        running._reader.join(5)
+        running.reader.join(5)
         assert running.stderr.startswith("error: ")
     assert not (tmp_path / "data").exists()
 
@@ -157,7 +157,7 @@ def test_kept_port_that_somebody_else_has_taken_is_named(tmp_path: Path) -> None
         port = taken.getsockname()[1]
         with started(tmp_path / "data", "--api-port", str(port)) as running:
             assert running.process.wait(60) == 1
-    running._reader.join(5)
+    running.reader.join(5)
     assert f"error: cannot listen on 127.0.0.1:{port} (--api-port): Address already in use" in running.stderr
     assert "add_port.cc" not in running.stderr  # gRPC's own line, at each try
 
@@ -167,7 +167,7 @@ def test_socket_that_another_agent_serves_is_named_and_nothing_is_left_to_compla
         served = str(tmp_path / "first" / "run" / "api.sock")
         with started(tmp_path / "second", "--socket", served) as running:
             assert running.process.wait(60) == 1
-    running._reader.join(5)
+    running.reader.join(5)
     assert f"error: another program serves {served}" in running.stderr
     assert "Traceback" not in running.stderr
 

@@ -273,7 +273,7 @@ def test_expansion_and_peers_have_a_bar_on_a_terminal(fake_ca: FakeCa) -> None:
 def test_expansion_that_does_not_go_on_is_given_up(
     fake_ca: FakeCa, inborn: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spread, "_STALL", dt.timedelta(0))
+    monkeypatch.setattr(spread, "STALL", dt.timedelta(0))
     expanding(fake_ca, 300, 300, 300)
     ran = inborn("revoke --agent web1 --expect-count 600")
     assert ran.status == 1

@@ -41,8 +41,8 @@ class Server:
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -60,7 +60,7 @@ class Server:
     def end(self) -> int:
         self.process.terminate()
         status = self.process.wait(SOON)
-        self._reader.join(SOON)
+        self.reader.join(SOON)
         return status
 
 
@@ -231,7 +231,7 @@ def running(command: Sequence[str | Path], **options: Any) -> Iterator[Server]:
             process.kill()
             process.wait(SOON)
         assert process.stdout is not None
-        server._reader.join(SOON)
+        server.reader.join(SOON)
         process.stdout.close()
 
 

@@ -32,6 +32,7 @@ from tests.rigs.up_rig import wait_until
 pytestmark = pytest.mark.needs("nginx")
 
 A_SECOND = dt.timedelta(seconds=1)
+AT_ONCE = 10 * A_SECOND  # milliseconds, where nobody else works
 
 
 @dataclass
@@ -82,10 +83,10 @@ def test_revoked_client_is_refused_on_its_open_connection_and_everywhere_else(
     since = files_rig.revoke(client)
     refused = {"403", "refused"}  # after its reload nginx closes connections that wait for a request
     waited = wait_status(lambda: "yes" if kept[0].get() in refused else "", "yes", since, "the open connection")
-    assert waited < 2 * A_SECOND  # milliseconds, where nobody else works
+    assert waited < AT_ONCE
     assert kept[1].get() in refused
     # By its CRL nginx refuses a new one with 400, as soon as it has read it.
-    assert wait_status(lambda: client.connect(front.port).get(), "400", since, "a new connection") < 3 * A_SECOND
+    assert wait_status(lambda: client.connect(front.port).get(), "400", since, "a new connection") < AT_ONCE
     for context, session in zip(contexts, sessions, strict=True):
         resumed = client.connect(front.port, context, session)
         assert not resumed.sock.session_reused
@@ -112,7 +113,7 @@ def test_every_kind_of_revocation_counts_on_the_next_request_of_an_open_connecti
             }[request]
             files_rig.machine.ask("Revoke", admin_pb2.RevokeRequest(**{request: value}))
             since = time.monotonic()
-            assert wait_status(connection.get, "403", since, f"revoked by {request}") < 2 * A_SECOND
+            assert wait_status(connection.get, "403", since, f"revoked by {request}") < AT_ONCE
             assert client.connect(front.port).get() == "403"
             (tmp_path / "gone").rename(pid_file)
 

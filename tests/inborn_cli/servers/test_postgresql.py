@@ -171,7 +171,7 @@ def test_open_connection_of_a_revoked_client_ends_and_it_gets_no_other(files_rig
             return kept.poll() is not None
 
         wait_until(has_ended, "the open connection ends", SOON)
-        assert dt.timedelta(seconds=time.monotonic() - since) < 4 * A_SECOND  # a CRL a second, a psql, a reload
+        assert dt.timedelta(seconds=time.monotonic() - since) < 15 * A_SECOND  # a CRL a second, a psql, a reload
         assert "terminating connection" in kept.stderr.read()
         # The postmaster reads its files when it is told, which may be a moment after the connection's end.
         wait_until(lambda: "certificate revoked" in postgres.ask(client), "a new connection is refused", SOON)

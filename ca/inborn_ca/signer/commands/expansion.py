@@ -60,12 +60,14 @@ class Expander(OpenWork):
         while expansions := self._reader.revocations.open_expansions():
             expansion = expansions[0]
             while expansion.finished_at is None:
-                expansion = await self._queue.run(self._chunk(expansion))
+                expansion = await self._queue.run(self.chunk(expansion))
                 self._progress.moved()
                 await asyncio.sleep(0)  # whatever has arrived meanwhile is the next group
             _log.event("expansion.finished", target=expansion.target, revoked=expansion.revoked)
 
-    def _chunk(self, expansion: Expansion) -> Callable[[Transaction, Changes], Finish]:
+    def chunk(self, expansion: Expansion) -> Callable[[Transaction, Changes], Finish]:
+        """The command that expands the next piece; what it has done survives a crash, and the next start goes on."""
+
         def command(tx: Transaction, changes: Changes) -> Finish:
             now = self._state.clock()
             serials = tx.ledger.alive_serials(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from inborn.errors import UnavailableError
 
-__all__ = ["SocketDirectory"]
+__all__ = ["SocketDirectory", "sweep"]
 
 _PREFIX = "inborn-socket-"
 _ATTEMPTS = 5  # a directory that is swept away between its making and its lock is made again
@@ -31,7 +31,7 @@ class SocketDirectory:
         """Raises `UnavailableError`."""
         if not _swept.is_set():
             _swept.set()
-            _sweep(Path(tempfile.gettempdir()))
+            sweep(Path(tempfile.gettempdir()))
         for _ in range(_ATTEMPTS):
             try:
                 path = Path(tempfile.mkdtemp(prefix=_PREFIX))  # made with mode 0700
@@ -74,7 +74,7 @@ def _remove(path: Path, lock: int) -> None:
         os.close(lock)
 
 
-def _sweep(parent: Path) -> None:
+def sweep(parent: Path) -> None:
     """Remove what processes of this user have left behind."""
     with contextlib.suppress(OSError):
         for path in parent.glob(f"{_PREFIX}*"):

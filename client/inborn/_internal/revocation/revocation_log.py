@@ -15,8 +15,8 @@ from inborn.errors import DeniedError
 
 __all__ = ["LogPart", "RevocationGap", "RevocationLog"]
 
-_SERIALS_OF_A_PART = 25_000  # just under a mebibyte: a message of gRPC's may have four
-_REVOCATIONS_OF_A_PART = 2_500  # of some hundred octets each
+SERIALS_OF_A_PART = 25_000  # just under a mebibyte: a message of gRPC's may have four
+REVOCATIONS_OF_A_PART = 2_500  # of some hundred octets each
 
 
 class RevocationGap(DeniedError):
@@ -155,14 +155,14 @@ class RevocationLog:
 
         The log may change between two parts: what is added then is left out, what is dropped may be.
         """
-        authorities, pieces = self._packed.authorities, self._packed.pieces(_SERIALS_OF_A_PART)
+        authorities, pieces = self._packed.authorities, self._packed.pieces(SERIALS_OF_A_PART)
         others = tuple(self._others.values())
         is_empty = not others
         for piece in pieces:
             is_empty = False
             yield LogPart(authorities=authorities, records=piece)
-        for at in range(0, len(others), _REVOCATIONS_OF_A_PART):
-            yield LogPart(revocations=others[at : at + _REVOCATIONS_OF_A_PART])
+        for at in range(0, len(others), REVOCATIONS_OF_A_PART):
+            yield LogPart(revocations=others[at : at + REVOCATIONS_OF_A_PART])
         if is_empty:
             yield LogPart()
 

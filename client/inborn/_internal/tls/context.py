@@ -31,7 +31,7 @@ from inborn._internal.tls.verified_socket import PeerRefused, VerifiedObject, Ve
 from inborn._internal.verification.freshness import DEFAULT_FRESHNESS, FreshnessPolicy
 from inborn._internal.verification.verify import Authorizer
 
-__all__ = ["InbornContext", "PeerRefused", "client_context", "server_context", "unsafe_unverified_context"]
+__all__ = ["InbornContext", "PeerRefused", "as_file", "client_context", "server_context", "unsafe_unverified_context"]
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ class _InnerContext(ssl.SSLContext):
             context.num_tickets = 0
         # OpenSSL's first pass knows only one heap of roots; ours, after it, keeps the trust domains apart.
         context.load_verify_locations(cadata=b"".join(bundle.der() for bundle in bundles.values()))
-        with _as_file(svid.key_pem() + svid.chain_pem()) as path:
+        with as_file(svid.key_pem() + svid.chain_pem()) as path:
             context.load_cert_chain(path)
         if alpn:
             context.set_alpn_protocols(list(alpn))
@@ -200,7 +200,7 @@ def unsafe_unverified_context(alpn: Iterable[str] = ()) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def _as_file(data: bytes) -> Iterator[str]:
+def as_file(data: bytes) -> Iterator[str]:
     """The octets under a file name, because OpenSSL takes a key from a file alone: in memory on Linux, elsewhere in a
     file that nobody else can read and that is gone at once."""
     memfd_create: Callable[[str, int], int] | None = getattr(os, "memfd_create", None)
