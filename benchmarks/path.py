@@ -79,7 +79,7 @@ def run() -> list[Figure]:
 
 def _durable_over_not(s: Signer) -> tuple[float, float]:
     """Wall time without a sync over wall time with one. Only this connection can be told not to sync."""
-    connection = s.state.store._writer.raw  # type: ignore[attr-defined]
+    connection = s.state.store.writer.raw  # type: ignore[attr-defined]
     rates: dict[str, float] = {}
     others = 0.0
     for mode in ("FULL", "OFF"):

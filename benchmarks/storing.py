@@ -71,7 +71,7 @@ def _fill(s: Signer, rows: int, *, alive: int) -> None:
     state = s.state
     now = state.clock()
     run_now(s.queue, _rows(s, [_name(s, number) for number in range(IDENTITIES)]))  # so that the names are there
-    connection = state.store._writer.raw  # type: ignore[attr-defined]
+    connection = state.store.writer.raw  # type: ignore[attr-defined]
     (first,) = connection.execute("SELECT id FROM identity WHERE spiffe_id = ?", (str(_name(s, 0)),)).fetchone()
     (authority,) = connection.execute("SELECT max(id) FROM authority_name").fetchone()
     (selectors,) = connection.execute("SELECT max(id) FROM selector_set").fetchone()

@@ -17,6 +17,7 @@ from typing import IO, Any, NoReturn
 import click
 
 from inborn._internal.host import paths
+from inborn._internal.host.talk import say
 from inborn._internal.settings.agent_options import AgentOptions
 from inborn._internal.settings.document import command_line, sealed_document
 from inborn._internal.spiffe.spiffe_id import parse_trust_domain
@@ -25,7 +26,6 @@ from inborn_ca.settings import CaSettings
 from inborn_cli.options import data_dir_option, example, json_option
 from inborn_cli.output import print_data, print_document
 from inborn_cli.settings_options import settings_options
-from inborn_cli.talk import say
 
 __all__ = ["ca_restore", "ca_run", "up"]
 

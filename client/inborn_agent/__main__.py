@@ -1,4 +1,4 @@
-"""`python -m inborn_agent`: the agent as the supervisor starts it, or, with `run`, without the `inborn` command."""
+"""`python -m inborn_agent --settings-fd N`: the agent as the supervisor starts it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from inborn_agent.start import start
 from inborn_cli.options import data_dir_option, example
 from inborn_cli.settings_options import settings_options
 
-__all__ = ["agent_run", "main"]
+__all__ = ["agent_run"]
 
 
 @click.command(
@@ -23,32 +23,3 @@ __all__ = ["agent_run", "main"]
 @settings_options(AgentOptions)
 def agent_run(**values: Any) -> None:
     start(AgentOptions(**values))
-
-
-@click.group()
-def _group() -> None:
-    """The node agent without the `inborn` command."""
-
-
-_group.add_command(agent_run)
-
-
-def main() -> int:
-    """Run the command; 0 done, 1 refused or failed, 2 usage."""
-    import sys
-
-    from inborn.errors import InbornError
-
-    try:
-        _group(standalone_mode=False)
-    except InbornError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return 1
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.Abort:
-        return 1
-    return 0

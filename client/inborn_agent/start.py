@@ -1,11 +1,11 @@
-"""The beginning of an agent's process, from a command line (`cli`) or from the document of whoever starts it."""
+"""The beginning of an agent's process: from the document of whoever starts it, or for `inborn agent run`."""
 
 from __future__ import annotations
 
 import os
 
 from inborn._internal.settings.agent_options import AgentOptions
-from inborn_cli.child_entry import run_with_settings
+from inborn._internal.settings.child_entry import run_with_settings
 
 __all__ = ["main", "start"]
 
@@ -23,12 +23,8 @@ def start(options: AgentOptions) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`--settings-fd N` is how a supervisor starts it; all else is a command line."""
-    if arguments[:1] == ["--settings-fd"]:
-        return run_with_settings(arguments, AgentOptions, _run)
-    from inborn_agent.cli import main as command
-
-    return command()
+    """Run an agent by the settings document that the arguments name; the exit status."""
+    return run_with_settings(arguments, AgentOptions, _run)
 
 
 def _run(options: AgentOptions) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from inborn_cli.talk import clean
+from inborn._internal.host.talk import clean
 from inborn_cli.typed_values import format_duration
 
 __all__ = [

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import click
 
 from inborn._internal.host.streams import open_missing_streams
+from inborn._internal.host.talk import lead_nowhere, say_error
 from inborn._internal.version import VERSION
 from inborn.errors import InbornError, UnavailableError
 from inborn_cli import GROUPS, VERBS, Group, Verb
-from inborn_cli.talk import lead_nowhere, say_error
 
 __all__ = ["run"]
 

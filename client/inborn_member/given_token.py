@@ -16,7 +16,7 @@ _MAX_TOKEN_FILE = 4096  # octets: a token has some 130, and somebody may have pu
 
 
 class GivenToken:
-    """`Tokens` of a daemon. A file is read each time that a token is needed: an admin may have put another into it."""
+    """The `TokenSupply` of a daemon. A file is read each time that a token is needed: there may be another in it."""
 
     def __init__(self, token: JoinToken | str | None, file: str | Path | None, address: str) -> None:
         """Raises `RequestError` for a text that is no token."""

@@ -14,10 +14,10 @@ from inborn_member.bootstrap import enroll_with_token
 from inborn_member.enrolled import Enrolled
 from inborn_member.way_in import EnrollingKeys, WrongIdentity
 
-__all__ = ["TokenWayIn", "Tokens"]
+__all__ = ["TokenSupply", "TokenWayIn"]
 
 
-class Tokens(Protocol):
+class TokenSupply(Protocol):
     """Gives tokens."""
 
     async def token(self, former: SpiffeId | None, /) -> tuple[JoinToken, str]:
@@ -35,7 +35,7 @@ class Tokens(Protocol):
 class TokenWayIn:
     """A `WayIn`. `check` raises `WrongIdentity` for a SPIFFE ID that is not such a member's."""
 
-    def __init__(self, trust_domain: TrustDomain, tokens: Tokens, check: Callable[[SpiffeId], None]) -> None:
+    def __init__(self, trust_domain: TrustDomain, tokens: TokenSupply, check: Callable[[SpiffeId], None]) -> None:
         self._trust_domain = trust_domain
         self._tokens = tokens
         self._check = check

@@ -74,7 +74,9 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     loaded = set(ran.stderr.splitlines()[-1].split())
     assert "inborn_cli.program" in loaded
     assert not loaded & HEAVY
-    assert not any(name.startswith("inborn_cli.") for name in loaded - {"inborn_cli.program", "inborn_cli.talk"})
+    assert not any(
+        name.startswith("inborn_cli.") for name in loaded - {"inborn_cli.program", "inborn._internal.host.talk"}
+    )
 
 
 def test_help_comes_at_once(tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_ca_of_somebody_else_is_said(inborn: Command, fake_ca: FakeCa) -> None:
 
 def test_progress_is_shown_on_a_terminal_and_taken_away() -> None:
     code = (
-        "from inborn_cli.talk import ProgressLine\n"
+        "from inborn._internal.host.talk import ProgressLine\n"
         "progress = ProgressLine(); progress.show('1 of 2 peers'); progress.show('2\\x1b'); progress.end()"
     )
     master, slave = pty.openpty()

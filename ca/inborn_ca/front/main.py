@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from inborn._internal.settings.child_entry import run_with_settings
 from inborn_ca.settings import FrontStart
-from inborn_cli.child_entry import run_with_settings
 
 __all__ = ["main"]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from inborn._internal.host.files import make_directory, private_directory
 from inborn._internal.host.log import configure, get_logger
 from inborn._internal.process.peer_credentials import is_admin_uid, peer_credentials
+from inborn._internal.settings.child_entry import run_with_settings
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.wire.access import CallerClass
 from inborn.errors import PreconditionError
@@ -43,7 +44,6 @@ from inborn_ca.signer.queue import Queue
 from inborn_ca.signer.state import Clock, SignerState
 from inborn_ca.store.opening import open_store
 from inborn_ca.supervisor.child_start import on_termination, report_ready, run_loop, socket_from_fd
-from inborn_cli.child_entry import run_with_settings
 from inborn_proto import feed_pb2, signer_pb2
 
 __all__ = ["Signer", "main", "open_state"]

@@ -19,14 +19,14 @@ from dataclasses import replace
 
 from inborn._internal.address import Address
 from inborn._internal.host import paths
+from inborn._internal.host.talk import say_error
 from inborn._internal.settings.agent_options import AgentOptions
+from inborn._internal.settings.child_entry import run_with_settings
 from inborn.errors import InternalError, RequestError
 from inborn_ca.settings import CaSettings, FrontSettings, FrontStart, SignerSettings, SignerStart
 from inborn_ca.supervisor.data_directory import DataDirectory
 from inborn_ca.supervisor.supervised_child import Account, SupervisedChild, spawn_module
 from inborn_ca.supervisor.units import GaveUp, Unit, UnitState, event
-from inborn_cli.child_entry import run_with_settings
-from inborn_cli.talk import say_error
 
 __all__ = ["Supervisor", "main"]
 

@@ -6,13 +6,13 @@ import datetime as dt
 
 import click
 
+from inborn._internal.host.talk import say
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.wire import admin_methods
 from inborn_cli.admin.revoke import carry_out, finish, preview_options, show_and_ask, wait_option, yes_option
 from inborn_cli.admin.spread import call_patiently
 from inborn_cli.options import REASON, admin_options, example, json_option
 from inborn_cli.output import print_table_or_json, time_or_none, time_text
-from inborn_cli.talk import say
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["ban", "evict", "list_agents"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from inborn._internal.host.talk import clean, say
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.wire import admin_methods
 from inborn_cli.options import admin_options, example, json_option
@@ -16,7 +17,6 @@ from inborn_cli.output import (
     time_or_none,
     time_text,
 )
-from inborn_cli.talk import clean, say
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["acknowledge", "list_alarms", "list_audit"]

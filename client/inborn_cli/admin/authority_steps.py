@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from inborn._internal.host.talk import say, say_warning
 from inborn._internal.rpc.admin_client import DEFAULT_TIMEOUT, AdminClient
 from inborn._internal.wire import admin_methods
 from inborn_cli.admin.spread import call_patiently
 from inborn_cli.output import print_facts
-from inborn_cli.talk import say, say_warning
 from inborn_cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 

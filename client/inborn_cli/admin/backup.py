@@ -7,12 +7,12 @@ from typing import IO
 
 import click
 
+from inborn._internal.host.talk import say
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.wire import admin_methods
 from inborn.errors import RequestError
 from inborn_cli.options import admin_options, example, json_option
 from inborn_cli.output import as_document, print_data, print_document
-from inborn_cli.talk import say
 from inborn_cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 

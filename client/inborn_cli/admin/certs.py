@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from inborn._internal.host.talk import say
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.wire import admin_methods
 from inborn_cli.options import MOMENT, SERIAL, SPIFFE_ID, admin_options, example, json_option
 from inborn_cli.output import as_document, print_document, print_facts, print_table, time_or_none, time_text
-from inborn_cli.talk import say
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["list_certificates", "show"]

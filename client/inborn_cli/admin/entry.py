@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 from click.core import ParameterSource
 
+from inborn._internal.host.talk import say, say_warning
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.wire import admin_methods
 from inborn_cli.options import DURATION, LIFE, SPIFFE_ID, admin_options, example, json_option, whole_seconds
@@ -20,7 +21,6 @@ from inborn_cli.output import (
     time_or_none,
     time_text,
 )
-from inborn_cli.talk import say, say_warning
 from inborn_cli.typed_values import format_duration_seconds
 from inborn_proto import admin_pb2 as pb
 

@@ -6,13 +6,13 @@ import textwrap
 
 import click
 
+from inborn._internal.host.talk import say
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.selectors.demand import WORDS
 from inborn._internal.selectors.kinds.posture import LISTED
 from inborn._internal.wire import admin_methods
 from inborn_cli.options import DEMAND, SPIFFE_ID, admin_options, example, json_option
 from inborn_cli.output import as_document, print_data, print_document, print_table_or_json, time_or_none, time_text
-from inborn_cli.talk import say
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["create", "delete", "list_policies"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from inborn._internal.host.talk import say
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.wire import admin_methods
 from inborn_cli.options import admin_options, example, json_option
 from inborn_cli.output import as_document, print_document, print_table_or_json, time_or_none, time_text
-from inborn_cli.talk import say
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["accept", "list_findings"]

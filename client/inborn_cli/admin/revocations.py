@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import click
 
+from inborn._internal.host.talk import say
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.wire import admin_methods
 from inborn.errors import NotFoundError
@@ -22,7 +23,6 @@ from inborn_cli.output import (
     time_text,
     until_text,
 )
-from inborn_cli.talk import say
 from inborn_proto import admin_pb2 as pb
 
 __all__ = ["list_blocks", "list_revocations", "show", "status", "unblock"]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from inborn._internal.host.talk import say, say_error, say_hint
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.wire import admin_methods
 from inborn_cli.admin.authority_steps import follow_authority, print_authority
@@ -26,7 +27,6 @@ from inborn_cli.options import (
     json_option,
 )
 from inborn_cli.output import as_document, print_data, print_document, print_facts
-from inborn_cli.talk import say, say_error, say_hint
 from inborn_cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from inborn._internal.host.talk import ProgressLine, say
 from inborn._internal.rpc.admin_client import DEFAULT_TIMEOUT, AdminClient, CaNotRunning
 from inborn._internal.wire import admin_methods
 from inborn._internal.wire.admin_methods import AdminMethod, Effect
 from inborn.errors import ExhaustedError, InternalError, UnavailableError
-from inborn_cli.talk import ProgressLine, say
 from inborn_cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 

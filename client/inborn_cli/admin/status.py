@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from inborn._internal.host import paths
+from inborn._internal.host.talk import say_error, say_hint
 from inborn._internal.rpc.admin_client import AdminClient, CaNotRunning
 from inborn._internal.wire import admin_methods
 from inborn.errors import InbornError
@@ -23,7 +24,6 @@ from inborn_cli.output import (
     time_text,
     until_text,
 )
-from inborn_cli.talk import say_error, say_hint
 from inborn_cli.typed_values import format_duration
 from inborn_cli.workload.agent_connection import AgentNotRunning, ask_agent
 from inborn_proto import admin_pb2, agent_pb2

@@ -7,11 +7,11 @@ import datetime as dt
 import click
 
 from inborn._internal.address import InvalidAddress, parse_address
+from inborn._internal.host.talk import say, say_warning
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.wire import admin_methods
 from inborn_cli.options import LIFE, SPIFFE_ID, admin_options, example, json_option, whole_seconds
 from inborn_cli.output import as_document, print_data, print_document, print_table_or_json, time_or_none, time_text
-from inborn_cli.talk import say, say_warning
 from inborn_cli.typed_values import count_of
 from inborn_proto import admin_pb2 as pb
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from inborn._internal.host import paths
+from inborn._internal.host.talk import clean
 from inborn._internal.rpc.admin_client import default_admin_socket
 from inborn_cli.doctor.entry_checks import check_entries
 from inborn_cli.doctor.host_checks import CheckResult, Verdict, check_host
 from inborn_cli.options import example, json_option, socket_option
 from inborn_cli.output import print_data, print_document
-from inborn_cli.talk import clean
 from inborn_cli.workload.agent_connection import workload_endpoint
 
 __all__ = ["doctor"]

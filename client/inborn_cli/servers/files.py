@@ -25,6 +25,7 @@ from typing import Any
 
 import click
 
+from inborn._internal.host.talk import say, say_error
 from inborn._internal.source.snapshot import IdentitySource, NoIdentity, Snapshot
 from inborn.errors import RequestError
 from inborn_cli.options import DURATION, example, socket_option
@@ -34,7 +35,6 @@ from inborn_cli.servers.haproxy_runtime import HaproxyRuntime
 from inborn_cli.servers.presented import CheckedServer
 from inborn_cli.servers.reload import CommandReload, Reload, SignalReload
 from inborn_cli.servers.revoked_serials import RevokedSerials, list_files
-from inborn_cli.talk import say, say_error
 from inborn_cli.workload.agent_connection import workload_endpoint
 from inborn_cli.workload.foreground_child import parse_signal
 from inborn_cli.workload.identity_files import (

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from inborn._internal.host.talk import say, say_error
 from inborn.errors import InbornError, moment
 from inborn_cli.servers.haproxy_runtime import HaproxyRuntime
 from inborn_cli.servers.presented import CheckedServer, NotPresented
 from inborn_cli.servers.reload import CommandReload, Reload
 from inborn_cli.servers.revoked_serials import DECIMAL_FILE, REVOKED_FILE
-from inborn_cli.talk import say, say_error
 from inborn_cli.workload.identity_files import BUNDLE_FILE, COMBINED_FILE, CRL_FILE, crl_issuers
 
 __all__ = ["Follower", "HaproxyFollower", "PublishedFiles", "ReloadFollower"]

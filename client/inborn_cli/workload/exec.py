@@ -16,10 +16,10 @@ from typing import Any
 
 import click
 
+from inborn._internal.host.talk import say, say_error, say_hint, say_warning
 from inborn._internal.source.snapshot import IdentitySource, NoIdentity, Snapshot
 from inborn.errors import RequestError
 from inborn_cli.options import DURATION, example, socket_option
-from inborn_cli.talk import say, say_error, say_hint, say_warning
 from inborn_cli.typed_values import format_duration
 from inborn_cli.workload.agent_connection import workload_endpoint
 from inborn_cli.workload.foreground_child import (

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
+from inborn._internal.host.talk import clean, say
 from inborn._internal.source.snapshot import Snapshot
 from inborn._internal.spiffe.spiffe_id import from_operator_input
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import RequestError
 from inborn_cli.options import DURATION, example, json_option, socket_option
 from inborn_cli.output import print_data, print_document, print_facts, print_line, time_text, until_text
-from inborn_cli.talk import clean, say
 from inborn_cli.workload.agent_connection import workload_endpoint
 from inborn_cli.workload.identity_files import FileSet, identity_files
 from inborn_cli.workload.own_identity import choose_svid, open_source, wait_for_identity

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from inborn._internal.host import paths
+from inborn._internal.host.talk import clean, say, say_hint
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.selectors.trust import trust_class
@@ -15,7 +16,6 @@ from inborn._internal.wire import admin_methods
 from inborn.errors import InbornError
 from inborn_cli.options import admin_socket_option, agent_socket_option, example, json_option, socket_option
 from inborn_cli.output import as_document, print_data, print_document
-from inborn_cli.talk import clean, say, say_hint
 from inborn_cli.workload.agent_connection import ask_agent, workload_endpoint
 from inborn_proto import admin_pb2
 from inborn_proto import agent_pb2 as pb

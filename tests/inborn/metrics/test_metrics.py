@@ -190,13 +190,15 @@ heavy = {{"prometheus_client", "h11", "inborn._internal.http.http_server", "http
 assert not heavy, heavy
 """
 AGENT = """
+from inborn._internal.settings.agent_options import AgentOptions
 from inborn_agent.app import Agent
 from inborn_agent.settings import AgentSettings
-agent = Agent(AgentSettings.resolve(data_dir=Path("/nonexistent"), metrics_address={metrics!r}))
+agent = Agent(AgentSettings.resolve(AgentOptions(data_dir=Path("/nonexistent"), metrics_address={metrics!r})))
 """
 FRONT = """
 from inborn._internal.address import Address
-from inborn_ca.front.server import Front, FrontSettings
+from inborn_ca.front.server import Front
+from inborn_ca.settings import FrontSettings
 metrics = Address("127.0.0.1", 1) if {metrics!r} else None
 front = Front(None, FrontSettings(bootstrap=Address("::1", 1), api=Address("::1", 2), metrics=metrics))
 """

@@ -53,7 +53,7 @@ def test_every_method_of_the_service_is_declared_with_its_own_types() -> None:
 def test_declaration_that_is_not_the_protos_is_refused(name: str, request_type: type, response_type: type) -> None:
     before = dict(METHODS)
     with pytest.raises(InternalError, match=f"{name} is not declared"):
-        admin_methods._declare(name, request_type, response_type, Effect.READS)
+        admin_methods.declare(name, request_type, response_type, Effect.READS)
     assert before == METHODS
 
 

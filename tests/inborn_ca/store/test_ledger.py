@@ -183,7 +183,7 @@ def test_a_selector_set_is_pruned_when_nothing_can_name_it(store: Store, serials
     prune_all(store, issued=NOW + 5 * DAY, audit=NOW)
 
     def sets() -> int:
-        ((count,),) = store._writer.rows("SELECT count(*) FROM selector_set")
+        ((count,),) = store.writer.rows("SELECT count(*) FROM selector_set")
         return int(count)
 
     assert sets() == 1

@@ -92,8 +92,8 @@ def former(tmp_path: Path) -> Path:
 
 def carried_over(path: Path) -> SqliteStore:
     store = open_sqlite(path, now=NOW + HOUR)
-    assert store._writer.rows("PRAGMA user_version") == [(VERSION,)]
-    assert store._writer.rows("PRAGMA foreign_key_check") == []
+    assert store.writer.rows("PRAGMA user_version") == [(VERSION,)]
+    assert store.writer.rows("PRAGMA foreign_key_check") == []
     return store
 
 

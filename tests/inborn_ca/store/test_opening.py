@@ -62,15 +62,15 @@ def test_a_database_is_the_same_when_it_is_opened_again(path: Path) -> None:
 
 def test_commits_are_synced(path: Path) -> None:
     store = open_sqlite(path, now=NOW)
-    assert store._writer.rows("PRAGMA synchronous") == [(2,)]
-    assert store._writer.rows("PRAGMA journal_mode") == [("wal",)]
-    assert store._writer.rows("PRAGMA foreign_keys") == [(1,)]
+    assert store.writer.rows("PRAGMA synchronous") == [(2,)]
+    assert store.writer.rows("PRAGMA journal_mode") == [("wal",)]
+    assert store.writer.rows("PRAGMA foreign_keys") == [(1,)]
     store.close()
 
 
 def test_every_table_is_strict(path: Path) -> None:
     store = open_sqlite(path, now=NOW)
-    tables = store._writer.rows("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'")
+    tables = store.writer.rows("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'")
     assert [name for name, is_strict in tables if not is_strict and not name.startswith("sqlite_")] == []
     store.close()
 

@@ -153,7 +153,7 @@ def test_a_reader_works_in_a_thread_of_its_own_and_cannot_write(store: SqliteSto
 @contextmanager
 def no_room(store: SqliteStore, pages: int) -> Iterator[None]:
     """As if the disk had so many pages left."""
-    raw = store._writer.raw
+    raw = store.writer.raw
     (used,) = raw.execute("PRAGMA page_count").fetchone()
     raw.execute(f"PRAGMA max_page_count = {used + pages}")
     yield
@@ -212,7 +212,7 @@ def test_after_a_full_disk_nothing_of_the_block_is_written_even_if_it_goes_on(st
         each_item_on_its_own()
     assert len(errors) > 1
     assert everything(store) == []
-    assert not store._writer.raw.in_transaction
+    assert not store.writer.raw.in_transaction
 
 
 def test_an_error_of_the_disk_undoes_the_transaction_and_the_next_one_works_again(
@@ -260,7 +260,7 @@ while True:
 def test_a_lock_of_another_process_is_an_outage(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    store._writer.raw.execute("PRAGMA busy_timeout = 10")
+    store.writer.raw.execute("PRAGMA busy_timeout = 10")
     with pytest.raises(DatabaseUnavailable, match="another process"), store.transaction():
         pass
     other.execute("ROLLBACK")
@@ -364,7 +364,7 @@ def test_the_revocation_log_has_no_gap_and_no_end(store: SqliteStore) -> None:
         assert tx.revocations.drop_expired(NOW + 2 * HOUR, limit=0) == []
         assert tx.revocations.drop_expired(NOW + 2 * HOUR, limit=10) == [1]
     with pytest.raises(sqlite3.IntegrityError, match="for ever"):
-        store._writer.raw.execute("DELETE FROM revocation")
+        store.writer.raw.execute("DELETE FROM revocation")
 
 
 def test_the_first_block_of_the_targets_is_found(store: SqliteStore) -> None:
@@ -479,7 +479,7 @@ def test_what_was_written_down_is_not_rewritten(store: SqliteStore, statement: s
         alarm = tx.audit.raise_alarm(kind="a", subject="b", message="c", at=NOW)
         tx.audit.acknowledge_alarm(alarm, "root", NOW)
     with pytest.raises(sqlite3.IntegrityError, match=r"append only|never"):
-        store._writer.raw.execute(statement)
+        store.writer.raw.execute(statement)
 
 
 def test_an_alarm_stays_open_until_it_is_acknowledged(store: SqliteStore) -> None:

@@ -59,18 +59,18 @@ class SqliteStore:
     """
 
     def __init__(self, writer: Handle) -> None:
-        self._writer = writer
+        self.writer = writer
         self._names = Names(writer)
         self._transaction = SqliteTransaction(writer, self._names)
         self._reading: weakref.WeakSet[Handle] = weakref.WeakSet()
 
     @property
     def path(self) -> Path:
-        return self._writer.path
+        return self.writer.path
 
     @property
     def location(self) -> str:
-        return str(self._writer.path)
+        return str(self.writer.path)
 
     @contextmanager
     def transaction(self) -> Iterator[SqliteTransaction]:
@@ -79,15 +79,15 @@ class SqliteStore:
         Raises `DatabaseUnavailable` when there is no room or the disk fails, from whichever statement meets it; what
         follows in the block raises it again. The next transaction begins afresh.
         """
-        self._writer.begin()
+        self.writer.begin()
         try:
             self._transaction.begin()
             yield self._transaction
             self._transaction.finish()
-            self._writer.commit()
+            self.writer.commit()
         except BaseException as e:
             self._names.forget_new()
-            self._writer.roll_back()
+            self.writer.roll_back()
             if isinstance(e, sqlite3.Error):
                 raise translate(e) from e
             raise
@@ -119,7 +119,7 @@ class SqliteStore:
         """Close every handle, those of readers as well. What was committed is durable already."""
         for handle in list(self._reading):
             handle.close()
-        self._writer.close()
+        self.writer.close()
 
 
 def _make_file(path: Path) -> None:

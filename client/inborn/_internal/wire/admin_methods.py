@@ -55,7 +55,7 @@ class AdminMethod(Generic[Request, Response]):
 _declared: dict[str, AdminMethod[Any, Any]] = {}
 
 
-def _declare(
+def declare(
     name: str,
     request: type[Request],
     response: type[Response],
@@ -73,40 +73,40 @@ def _declare(
     return method
 
 
-CREATE_TOKEN = _declare("CreateToken", pb.CreateTokenRequest, pb.CreateTokenResponse, Effect.CHANGES)
-LIST_TOKENS = _declare("ListTokens", pb.ListTokensRequest, pb.ListTokensResponse, Effect.READS)
-REVOKE_TOKEN = _declare("RevokeToken", pb.RevokeTokenRequest, pb.RevokeTokenResponse, Effect.CHANGES)
-CREATE_ENTRY = _declare("CreateEntry", pb.CreateEntryRequest, pb.EntryResponse, Effect.CHANGES)
-LIST_ENTRIES = _declare("ListEntries", pb.ListEntriesRequest, pb.ListEntriesResponse, Effect.READS)
-GET_ENTRY = _declare("GetEntry", pb.EntryRequest, pb.EntryResponse, Effect.READS)
-UPDATE_ENTRY = _declare("UpdateEntry", pb.UpdateEntryRequest, pb.EntryResponse, Effect.CHANGES)
-DELETE_ENTRY = _declare("DeleteEntry", pb.EntryRequest, pb.EntryResponse, Effect.CHANGES)
-CREATE_POSTURE_POLICY = _declare("CreatePosturePolicy", pb.CreatePosturePolicyRequest, pb.PosturePolicy, Effect.CHANGES)
-LIST_POSTURE_POLICIES = _declare(
+CREATE_TOKEN = declare("CreateToken", pb.CreateTokenRequest, pb.CreateTokenResponse, Effect.CHANGES)
+LIST_TOKENS = declare("ListTokens", pb.ListTokensRequest, pb.ListTokensResponse, Effect.READS)
+REVOKE_TOKEN = declare("RevokeToken", pb.RevokeTokenRequest, pb.RevokeTokenResponse, Effect.CHANGES)
+CREATE_ENTRY = declare("CreateEntry", pb.CreateEntryRequest, pb.EntryResponse, Effect.CHANGES)
+LIST_ENTRIES = declare("ListEntries", pb.ListEntriesRequest, pb.ListEntriesResponse, Effect.READS)
+GET_ENTRY = declare("GetEntry", pb.EntryRequest, pb.EntryResponse, Effect.READS)
+UPDATE_ENTRY = declare("UpdateEntry", pb.UpdateEntryRequest, pb.EntryResponse, Effect.CHANGES)
+DELETE_ENTRY = declare("DeleteEntry", pb.EntryRequest, pb.EntryResponse, Effect.CHANGES)
+CREATE_POSTURE_POLICY = declare("CreatePosturePolicy", pb.CreatePosturePolicyRequest, pb.PosturePolicy, Effect.CHANGES)
+LIST_POSTURE_POLICIES = declare(
     "ListPosturePolicies", pb.ListPosturePoliciesRequest, pb.ListPosturePoliciesResponse, Effect.READS
 )
-DELETE_POSTURE_POLICY = _declare("DeletePosturePolicy", pb.DeletePosturePolicyRequest, pb.PosturePolicy, Effect.CHANGES)
-LIST_CERTIFICATES = _declare("ListCertificates", pb.ListCertificatesRequest, pb.ListCertificatesResponse, Effect.READS)
-GET_CERTIFICATE = _declare("GetCertificate", pb.GetCertificateRequest, pb.Certificate, Effect.READS)
-LIST_AGENTS = _declare("ListAgents", pb.ListAgentsRequest, pb.ListAgentsResponse, Effect.READS)
-BAN_AGENT = _declare("BanAgent", pb.BanAgentRequest, pb.RevokeResponse, Effect.REPEATABLE)
-REVOKE = _declare("Revoke", pb.RevokeRequest, pb.RevokeResponse, Effect.REPEATABLE)  # by its request_id
-GET_EXPANSION = _declare("GetExpansion", pb.ExpansionRequest, pb.ExpansionResponse, Effect.READS)
-GET_AUTHORITY_REVOCATION = _declare(
+DELETE_POSTURE_POLICY = declare("DeletePosturePolicy", pb.DeletePosturePolicyRequest, pb.PosturePolicy, Effect.CHANGES)
+LIST_CERTIFICATES = declare("ListCertificates", pb.ListCertificatesRequest, pb.ListCertificatesResponse, Effect.READS)
+GET_CERTIFICATE = declare("GetCertificate", pb.GetCertificateRequest, pb.Certificate, Effect.READS)
+LIST_AGENTS = declare("ListAgents", pb.ListAgentsRequest, pb.ListAgentsResponse, Effect.READS)
+BAN_AGENT = declare("BanAgent", pb.BanAgentRequest, pb.RevokeResponse, Effect.REPEATABLE)
+REVOKE = declare("Revoke", pb.RevokeRequest, pb.RevokeResponse, Effect.REPEATABLE)  # by its request_id
+GET_EXPANSION = declare("GetExpansion", pb.ExpansionRequest, pb.ExpansionResponse, Effect.READS)
+GET_AUTHORITY_REVOCATION = declare(
     "GetAuthorityRevocation", pb.AuthorityRevocationRequest, pb.AuthorityRevocationResponse, Effect.READS
 )
-LIST_FINDINGS = _declare("ListFindings", pb.ListFindingsRequest, pb.ListFindingsResponse, Effect.READS)
-ACCEPT_FINDING = _declare("AcceptFinding", pb.AcceptFindingRequest, pb.Finding, Effect.CHANGES)
-UNBLOCK = _declare("Unblock", pb.UnblockRequest, pb.UnblockResponse, Effect.CHANGES)
-LIST_REVOCATIONS = _declare("ListRevocations", pb.ListRevocationsRequest, pb.ListRevocationsResponse, Effect.READS)
-GET_PROPAGATION = _declare("GetPropagation", pb.PropagationRequest, pb.PropagationResponse, Effect.READS)
-GET_BUNDLE = _declare("GetBundle", pb.GetBundleRequest, pb.GetBundleResponse, Effect.READS)
-CHECK_HEALTH = _declare("CheckHealth", pb.CheckHealthRequest, pb.CheckHealthResponse, Effect.CHANGES)
-GET_STATUS = _declare("GetStatus", pb.StatusRequest, pb.StatusResponse, Effect.READS)
-LIST_AUDIT = _declare("ListAudit", pb.ListAuditRequest, pb.ListAuditResponse, Effect.READS)
-LIST_ALARMS = _declare("ListAlarms", pb.ListAlarmsRequest, pb.ListAlarmsResponse, Effect.READS)
-ACKNOWLEDGE_ALARM = _declare("AcknowledgeAlarm", pb.AcknowledgeAlarmRequest, pb.Alarm, Effect.CHANGES)
-BACKUP = _declare("Backup", pb.BackupRequest, pb.BackupResponse, Effect.CHANGES)
+LIST_FINDINGS = declare("ListFindings", pb.ListFindingsRequest, pb.ListFindingsResponse, Effect.READS)
+ACCEPT_FINDING = declare("AcceptFinding", pb.AcceptFindingRequest, pb.Finding, Effect.CHANGES)
+UNBLOCK = declare("Unblock", pb.UnblockRequest, pb.UnblockResponse, Effect.CHANGES)
+LIST_REVOCATIONS = declare("ListRevocations", pb.ListRevocationsRequest, pb.ListRevocationsResponse, Effect.READS)
+GET_PROPAGATION = declare("GetPropagation", pb.PropagationRequest, pb.PropagationResponse, Effect.READS)
+GET_BUNDLE = declare("GetBundle", pb.GetBundleRequest, pb.GetBundleResponse, Effect.READS)
+CHECK_HEALTH = declare("CheckHealth", pb.CheckHealthRequest, pb.CheckHealthResponse, Effect.CHANGES)
+GET_STATUS = declare("GetStatus", pb.StatusRequest, pb.StatusResponse, Effect.READS)
+LIST_AUDIT = declare("ListAudit", pb.ListAuditRequest, pb.ListAuditResponse, Effect.READS)
+LIST_ALARMS = declare("ListAlarms", pb.ListAlarmsRequest, pb.ListAlarmsResponse, Effect.READS)
+ACKNOWLEDGE_ALARM = declare("AcknowledgeAlarm", pb.AcknowledgeAlarmRequest, pb.Alarm, Effect.CHANGES)
+BACKUP = declare("Backup", pb.BackupRequest, pb.BackupResponse, Effect.CHANGES)
 
 METHODS: Mapping[str, AdminMethod[Any, Any]] = MappingProxyType(_declared)
 """All of them by their bare names."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from inborn._internal.host.talk import say_error
 from inborn._internal.settings.document import BadSettings, settings_of
 from inborn.errors import InbornError
-from inborn_cli.talk import say_error
 
 __all__ = ["run_with_settings"]
 
