@@ -9,12 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import pytest
+
 from tests.rigs.fixtures_up import Machine, Only, wait_for_paths
 from tests.rigs.kill_rig import Load
 
 PROCESSES = ("signer", "front", "agent", "supervisor")
 
 
+@pytest.mark.timeout(600)  # twenty starts: half a minute, and five where nothing is compiled and the machine is busy
 def test_killed_at_random_moments_nothing_that_was_said_is_lost(machines: Callable[..., Machine]) -> None:
     machine = machines()
     machine.start()
