@@ -102,7 +102,7 @@ class Rig:
         try:
             directory = data_dir or self.data_dir
             self.data_dirs.add(directory)
-            arguments = ["-m", "inborn_agent", "run", "--data-dir", str(directory), *options]
+            arguments = ["-m", "inborn_cli", "agent", "run", "--data-dir", str(directory), *options]
             process = self._spawn([*arguments, "--ready-fd", str(write)], pass_fds=(write,))
         finally:
             os.close(write)
@@ -117,7 +117,7 @@ class Rig:
     def run_agent(self, *options: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """An agent that is expected to give up by itself."""
         return subprocess.run(
-            [sys.executable, "-m", "inborn_agent", "run", "--data-dir", str(self.data_dir), *options],
+            [sys.executable, "-m", "inborn_cli", "agent", "run", "--data-dir", str(self.data_dir), *options],
             input=stdin,
             capture_output=True,
             text=True,
