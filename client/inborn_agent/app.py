@@ -27,7 +27,7 @@ from inborn_agent.api.local_service import LocalService
 from inborn_agent.api.workload_service import WorkloadService
 from inborn_agent.attest import WorkloadAttestor
 from inborn_agent.ca.issuer import Issuer
-from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner, TokenFileJoiner
+from inborn_agent.ca.joining import AdminJoiner, CertificateJoiner, Joiner, NoJoiner, TokenFileJoiner
 from inborn_agent.ca.own_identity import OwnIdentity
 from inborn_agent.ca.sync import Saver, Sync
 from inborn_agent.cache.attendance import Attendance
@@ -235,16 +235,18 @@ class Agent:
             return AdminJoiner(settings.join_admin_socket, settings.ca)
         if settings.join_token_file:
             return TokenFileJoiner(settings.join_token_file, settings.ca)
+        if settings.x509pop is not None:
+            return CertificateJoiner(settings.x509pop, settings.ca)
         return NoJoiner()
 
     async def _find_trust_domain(self, record: IdentityRecord | None, joiner: Joiner) -> TrustDomain | None:
-        """Our own, or the token's. Waits for a CA on this host to be there; None: told to stop meanwhile."""
+        """Our own, or that of the evidence. Waits for a CA on this host to be there; None: told to stop meanwhile."""
         if record is not None:
             return record.trust_domain
         while True:
             try:
-                token, _ = await joiner.token(None)
-                return token.trust_domain
+                evidence, _ = await joiner.evidence(None)
+                return evidence.trust_domain
             except UnavailableError as error:
                 if not isinstance(joiner, AdminJoiner):
                     raise

@@ -34,6 +34,49 @@ _PATH = click.Path(path_type=Path)
     help="The admin socket of a CA on this host: the agent gets its join tokens there by itself.",
 )
 @click.option(
+    "--node-attestor",
+    type=click.Choice(["join_token", "x509pop"]),
+    envvar="INBORN_NODE_ATTESTOR",
+    default="join_token",
+    show_default=True,
+    help="With what evidence the agent enrolls.",
+)
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    type=_PATH,
+    envvar="INBORN_X509POP_CERTIFICATE",
+    help="x509pop: this machine's certificate of another CA and its issuers, PEM.",
+)
+@click.option(
+    "--key",
+    metavar="FILE",
+    type=_PATH,
+    envvar="INBORN_X509POP_KEY",
+    help="x509pop: the certificate's key, PEM, readable by its owner alone.",
+)
+@click.option(
+    "--bundle",
+    metavar="FILE",
+    type=_PATH,
+    envvar="INBORN_BUNDLE",
+    help="x509pop: the CA's roots, as 'inborn bundle show' prints them.",
+)
+@click.option(
+    "--pin",
+    metavar="DIGEST",
+    envvar="INBORN_PIN",
+    default="",
+    help="x509pop: or their digest, as 'inborn bundle show --format pin' prints it.",
+)
+@click.option(
+    "--trust-domain",
+    metavar="NAME",
+    envvar="INBORN_TRUST_DOMAIN",
+    default="",
+    help="x509pop: the CA's trust domain, with --pin.",
+)
+@click.option(
     "--data-dir",
     type=_PATH,
     envvar="INBORN_DATA_DIR",
@@ -89,6 +132,12 @@ def agent_run(
     ca: str,
     join_token_file: str,
     join_admin_socket: Path | None,
+    node_attestor: str,
+    certificate: Path | None,
+    key: Path | None,
+    bundle: Path | None,
+    pin: str,
+    trust_domain: str,
     data_dir: Path | None,
     socket: Path | None,
     admin_socket: Path | None,
@@ -113,6 +162,12 @@ def agent_run(
             ca=ca,
             join_token_file=join_token_file,
             join_admin_socket=join_admin_socket,
+            node_attestor=node_attestor,
+            certificate=certificate,
+            key=key,
+            bundle=bundle,
+            pin=pin,
+            trust_domain=trust_domain,
             data_dir=data_dir,
             socket=socket,
             admin_socket=admin_socket,

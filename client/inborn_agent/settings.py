@@ -9,12 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from inborn._internal.enrollment.join_token import KIND as JOIN_TOKEN
+from inborn._internal.enrollment.x509pop import KIND as X509POP
 from inborn._internal.host import paths
+from inborn._internal.spiffe.spiffe_id import parse_trust_domain
 from inborn._internal.tls.tunnel import split_target
 from inborn.errors import RequestError
 from inborn_agent.attest import EngineClient
 from inborn_agent.disk.tmpfs import is_in_memory
 from inborn_agent.metrics import parse_address
+from inborn_member.node_attestors.x509pop import BundlePin, CertificateFiles
 
 __all__ = ["AgentSettings", "keys_directory", "parse_rootless", "private_runtime_directory", "trusted_engine_socket"]
 
@@ -47,6 +51,8 @@ class AgentSettings:
     proc: str = "/proc"
     """Where the host's procfs is mounted."""
     ready_fd: int | None = None
+    x509pop: CertificateFiles | None = None
+    """With which certificate the agent enrolls; None: not with one."""
 
     def engines(self) -> list[EngineClient]:
         """Those to ask about containers, each once."""
@@ -75,14 +81,23 @@ class AgentSettings:
         rootless_engines: Iterable[str] = (),
         proc: str = "/proc",
         ready_fd: int | None = None,
+        node_attestor: str = "",
+        certificate: Path | None = None,
+        key: Path | None = None,
+        bundle: Path | None = None,
+        pin: str = "",
+        trust_domain: str = "",
         environment: Mapping[str, str] = os.environ,
     ) -> AgentSettings:
         """Fill in what was left out. Raises `RequestError`."""
         if join_token_file and join_admin_socket is not None:
             raise RequestError("a join token comes from a file or from the CA's admin socket, not from both")
+        x509pop = _certificate_files(node_attestor, certificate, key, bundle, pin, trust_domain)
+        if x509pop is not None and (join_token_file or join_admin_socket is not None):
+            raise RequestError("an agent enrolls with a certificate or with a join token, not with both")
         if ca:
             split_target(ca)
-        elif join_token_file:
+        elif join_token_file or x509pop is not None:
             raise RequestError("--ca is missing", hint="name the bootstrap port: --ca ca.internal:8443")
         data = paths.data_dir(data_dir)
         return cls(
@@ -99,7 +114,37 @@ class AgentSettings:
             rootless_engines=tuple(map(parse_rootless, rootless_engines)),
             proc=proc,
             ready_fd=ready_fd,
+            x509pop=x509pop,
         )
+
+
+def _certificate_files(
+    node_attestor: str, certificate: Path | None, key: Path | None, bundle: Path | None, pin: str, trust_domain: str
+) -> CertificateFiles | None:
+    """What the agent was told of a certificate to enroll with; None: nothing. Raises `RequestError`."""
+    if node_attestor not in ("", JOIN_TOKEN, X509POP):
+        raise RequestError(f"no node attestor is called {node_attestor[:40]!a}, only {JOIN_TOKEN} and {X509POP}")
+    if node_attestor != X509POP:
+        if certificate or key or bundle or pin:
+            raise RequestError(
+                "certificate, key, bundle and pin go with the node attestor x509pop", hint="--node-attestor x509pop"
+            )
+        return None
+    if certificate is None or key is None:
+        raise RequestError("x509pop needs a certificate and its key", hint="--certificate FILE --key FILE")
+    if (bundle is None) is not bool(pin):
+        raise RequestError(
+            "the CA's bundle is named by a file or by a pin, one of the two",
+            hint="--bundle FILE, from `inborn bundle show`, or --pin DIGEST, from `inborn bundle show --format pin`",
+        )
+    if pin and not trust_domain:
+        raise RequestError("a pin does not say whose bundle it is", hint="--trust-domain NAME")
+    return CertificateFiles(
+        certificate=certificate.absolute(),
+        key=key.absolute(),
+        bundle=bundle.absolute() if bundle is not None else None,
+        pin=BundlePin.parse(pin, parse_trust_domain(trust_domain)) if pin else None,
+    )
 
 
 def private_runtime_directory(data: Path, environment: Mapping[str, str]) -> Path:

@@ -39,9 +39,10 @@ from inborn._internal.spiffe.x509_svid import PrivateKey, X509Svid, key_sha256
 from inborn._internal.tls.tunnel import split_target
 from inborn.errors import InbornError, RequestError, UnavailableError
 from inborn_member.authority_client import AuthorityClient
-from inborn_member.bootstrap import enroll_with_token
+from inborn_member.bootstrap import enroll as enroll_with
 from inborn_member.daemon_state import DaemonIdentity, DaemonState
 from inborn_member.enrolled import Enrolled
+from inborn_member.node_attestors.join_token import TokenEvidence
 from inborn_member.request_numbers import RequestNumbers
 
 __all__ = ["EnrolledSource", "WrongIdentity", "enroll"]
@@ -236,7 +237,7 @@ class _Daemon:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await enroll_with_token(token, self._ca, key)
+                return await enroll_with(TokenEvidence(token), self._ca, key)
             except UnavailableError:
                 if time.monotonic() + pause > end:
                     raise

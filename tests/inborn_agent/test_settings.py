@@ -12,11 +12,12 @@ from inborn._internal.enrollment.join_token import InvalidToken, JoinToken
 from inborn._internal.spiffe.spiffe_id import TrustDomain, parse_spiffe_id
 from inborn._internal.tls.tunnel import BadTarget
 from inborn.errors import RequestError, UnavailableError
-from inborn_agent.ca.joining import NoJoiner, NoTokenYet, TokenFileJoiner
+from inborn_agent.ca.joining import NoEvidenceYet, NoJoiner, TokenFileJoiner
 from inborn_agent.disk.svid_store import SvidStore
 from inborn_agent.disk.tmpfs import is_in_memory
 from inborn_agent.metrics import Metrics, MetricsServer, parse_address
 from inborn_agent.settings import AgentSettings, keys_directory, private_runtime_directory, trusted_engine_socket
+from inborn_member.node_attestors.join_token import TokenEvidence
 
 AGENT = parse_spiffe_id("spiffe://example.org/inborn/agent/1")
 
@@ -142,33 +143,33 @@ async def test_a_token_file_is_read_again_and_a_spent_token_is_not_tried_twice(t
     path = tmp_path / "token"
     path.write_text(f"  {token().encode()}\n")
     joiner = TokenFileJoiner(str(path), "ca:1")
-    assert await joiner.token(None) == (token(), "ca:1")
+    assert await joiner.evidence(None) == (TokenEvidence(token()), "ca:1")
     joiner.spent(token().id)
-    with pytest.raises(NoTokenYet) as caught:
-        await joiner.token(AGENT)
+    with pytest.raises(NoEvidenceYet) as caught:
+        await joiner.evidence(AGENT)
     assert f"--agent {AGENT}" in caught.value.hint
     path.write_text(token(2).encode())
-    assert (await joiner.token(AGENT))[0] == token(2)
+    assert (await joiner.evidence(AGENT))[0] == TokenEvidence(token(2))
 
 
 async def test_standard_input_is_read_once(tmp_path: Path) -> None:
     texts = [token().encode(), ""]
     joiner = TokenFileJoiner("-", "ca:1", read_stdin=lambda: texts.pop(0))
-    assert (await joiner.token(None))[0] == (await joiner.token(None))[0]
+    assert (await joiner.evidence(None))[0] == (await joiner.evidence(None))[0]
 
 
 async def test_bad_token_files(tmp_path: Path) -> None:
     for name, content in (("empty", ""), ("cut", token().encode()[:-20]), ("binary", "\0\1")):
         (tmp_path / name).write_text(content)
         with pytest.raises(InvalidToken):
-            await TokenFileJoiner(str(tmp_path / name), "ca:1").token(None)
+            await TokenFileJoiner(str(tmp_path / name), "ca:1").evidence(None)
     (tmp_path / "large").write_text("x" * 5000)
     with pytest.raises(RequestError):
-        await TokenFileJoiner(str(tmp_path / "large"), "ca:1").token(None)
-    with pytest.raises(NoTokenYet):
-        await TokenFileJoiner(str(tmp_path / "missing"), "ca:1").token(None)
+        await TokenFileJoiner(str(tmp_path / "large"), "ca:1").evidence(None)
+    with pytest.raises(NoEvidenceYet):
+        await TokenFileJoiner(str(tmp_path / "missing"), "ca:1").evidence(None)
     with pytest.raises(UnavailableError):
-        await NoJoiner().token(AGENT)
+        await NoJoiner().evidence(AGENT)
 
 
 def test_an_error_never_shows_the_token(tmp_path: Path) -> None:
@@ -176,5 +177,5 @@ def test_an_error_never_shows_the_token(tmp_path: Path) -> None:
     os.environ.pop("INBORN_JOIN_TOKEN_FILE", None)
     (tmp_path / "token").write_text(text)
     with pytest.raises(InvalidToken) as caught:
-        asyncio.run(TokenFileJoiner(str(tmp_path / "token"), "ca:1").token(None))
+        asyncio.run(TokenFileJoiner(str(tmp_path / "token"), "ca:1").evidence(None))
     assert text[10:40] not in str(caught.value) + caught.value.hint

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
 from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.spiffe.x509_svid import CertificateFacts, load_certificate, read_certificate, serial_octets
-from inborn._internal.wire.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
+from inborn._internal.wire.signed_request import REQUEST_CONTEXT, enroll_context, sign_octets
 from inborn.errors import InbornError
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.signer.changes import Changes
@@ -26,9 +26,9 @@ from inborn_ca.signer.commands.authorities import Authorities
 from inborn_ca.signer.commands.enrollment import RENEW_METHOD, Enrollment
 from inborn_ca.signer.commands.entries import Entries
 from inborn_ca.signer.commands.issuing import ISSUE_METHOD, Issuing
+from inborn_ca.signer.commands.node_attestors.join_token.tokens import Tokens
 from inborn_ca.signer.commands.revocation_log import append_revocation
 from inborn_ca.signer.commands.revocations import Revocations
-from inborn_ca.signer.commands.tokens import Tokens
 from inborn_ca.signer.feeds import Feeds
 from inborn_ca.signer.main import open_state
 from inborn_ca.signer.queue import Command, Finish, Job, Queue, Refusal
@@ -152,15 +152,14 @@ class CaBench:
     def enroll_request(self, token: JoinToken, key: Any, **changed: Any) -> signer_pb2.ForwardedEnroll:
         fields: dict[str, Any] = {
             "trust_domain": token.trust_domain.name,
-            "token_id": token.id,
+            "kind": "join_token",
+            "evidence": token.id,
             "csr": make_csr(key),
         }
         fields.update(changed)
         body = ca_pb2.EnrollBody(**fields).SerializeToString()
-        signature = sign_octets(token.private_key, ENROLL_CONTEXT, body)
-        return signer_pb2.ForwardedEnroll(
-            request=ca_pb2.EnrollRequest(body=body, signature=signature), origin="192.0.2.1:1"
-        )
+        proof = sign_octets(token.private_key, enroll_context("join_token"), body)
+        return signer_pb2.ForwardedEnroll(request=ca_pb2.EnrollRequest(body=body, proof=proof), origin="192.0.2.1:1")
 
     def enroll(self, token: JoinToken | None = None, **fields: Any) -> Holder:
         token = token or self.create_token(**fields)

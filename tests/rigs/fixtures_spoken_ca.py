@@ -22,7 +22,7 @@ from inborn._internal.rpc.services import service_handler
 from inborn._internal.spiffe.x509_bundle import bundle_digest
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn._internal.wire.messages import ms_from_datetime, revocation_to_wire
-from inborn._internal.wire.signed_request import ENROLL_CONTEXT, FEED_CONTEXT, REQUEST_CONTEXT, verify_octets
+from inborn._internal.wire.signed_request import FEED_CONTEXT, REQUEST_CONTEXT, enroll_context, verify_octets
 from inborn.errors import DeniedError, UnavailableError
 from inborn.testing import MemoryAuthority
 from inborn_proto import ca_pb2, feed_pb2, signed_pb2
@@ -170,9 +170,9 @@ class SpokenAuthority:
         )
 
     def Enroll(self, request: ca_pb2.EnrollRequest, context: Any) -> ca_pb2.EnrollResponse:
-        verify_octets(self.token_key.public_key(), ENROLL_CONTEXT, request.body, request.signature)
+        verify_octets(self.token_key.public_key(), enroll_context("join_token"), request.body, request.proof)
         body = ca_pb2.EnrollBody.FromString(request.body)
-        assert body.token_id == self.token.id
+        assert (body.kind, body.evidence) == ("join_token", self.token.id)
         self.enrolled.append(body.csr)
         return self._certificate(body.csr)
 

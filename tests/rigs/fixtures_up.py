@@ -38,8 +38,9 @@ from inborn._internal.wire.messages import error_from_message
 from inborn._internal.wire.methods import find_method
 from inborn.errors import InbornError
 from inborn_member.authority_client import AuthorityClient
-from inborn_member.bootstrap import enroll_with_token
+from inborn_member.bootstrap import enroll
 from inborn_member.enrolled import Enrolled, make_csr
+from inborn_member.node_attestors.join_token import TokenEvidence
 from inborn_member.request_numbers import RequestNumbers
 from inborn_proto import admin_pb2, agent_pb2, ca_pb2
 from tests.rigs.up_rig import UP_TIME, Running, environment
@@ -297,7 +298,7 @@ class Requester:
     @classmethod
     async def enroll(cls, token: str, address: str) -> Requester:
         key = ec.generate_private_key(ec.SECP256R1())
-        enrolled = await enroll_with_token(parse_join_token(token), address, key)
+        enrolled = await enroll(TokenEvidence(parse_join_token(token)), address, key)
         source = StaticSource(
             Snapshot(
                 trust_domain=enrolled.svid.spiffe_id.trust_domain,

@@ -19,6 +19,7 @@ from inborn.errors import AlreadyExistsError, NotFoundError, PreconditionError
 from inborn_ca.authorities.key_store import KeyStore
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.findings import FORMER_LOG, FORMER_SEQ
+from inborn_ca.signer.commands.node_attestors.join_token.tokens import end_tokens
 from inborn_ca.signer.requesters.unknown_holder import FORMER_SERIAL
 from inborn_ca.store import open_store, read_backup_keys
 from inborn_ca.store.interface import Transaction
@@ -83,7 +84,7 @@ def _rewrite(path: Path, keys: KeyStore, passphrase: bytes, now: dt.datetime) ->
             tx.set_meta(FORMER_LOG, former.hex())
             tx.set_meta(FORMER_SEQ, str(tx.revocation_seq()))
             tx.set_meta(FORMER_SERIAL, tx.meta("serial") or "0:0")
-            ended = _end_tokens(tx, now)
+            ended = end_tokens(tx, now)
             _retire(tx)
             detail = {"former_log_id": former.hex(), "tokens_ended": ended}
             tx.add_audit(audit.row(now, f"uid:{os.geteuid()}", "ca.restore", fresh.hex(), detail=detail))
@@ -93,15 +94,6 @@ def _rewrite(path: Path, keys: KeyStore, passphrase: bytes, now: dt.datetime) ->
     return Restored(
         trust_domain=trust_domain, log_id=fresh, former_log_id=former, keys=len(encrypted), tokens_ended=ended
     )
-
-
-def _end_tokens(tx: Transaction, now: dt.datetime) -> int:
-    ended = 0
-    for token in tx.tokens():
-        if token.withdrawn_at is None and token.expires_at > now:
-            tx.withdraw_token(token.id, now)
-            ended += 1
-    return ended
 
 
 def _retire(tx: Transaction) -> None:

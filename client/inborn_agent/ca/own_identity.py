@@ -1,4 +1,4 @@
-"""The agent's own identity: enrolled with a token, renewed every day, enrolled anew when it cannot be renewed.
+"""The agent's own identity: enrolled with some evidence, renewed every day, enrolled anew when it cannot be renewed.
 
 Theory of operation. `source` is what the tunnel to the CA presents and trusts: our certificate, our own trust domain's
 bundle, the live revocations. The successor key is on disk before the CA is asked to certify it, so that neither a lost
@@ -22,12 +22,12 @@ from inborn._internal.spiffe.spiffe_id import RESERVED_PREFIX, TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import DeniedError, InbornError, RequestError, UnauthenticatedError, moment
-from inborn_agent.ca.joining import Joiner, NoTokenYet
+from inborn_agent.ca.joining import Joiner, NoEvidenceYet
 from inborn_agent.disk.identity_store import IdentityRecord, IdentityStore
 from inborn_agent.live.live_cache import Clock, utc_now
 from inborn_agent.metrics import Metrics
 from inborn_member.authority_client import AuthorityClient
-from inborn_member.bootstrap import enroll_with_token, find_api_address
+from inborn_member.bootstrap import enroll, find_api_address
 from inborn_member.request_numbers import RequestNumbers
 
 __all__ = ["NotAnAgent", "OwnIdentity", "WrongTrustDomain"]
@@ -45,11 +45,11 @@ _LONGEST_SLEEP = dt.timedelta(seconds=30)
 
 
 class WrongTrustDomain(RequestError):
-    """A token is of another trust domain than the agent."""
+    """Evidence is for another trust domain than the agent's."""
 
 
 class NotAnAgent(RequestError):
-    """A token enrolls something else than an agent."""
+    """Evidence enrolls something else than an agent."""
 
 
 class OwnIdentity:
@@ -102,9 +102,7 @@ class OwnIdentity:
         facts, now = self.record.svid.facts, self._now()
         found = []
         if self.is_revoked:
-            found.append(
-                "its own certificate is revoked: it gives nobody an identity until it enrolls anew with a token"
-            )
+            found.append("its own certificate is revoked: it gives nobody an identity until it enrolls anew")
         if now < facts.not_before:
             found.append(
                 f"its own certificate is valid from {moment(facts.not_before)}, now {moment(now)}: a clock is off"
@@ -217,24 +215,24 @@ class OwnIdentity:
         """One attempt; returns how many have failed in a row. Raises where it is the first and there is no hope."""
         agent = self.record.svid.spiffe_id if self.record is not None else None
         try:
-            token, address = await self._joiner.token(agent)
-            if token.trust_domain != self.trust_domain:
-                self._joiner.spent(token.id)
+            evidence, address = await self._joiner.evidence(agent)
+            if evidence.trust_domain != self.trust_domain:
+                self._joiner.spent(evidence.id)
                 raise WrongTrustDomain(
-                    f"token is of trust domain {token.trust_domain}, this agent is of {self.trust_domain}",
+                    f"evidence is for trust domain {evidence.trust_domain}, this agent is of {self.trust_domain}",
                     hint="choose another directory with --data-dir",
                 )
-            key = await asyncio.to_thread(self._store.enrolling_key, token.id)
+            key = await asyncio.to_thread(self._store.enrolling_key, evidence.id)
             try:
-                enrolled = await enroll_with_token(token, address, key)
+                enrolled = await enroll(evidence, address, key)
                 if not enrolled.svid.spiffe_id.path.startswith(RESERVED_PREFIX + "agent/"):
-                    raise NotAnAgent(f"token enrolls {enrolled.svid.spiffe_id}, which is no agent")
+                    raise NotAnAgent(f"evidence enrolls {enrolled.svid.spiffe_id}, which is no agent")
             except (RequestError, DeniedError):
-                self._joiner.spent(token.id)
+                self._joiner.spent(evidence.id)
                 raise
-        except NoTokenYet as error:
+        except NoEvidenceYet as error:
             if failures % 15 == 0:  # once in half a minute
-                _log.warning("agent.needs_token", reason=error.message, hint=error.hint)
+                _log.warning("agent.needs_evidence", reason=error.message, hint=error.hint)
             await self._sleep(_TOKEN_POLL)
             return failures + 1
         except (RequestError, DeniedError) as error:
@@ -248,8 +246,8 @@ class OwnIdentity:
             _log.warning("agent.enrollment_failed", kind=error.kind, reason=error.message)
             await self._sleep(retry_delay(failures + 1, remaining=dt.timedelta(0), spread=self._spread()))
             return failures + 1
-        self._joiner.spent(token.id)
-        await self._take(IdentityRecord.of(enrolled, token_id=token.id), "agent.enrolled")
+        self._joiner.spent(evidence.id)
+        await self._take(IdentityRecord.of(enrolled, token_id=evidence.id), "agent.enrolled")
         return 0
 
     async def _take(self, record: IdentityRecord, event: str) -> None:

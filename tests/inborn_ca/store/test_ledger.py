@@ -221,7 +221,15 @@ def test_a_token_is_kept_while_somebody_was_enrolled_by_it(store: SqliteStore) -
         for name in (b"a", b"b"):
             tx.add_token(token(name))
             tx.add_token_use(name * 16, b"k" * 32, NODE, NOW)
-        tx.put_member(Member(spiffe_id=NODE, kind=MemberKind.AGENT, enrolled_at=NOW, token_id=b"a" * 16))
+        tx.put_member(
+            Member(
+                spiffe_id=NODE,
+                kind=MemberKind.AGENT,
+                enrolled_at=NOW,
+                attested_by="join_token",
+                attested_subject="61" * 16,
+            )
+        )
     prune_all(store, issued=NOW + HOUR, audit=NOW)
     assert len(store.reader().tokens()) == 2
     prune_all(store, issued=NOW + 2 * HOUR, audit=NOW)

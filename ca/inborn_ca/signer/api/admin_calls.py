@@ -17,11 +17,12 @@ from inborn_ca.signer.commands.entries import Entries
 from inborn_ca.signer.commands.expansion import Expander
 from inborn_ca.signer.commands.findings import Findings
 from inborn_ca.signer.commands.health import Health
+from inborn_ca.signer.commands.node_attestors.join_token.tokens import Tokens
+from inborn_ca.signer.commands.node_attestors.x509pop.settings import X509PopCommands
 from inborn_ca.signer.commands.posture_policies import PosturePolicies
 from inborn_ca.signer.commands.queries import Ledger
 from inborn_ca.signer.commands.revocations import Revocations
 from inborn_ca.signer.commands.status import Status
-from inborn_ca.signer.commands.tokens import Tokens
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Command, Queue
 from inborn_ca.signer.state import SignerState
@@ -60,6 +61,7 @@ class AdminCalls:
         self._front = front
         self._entries = entries
         self._tokens = Tokens(state)
+        self._x509pop = X509PopCommands(state)
         self._posture_policies = PosturePolicies(state)
         self._revocations = Revocations(state)
         self._findings = Findings(state)
@@ -85,6 +87,9 @@ class AdminCalls:
             "CreateToken": Queued(lambda m, who: tokens.create(m, who, self._front.bootstrap_address)),
             "ListTokens": Direct(lambda m, _: tokens.list(reader, m)),
             "RevokeToken": Queued(tokens.revoke),
+            "SetX509Pop": Queued(self._x509pop.set),
+            "GetX509Pop": Direct(lambda m, _: self._x509pop.get(reader)),
+            "RemoveX509Pop": Queued(self._x509pop.remove),
             "CreateEntry": Queued(entries.create),
             "ListEntries": Direct(lambda m, _: entries.list(reader, m)),
             "GetEntry": Direct(lambda m, _: entries.get(reader, m)),

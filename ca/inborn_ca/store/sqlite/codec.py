@@ -187,7 +187,9 @@ def token(row: Row) -> Token:
     )
 
 
-MEMBER_COLUMNS = "spiffe_id, kind, enrolled_at, token_id, name, groups, banned_at, stopped_at"
+MEMBER_COLUMNS = (
+    "spiffe_id, kind, enrolled_at, attested_by, attested_subject, name, groups, selectors, banned_at, stopped_at"
+)
 
 
 def member_row(record: Member) -> Row:
@@ -195,23 +197,27 @@ def member_row(record: Member) -> Row:
         str(record.spiffe_id),
         str(record.kind),
         to_micros(record.enrolled_at),
-        record.token_id,
+        record.attested_by,
+        record.attested_subject,
         record.name,
         json_text(record.groups),
+        selectors_text(record.selectors),
         micros_or_none(record.banned_at),
         micros_or_none(record.stopped_at),
     )
 
 
 def member(row: Row) -> Member:
-    spiffe_id, kind, enrolled_at, token_id, name, groups, banned_at, stopped_at = row
+    spiffe_id, kind, enrolled_at, attested_by, subject, name, groups, selector_text, banned_at, stopped_at = row
     return Member(
         spiffe_id=parse_spiffe_id(spiffe_id),
         kind=MemberKind(kind),
         enrolled_at=from_micros(enrolled_at),
-        token_id=token_id,
+        attested_by=attested_by,
+        attested_subject=subject,
         name=name,
         groups=tuple(json.loads(groups)),
+        selectors=selectors(selector_text),
         banned_at=time_or_none(banned_at),
         stopped_at=time_or_none(stopped_at),
     )

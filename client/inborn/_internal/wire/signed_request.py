@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from inborn.errors import UnauthenticatedError
 
 __all__ = [
-    "ENROLL_CONTEXT",
     "FEED_CONTEXT",
     "MAX_BODY_SIZE",
     "REQUEST_CONTEXT",
     "BadSignature",
+    "enroll_context",
     "sign_octets",
     "verify_octets",
 ]
@@ -26,7 +26,6 @@ __all__ = [
 MAX_BODY_SIZE = 1024 * 1024  # octets: 500 items of 2 KiB
 
 REQUEST_CONTEXT = b"inborn signed request v1\0"
-ENROLL_CONTEXT = b"inborn enroll v1\0"
 FEED_CONTEXT = b"inborn feed v1\0"
 
 
@@ -35,6 +34,11 @@ _ECDSA = ec.ECDSA(hashes.SHA256())  # made once: 1.5 us less a signature
 
 class BadSignature(UnauthenticatedError):
     """A signature is not that of the key it should be."""
+
+
+def enroll_context(kind: str) -> bytes:
+    """What a proof of this kind of evidence is made under: one kind's proof is never another's."""
+    return b"inborn enroll " + kind.encode("ascii") + b" v2\0"
 
 
 def sign_octets(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, context: bytes, body: bytes) -> bytes:
