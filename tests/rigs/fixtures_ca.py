@@ -27,6 +27,7 @@ from inborn_ca.signer.commands.enrollment import RENEW_METHOD, Enrollment
 from inborn_ca.signer.commands.entries import Entries
 from inborn_ca.signer.commands.issuing import ISSUE_METHOD, Issuing
 from inborn_ca.signer.commands.node_attestors.join_token.tokens import Tokens
+from inborn_ca.signer.commands.node_attestors.x509pop.settings import X509PopCommands
 from inborn_ca.signer.commands.revocation_log import append_revocation
 from inborn_ca.signer.commands.revocations import Revocations
 from inborn_ca.signer.feeds import Feeds
@@ -35,6 +36,7 @@ from inborn_ca.signer.queue import Command, Finish, Job, Queue, Refusal
 from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Transaction
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
+from tests.rigs.machine_ca import MachineCertificate, challenge_request, x509pop_request
 
 ADMIN = "uid:0"
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -101,12 +103,15 @@ class CaBench:
     clock: FakeClock
     directory: Path
     published: list[tuple[str, feed_pb2.FeedMessage]] = field(default_factory=list)
+    let_in: int = 0
+    """How many certificates of agents a test expects: attacks count them in the end."""
 
     def __post_init__(self) -> None:
         self.queue = Queue(self.state)
         self.authorities = Authorities(self.state)
         self.feeds = Feeds(self.state, lambda node, message: self.published.append((node, message)))
-        self.enrollment = Enrollment(self.state)
+        self.enrollment = Enrollment(self.state, monotonic=lambda: self.clock().timestamp())
+        self.x509pop = X509PopCommands(self.state)
         self.issuing = Issuing(self.state)
         self.revocations = Revocations(self.state)
         self.tokens = Tokens(self.state)
@@ -165,6 +170,25 @@ class CaBench:
         token = token or self.create_token(**fields)
         key = ec.generate_private_key(ec.SECP256R1())
         return Holder(key=key, response=self.run(self.enrollment.enroll(self.enroll_request(token, key))))
+
+    def take_certificates(self, *authorities: bytes, path_template: str = "") -> admin_pb2.X509Pop:
+        """Let agents in that have a certificate of these CAs (PEM)."""
+        request = admin_pb2.SetX509PopRequest(ca_bundle=b"".join(authorities), path_template=path_template)
+        answer: admin_pb2.X509Pop = self.run(self.x509pop.set(request, ADMIN))
+        return answer
+
+    def challenge(self, csr_key: Any) -> bytes:
+        challenge: bytes = self.enrollment.challenge(challenge_request(csr_key)).challenge
+        return challenge
+
+    def enroll_by(self, machine: MachineCertificate, key: Any = None, **changed: Any) -> Holder:
+        """An honest machine's enrollment, or one with something changed in it."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        return self.send(x509pop_request(machine, key, self.challenge(key), **changed), key)
+
+    def send(self, request: ca_pb2.EnrollRequest, key: Any) -> Holder:
+        forwarded = signer_pb2.ForwardedEnroll(request=request, origin="192.0.2.1:1")
+        return Holder(key=key, response=self.run(self.enrollment.enroll(forwarded)))
 
     def renew(self, holder: Holder, key: Any = None, **changed: Any) -> Holder:
         key = key or ec.generate_private_key(ec.SECP256R1())
