@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from inborn._internal.enrollment.x509pop import (
     KIND,
     MAX_CHAIN_LENGTH,
     NONCE_SIZE,
-    UnusableKey,
     check_key,
     fingerprint,
     verify_proof,
@@ -25,9 +25,9 @@ from inborn._internal.wire.messages import parse_message
 from inborn.errors import DeniedError, RequestError
 from inborn_ca.model.records import Member, MemberKind
 from inborn_ca.signer.commands.node_attestors.node_attestor import AttestedNode, Evidence
-from inborn_ca.signer.commands.node_attestors.x509pop.certificate_path import verify_path
+from inborn_ca.signer.commands.node_attestors.x509pop.certificate_path import UntrustedNode, verify_path
 from inborn_ca.signer.commands.node_attestors.x509pop.node_facts import selectors_of, values_of
-from inborn_ca.signer.commands.node_attestors.x509pop.settings import read_settings
+from inborn_ca.signer.commands.node_attestors.x509pop.settings import X509PopSettings, read_settings
 from inborn_ca.store.interface import Transaction
 from inborn_proto import ca_pb2
 
@@ -58,12 +58,16 @@ class X509PopAttestor:
         if len(message.nonce) != NONCE_SIZE:
             raise RequestError(f"nonce has {len(message.nonce)} octets, not {NONCE_SIZE}")
         chain = [load_certificate(der) for der in message.chain]
-        leaf = chain[0]
         try:
-            key = check_key(leaf.public_key())
-        except (ValueError, UnsupportedAlgorithm) as e:
-            raise UnusableKey("certificate has a key that cannot be read") from e
-        verify_proof(key, evidence.body, evidence.proof)  # first: one signature, and then it is not a stranger's chain
+            return self._believe(chain, evidence, settings, now)
+        except (ValueError, UnsupportedAlgorithm) as e:  # parts of a certificate are read when they are looked at
+            raise UntrustedNode("a certificate of the chain has a part that cannot be read") from e
+
+    def _believe(
+        self, chain: list[x509.Certificate], evidence: Evidence, settings: X509PopSettings, now: dt.datetime
+    ) -> AttestedNode:
+        leaf = chain[0]
+        verify_proof(check_key(leaf.public_key()), evidence.body, evidence.proof)
         path = verify_path(chain, settings.authorities, now=now)
         actor = f"{KIND}:{fingerprint(leaf)}"
         try:
