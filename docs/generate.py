@@ -72,6 +72,17 @@ SELECTORS = (
 )  # fmt: skip
 
 
+_THAT_CA = "that CA's, which an admin has named (`inborn x509pop set`)"
+
+# The same of nodes: what evidence says of the machine.
+NODE_SELECTORS = (
+    ("x509pop:subject:cn:web1", "common name of the certificate that it enrolled with", _THAT_CA),
+    ("x509pop:serialnumber:a1b2c3d4e5f", "serial number of that certificate", _THAT_CA),
+    ("x509pop:ca:fingerprint:SHA1", "a CA above that certificate", "nobody's: it was verified"),
+    ("x509pop:san:rack:7", "a URI of that certificate, `x509pop://TRUST-DOMAIN/rack:7`", _THAT_CA),
+)
+
+
 def pages() -> dict[str, str]:
     """Every generated page by its file name."""
     return {
@@ -170,6 +181,13 @@ def _selectors() -> str:
         "containers can mount a file of his own over the image's program. [What attestation "
         "proves](../explanation/attestation.md) has more on each.\n"
     )
+    lines.append(
+        "\n## Of nodes\n\nWhat a node's evidence said of it when it enrolled. An entry names a node by one of them, "
+        "`--node selector:TYPE:VALUE`, and `inborn revoke --selector` takes them too.\n\n"
+        "| selector | says | whose word |\n| --- | --- | --- |\n"
+    )
+    for example, says, whose in NODE_SELECTORS:
+        lines.append(f"| `{parse_selector(example)}` | {says} | {whose} |\n")
     lines.append(
         "\n## Words for demands\n\nWhat [rules](../how-to/posture.md) demand in a word. Capabilities that have one: "
         + ", ".join(f"`{name}`" for name in sorted(LISTED))

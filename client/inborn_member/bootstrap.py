@@ -123,7 +123,7 @@ def _judge_server(evidence: NodeEvidence, tunnel: Tunnel, shown: ca_pb2.GetBundl
     if not hmac.compare_digest(bundle.digest(), evidence.bundle_digest):
         raise BundleMismatch(
             f"server's bundle has digest {bundle.digest().hex()[:16]}, wanted is {evidence.bundle_digest.hex()[:16]}",
-            hint="the CA's root was replaced since then, or this is another server; ask the admin for what is good now",
+            hint=f"the CA's root was replaced since then, or this is another server; {evidence.advice}",
         )
     if tunnel.peer is None:
         raise UnauthenticatedError("server showed no certificate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,3 +180,47 @@ def test_an_error_never_shows_the_token(tmp_path: Path) -> None:
     with pytest.raises(InvalidToken) as caught:
         asyncio.run(TokenFileJoiner(str(tmp_path / "token"), "ca:1").evidence(None))
     assert text[10:40] not in str(caught.value) + caught.value.hint
+
+
+X509POP: dict[str, Any] = {
+    "ca": "ca:1",
+    "node_attestor": "x509pop",
+    "certificate": Path("host.pem"),
+    "key": Path("host.key"),
+    "bundle": Path("roots.pem"),
+}
+
+
+def test_an_agent_is_told_of_a_certificate(tmp_path: Path) -> None:
+    found = AgentSettings.resolve(**X509POP, data_dir=tmp_path).x509pop
+    assert found is not None
+    assert (found.certificate, found.bundle, found.pin) == (Path.cwd() / "host.pem", Path.cwd() / "roots.pem", None)
+    pinned = X509POP | {"bundle": None, "pin": "ab" * 32, "trust_domain": "example.org"}
+    found = AgentSettings.resolve(**pinned, data_dir=tmp_path).x509pop
+    assert found is not None
+    assert found.pin is not None
+    assert (found.pin.digest, str(found.pin.trust_domain)) == (b"\xab" * 32, "example.org")
+    assert AgentSettings.resolve(ca="ca:1", node_attestor="join_token", data_dir=tmp_path).x509pop is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"ca": ""}, "--ca is missing"),
+        ({"certificate": None}, "a certificate and its key"),
+        ({"key": None}, "a certificate and its key"),
+        ({"bundle": None}, "one of the two"),
+        ({"pin": "ab" * 32}, "one of the two"),
+        ({"bundle": None, "pin": "ab" * 32}, "whose bundle it is"),
+        ({"bundle": None, "pin": "ab", "trust_domain": "example.org"}, "64 hexadecimal"),
+        ({"bundle": None, "pin": "ab" * 32, "trust_domain": "Example!"}, "trust domain"),
+        ({"node_attestor": "tpm"}, "no node attestor"),
+        ({"node_attestor": ""}, "go with the node attestor x509pop"),
+        ({"node_attestor": "join_token"}, "go with the node attestor x509pop"),
+        ({"join_token_file": "token"}, "not with both"),
+        ({"join_admin_socket": Path("/x")}, "not with both"),
+    ],
+)
+def test_an_agent_that_is_told_half_of_it_does_not_start(tmp_path: Path, changed: dict[str, Any], rule: str) -> None:
+    with pytest.raises(RequestError, match=rule):
+        AgentSettings.resolve(**(X509POP | changed), data_dir=tmp_path)

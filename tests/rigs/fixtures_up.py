@@ -79,9 +79,15 @@ class Machine:
 
     def start_agent(self, ca_address: str, token: str, *, is_awaited: bool = True) -> Running:
         """`inborn agent run` on this data directory, which joins that CA; the token goes in by standard input."""
+        return self.start_agent_with(ca_address, "--join-token-file", "-", stdin=token, is_awaited=is_awaited)
+
+    def start_agent_with(
+        self, ca_address: str, *arguments: str, stdin: str | None = None, is_awaited: bool = True
+    ) -> Running:
+        """The same, with whatever evidence the arguments say."""
         command = ["agent", "run", "--ca", ca_address, "--data-dir", str(self.data_dir)]
-        command += ["--join-token-file", "-", "--docker-socket", ""]
-        agent = self._spawn(command, self.data_dir, stdin=token)
+        command += ["--docker-socket", "", *arguments]
+        agent = self._spawn(command, self.data_dir, stdin=stdin)
         self.agents.append(agent)
         if is_awaited:
             agent.wait_for("ready socket=", UP_TIME)

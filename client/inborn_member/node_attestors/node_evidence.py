@@ -31,6 +31,11 @@ class NodeEvidence(Protocol):
         ...
 
     @property
+    def advice(self) -> str:
+        """What to do where the CA has another bundle now."""
+        ...
+
+    @property
     def needs_challenge(self) -> bool: ...
 
     def encode(self) -> bytes:

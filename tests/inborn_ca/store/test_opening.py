@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn.errors import AlreadyExistsError, InbornError, NotFoundError, PreconditionError, UnavailableError
 from inborn_ca.store import (
     BackupNotRestored,
@@ -176,6 +177,31 @@ def test_a_migration_that_was_cut_short_leaves_nothing(tmp_path: Path, monkeypat
     monkeypatch.undo()
     store = open_store(path, now=NOW)
     assert store.reader().meta("log_id")
+    store.close()
+
+
+def test_members_of_an_older_program_say_which_token_they_came_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inborn_ca.store.sqlite import schema
+
+    path, id_ = tmp_path / "inborn.db", parse_spiffe_id("spiffe://example.org/inborn/agent/1")
+    monkeypatch.setattr(schema, "_MIGRATIONS", schema._MIGRATIONS[:3])
+    monkeypatch.setattr(schema, "VERSION", 3)
+    open_store(path, now=NOW).close()
+    with sqlite3.connect(path) as connection:
+        row = (str(id_), "agent", 1, bytes.fromhex("5d41402abc4b2a76b9719d911017c592"), "web1", '["web"]', None, 7)
+        connection.execute("INSERT INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        row = ("spiffe://example.org/inborn/agent/2", "agent", 1, b"", "", "[]", None, None)  # of an accepted finding
+        connection.execute("INSERT INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.close()
+    monkeypatch.undo()
+    store = open_store(path, now=NOW)
+    first, second = store.reader().members()
+    assert (first.spiffe_id, first.name, first.groups, first.selectors) == (id_, "web1", ("web",), ())
+    assert (first.attested_by, first.attested_subject) == ("join_token", "5d41402abc4b2a76b9719d911017c592")
+    assert first.stopped_at is not None
+    assert (second.attested_by, second.attested_subject) == ("", "")
     store.close()
 
 

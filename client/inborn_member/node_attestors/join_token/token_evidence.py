@@ -34,6 +34,10 @@ class TokenEvidence:
         return self.token.bundle_digest
 
     @property
+    def advice(self) -> str:
+        return "ask for a new token"
+
+    @property
     def needs_challenge(self) -> bool:
         return False
 

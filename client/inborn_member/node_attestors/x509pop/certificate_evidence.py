@@ -35,6 +35,10 @@ class CertificateEvidence:
         return hashlib.sha256(self.chain[0].public_bytes(Encoding.DER)).digest()[:16]
 
     @property
+    def advice(self) -> str:
+        return "ask for the roots as they are now: inborn bundle show"
+
+    @property
     def needs_challenge(self) -> bool:
         return True
 
