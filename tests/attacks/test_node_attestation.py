@@ -295,6 +295,27 @@ def test_issuer_that_may_not_issue_this(ca: CaBench, root: MachineCertificate, e
     refuses(ca, root.issuing(ca.clock(), extensions=extensions).leaf(ca.clock()), rule)
 
 
+def test_issuer_with_a_key_that_is_dear_to_check(ca: CaBench, root: MachineCertificate) -> None:
+    """A stranger chooses the certificates between; no signature is checked with a key that costs more than others."""
+    numbers = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_numbers()
+    dear = rsa.RSAPublicNumbers(n=numbers.public_numbers.n, e=(1 << 2046) + 1).public_key()
+    issuing = root.issuing(ca.clock(), key=_PublicOnly(dear))
+    machine = MachineCertificate.root(ca.clock(), "Machines CA 1").leaf(ca.clock())
+    refuses(ca, machine, "exponent above", chain=[machine.der, issuing.der])
+    small = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 -- that is the attack
+    refuses(ca, root.issuing(ca.clock(), key=small).leaf(ca.clock()), "RSA key has 1024 bits")
+
+
+class _PublicOnly:
+    """A key to be certified."""
+
+    def __init__(self, key: rsa.RSAPublicKey) -> None:
+        self._key = key
+
+    def public_key(self) -> rsa.RSAPublicKey:
+        return self._key
+
+
 def test_ca_below_one_that_allows_none(ca: CaBench, root: MachineCertificate) -> None:
     issuing = root.issuing(ca.clock(), extensions=ca_extensions(0))
     below = issuing.issuing(ca.clock(), "Machines CA 2", extensions=ca_extensions())

@@ -26,6 +26,7 @@ __all__ = [
     "ProvingKey",
     "UnusableKey",
     "check_key",
+    "check_rsa",
     "fingerprint",
     "prove",
     "verify_proof",
@@ -37,6 +38,7 @@ KIND = "x509pop"
 MAX_CHAIN_LENGTH = 5  # the leaf and four issuers, as in SPIRE: enterprises have two or three
 NONCE_SIZE = 32  # octets
 _RSA_BITS = range(2048, 8193)  # below, it can be broken; above, checking one signature takes the signer milliseconds
+_MAX_RSA_EXPONENT = 2**32  # all keys in use have 65537; with one as long as the modulus, a check takes a hundred times
 
 ProvingKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 ProvingPublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -61,14 +63,21 @@ def check_key(key: object) -> ProvingPublicKey:
     """The public key, if it is one that proofs are made with: RSA of 2048 to 8192 bits, P-256, P-384. Raises
     `UnusableKey`."""
     if isinstance(key, rsa.RSAPublicKey):
-        if key.key_size not in _RSA_BITS:
-            raise UnusableKey(f"RSA key has {key.key_size} bits, {_RSA_BITS[0]} to {_RSA_BITS[-1]} are taken")
+        check_rsa(key)
         return key
     if isinstance(key, ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1):
             raise UnusableKey(f"key is on the curve {key.curve.name}, P-256 and P-384 are taken")
         return key
     raise UnusableKey(f"key is of type {type(key).__name__}, RSA and ECDSA are taken")
+
+
+def check_rsa(key: rsa.RSAPublicKey) -> None:
+    """Whether a signature by this key is worth checking, and cheap to check. Raises `UnusableKey`."""
+    if key.key_size not in _RSA_BITS:
+        raise UnusableKey(f"RSA key has {key.key_size} bits, {_RSA_BITS[0]} to {_RSA_BITS[-1]} are taken")
+    if key.public_numbers().e > _MAX_RSA_EXPONENT:
+        raise UnusableKey("RSA key has an exponent above 2**32")
 
 
 def prove(key: ProvingKey, body: bytes) -> bytes:

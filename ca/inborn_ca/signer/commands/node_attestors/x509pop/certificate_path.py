@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
+from inborn._internal.enrollment.x509pop import UnusableKey, check_rsa
 from inborn.errors import UnauthenticatedError, moment
 
 __all__ = ["UntrustedNode", "check_authority", "verify_path"]
@@ -40,7 +41,6 @@ _UNDERSTOOD = frozenset(
 )
 _CLIENT_USAGES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
 _SIGNATURE_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
-_RSA_BITS = range(2048, 8193)  # of a CA's key; above, one signature takes milliseconds to check
 
 
 class UntrustedNode(UnauthenticatedError):
@@ -56,6 +56,8 @@ def verify_path(
     for below, issuer in zip(chain, [*chain[1:], None], strict=True):
         anchor = next((a for a in authorities if _has_issued(a, below)), None)
         above = anchor or issuer
+        if issuer is not None and anchor is None:
+            _check_key(issuer)  # before a signature is checked with it: a stranger has chosen it
         if above is None or not (anchor or _has_issued(above, below)):
             raise UntrustedNode(
                 f"certificate {_name(below)} was issued by {_shown(below.issuer)}, which is none of the admin's CAs, "
@@ -73,11 +75,7 @@ def check_authority(certificate: x509.Certificate, *, now: dt.datetime, below: i
     """Whether this CA may have so many CAs below it on a path (RFC 5280 6.1.4 k to o). Raises `UntrustedNode`."""
     extensions = _extensions(certificate)
     _check_validity(certificate, now)
-    key = _public_key(certificate)
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size not in _RSA_BITS:
-        raise UntrustedNode(f"CA {_name(certificate)} has an RSA key of {key.key_size} bits")
-    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
-        raise UntrustedNode(f"CA {_name(certificate)} has a key of a type that is not taken")
+    _check_key(certificate)
     constraints = _find(extensions, x509.BasicConstraints)
     if constraints is None or not constraints.ca:
         raise UntrustedNode(f"certificate {_name(certificate)} is no CA's (RFC 5280 6.1.4 k)")
@@ -154,11 +152,17 @@ def _has_issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool
     return True
 
 
-def _public_key(certificate: x509.Certificate) -> object:
+def _check_key(certificate: x509.Certificate) -> None:
     try:
-        return certificate.public_key()
+        key = certificate.public_key()
+        if isinstance(key, rsa.RSAPublicKey):
+            check_rsa(key)
     except (ValueError, UnsupportedAlgorithm) as e:
         raise UntrustedNode(f"certificate {_name(certificate)} has a key that cannot be read") from e
+    except UnusableKey as e:
+        raise UntrustedNode(f"certificate {_name(certificate)} cannot be a CA's: {e.message}") from e
+    if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
+        raise UntrustedNode(f"certificate {_name(certificate)} has a key of a type that is not taken")
 
 
 def _find(extensions: x509.Extensions, kind: type[T]) -> T | None:
