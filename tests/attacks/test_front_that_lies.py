@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from inborn._internal.address import InvalidAddress
 from inborn._internal.enrollment.join_token import JoinToken
+from inborn._internal.enrollment.proof_context import enroll_context
 from inborn._internal.feed.feed_content import Heartbeat
 from inborn._internal.feed.feed_verifier import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed
 from inborn._internal.revocation.revocation_set import CertificateRevoked, Revocation, RevocationKind, RevocationSet
@@ -32,7 +33,6 @@ from inborn._internal.wire.signed_request import (
     FEED_CONTEXT,
     REQUEST_CONTEXT,
     BadSignature,
-    enroll_context,
     sign_octets,
 )
 from inborn.errors import DeniedError, ExhaustedError, InbornError, NotFoundError, UnauthenticatedError

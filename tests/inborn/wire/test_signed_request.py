@@ -7,11 +7,11 @@ import itertools
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from inborn._internal.enrollment.proof_context import enroll_context
 from inborn._internal.wire.signed_request import (
     FEED_CONTEXT,
     REQUEST_CONTEXT,
     BadSignature,
-    enroll_context,
     sign_octets,
     verify_octets,
 )
