@@ -25,8 +25,9 @@ from inborn._internal.host.paths import admin_socket, workload_socket
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.spiffe.x509_svid import read_certificate
 from inborn._internal.wire.admin_methods import METHODS
-from inborn_member.bootstrap import enroll_with_token
+from inborn_member.bootstrap import enroll
 from inborn_member.enrolled import Enrolled
+from inborn_member.node_attestors.join_token import TokenEvidence
 from inborn_proto import admin_pb2, ca_pb2, signed_pb2
 
 __all__ = ["LoadAgent", "Rig", "front_alias", "issue_call", "issue_stream", "running", "warm"]
@@ -93,11 +94,11 @@ class Rig:
     async def agents(self, count: int) -> list[LoadAgent]:
         """Enroll agents that only make load."""
         made = self.call("CreateToken", admin_pb2.CreateTokenRequest(uses=count))
-        token = parse_join_token(made.token)
+        evidence = TokenEvidence(parse_join_token(made.token))
         agents = []
         for _ in range(count):
             key = ec.generate_private_key(ec.SECP256R1())
-            agents.append(LoadAgent(key=key, enrolled=await enroll_with_token(token, made.bootstrap_address, key)))
+            agents.append(LoadAgent(key=key, enrolled=await enroll(evidence, made.bootstrap_address, key)))
         return agents
 
 

@@ -141,9 +141,7 @@ def _register(state: SignerState, holders: list[Holder], count: int) -> Callable
                 key=ec.generate_private_key(ec.SECP256R1()), trust_domain=TRUST_DOMAIN, log_id=state.log_id, serial=b""
             )
             spiffe_id = SpiffeId(trust_domain=state.trust_domain, path=f"/inborn/agent/bench-{number}")
-            state.requesters.put_member(
-                tx, Member(spiffe_id=spiffe_id, kind=MemberKind.AGENT, enrolled_at=now, token_id=b"bench")
-            )
+            state.requesters.put_member(tx, Member(spiffe_id=spiffe_id, kind=MemberKind.AGENT, enrolled_at=now))
             state.requesters.put_key(tx, RequesterKey(key_hash=holder.key_hash, spki=holder.spki, spiffe_id=spiffe_id))
             pending = state.certify(
                 tx,

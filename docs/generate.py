@@ -18,6 +18,7 @@ import rooms
 from inborn._internal.selectors.declarations import DECLARATIONS
 from inborn._internal.selectors.demand import WORDS
 from inborn._internal.selectors.kinds.posture import LISTED
+from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.wire.access import ACCESS
 from inborn._internal.wire.methods import rpc_methods
 from inborn.errors import InbornError
@@ -41,6 +42,17 @@ STATUS_NAMES = {
     14: "UNAVAILABLE",
     16: "UNAUTHENTICATED",
 }
+
+
+_THAT_CA = "that CA's, which an admin has named (`inborn x509pop set`)"
+
+# The same of nodes: what evidence says of the machine.
+NODE_SELECTORS = (
+    ("x509pop:subject:cn:web1", "common name of the certificate that it enrolled with", _THAT_CA),
+    ("x509pop:serialnumber:a1b2c3d4e5f", "serial number of that certificate", _THAT_CA),
+    ("x509pop:ca:fingerprint:SHA1", "a CA above that certificate", "nobody's: it was verified"),
+    ("x509pop:san:rack:7", "a URI of that certificate, `x509pop://TRUST-DOMAIN/rack:7`", _THAT_CA),
+)
 
 
 def pages() -> dict[Path, str]:
@@ -152,6 +164,13 @@ def _selectors() -> str:
                 lines.append(f"\nSPIRE has further keys of `{type_.name}`; no agent produces them: {names}.\n")
         if declaration.caution:
             lines.append(f"\n{declaration.caution}\n")
+    lines.append(
+        "\n## Of nodes\n\nWhat a node's evidence said of it when it enrolled. An entry names a node by one of them, "
+        "`--node selector:TYPE:VALUE`, and `inborn revoke --selector` takes them too.\n\n"
+        "| selector | says | whose word |\n| --- | --- | --- |\n"
+    )
+    for example, says, whose in NODE_SELECTORS:
+        lines.append(f"| `{parse_selector(example)}` | {says} | {whose} |\n")
     lines.append(
         "\n## Words for demands\n\nWhat [posture policies](../how-to/posture.md) demand in a word. "
         "Capabilities that have one: "

@@ -33,7 +33,20 @@ _PATH = click.Path(path_type=Path)
 _MAX_PASSPHRASE = 1024  # octets, as for `ca backup`
 
 # Where its CA is and how it joins, the supervisor tells the agent that it starts.
-_NOT_OF_UP = ("ca", "join_token_file", "join_admin_socket", "data_dir", "log_level", "ready_fd")
+_NOT_OF_UP = (
+    "ca",
+    "join_token_file",
+    "join_admin_socket",
+    "node_attestor",
+    "certificate",
+    "key",
+    "bundle",
+    "pin",
+    "trust_domain",
+    "data_dir",
+    "log_level",
+    "ready_fd",
+)
 
 
 @click.command(

@@ -32,7 +32,7 @@ from inborn_agent.api.workload_service import WorkloadService
 from inborn_agent.attest import WorkloadAttestors
 from inborn_agent.ca.agent_identity import agent_identity
 from inborn_agent.ca.issuer import Issuer
-from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner, TokenFileJoiner
+from inborn_agent.ca.joining import AdminJoiner, CertificateJoiner, NoJoiner, TokenFileJoiner
 from inborn_agent.ca.sync import Saver, Sync
 from inborn_agent.cache.attendance import Attendance
 from inborn_agent.cache.cache import Cache
@@ -43,6 +43,7 @@ from inborn_agent.live.live_cache import LiveCache
 from inborn_agent.live.losses import Losses
 from inborn_agent.relay.relay import Relay
 from inborn_agent.settings import AgentSettings, keys_directory
+from inborn_member.evidence_way_in import EvidenceSupply
 from inborn_member.identity_store import IdentityRecord, IdentityStore
 from inborn_member.own_identity import OwnIdentity
 from inborn_proto import agent_pb2, ca_pb2, workload
@@ -247,22 +248,24 @@ class Agent:
             except OSError as error:
                 _log.warning("ready.not_said", fd=self._settings.ready_fd, reason=error.strerror)
 
-    def _joiner(self) -> Joiner:
+    def _joiner(self) -> EvidenceSupply:
         settings = self._settings
         if settings.join_admin_socket is not None:
             return AdminJoiner(settings.join_admin_socket, settings.ca)
         if settings.join_token_file:
             return TokenFileJoiner(settings.join_token_file, settings.ca)
+        if settings.x509pop is not None:
+            return CertificateJoiner(settings.x509pop, settings.ca)
         return NoJoiner()
 
-    async def _find_trust_domain(self, record: IdentityRecord | None, joiner: Joiner) -> TrustDomain | None:
-        """Our own, or the token's. Waits for a CA on this host to be there; None: told to stop meanwhile."""
+    async def _find_trust_domain(self, record: IdentityRecord | None, joiner: EvidenceSupply) -> TrustDomain | None:
+        """Our own, or that of the evidence. Waits for a CA on this host to be there; None: told to stop meanwhile."""
         if record is not None:
             return record.trust_domain
         while True:
             try:
-                token, _ = await joiner.token(None)
-                return token.trust_domain
+                evidence, _ = await joiner.evidence(None)
+                return evidence.trust_domain
             except UnavailableError as error:
                 if not isinstance(joiner, AdminJoiner):
                     raise

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inborn._internal.address import Address, parse_target
+from inborn._internal.enrollment.join_token import KIND as JOIN_TOKEN
+from inborn._internal.enrollment.x509pop import KIND as X509POP
 from inborn._internal.host import paths
 from inborn._internal.metrics.metrics_address import parse_metrics_address
 from inborn._internal.settings.agent_options import AgentOptions
+from inborn._internal.spiffe.spiffe_id import parse_trust_domain
 from inborn.errors import RequestError
 from inborn_agent.attest import EngineClient
 from inborn_agent.disk.tmpfs import is_in_memory
+from inborn_member.node_attestors.x509pop import BundlePin, CertificateFiles
 
 __all__ = ["AgentSettings", "keys_directory", "parse_rootless", "private_runtime_directory", "trusted_engine_socket"]
 
@@ -48,6 +52,8 @@ class AgentSettings:
     proc: str = "/proc"
     """Where the host's procfs is mounted."""
     ready_fd: int | None = None
+    x509pop: CertificateFiles | None = None
+    """With which certificate the agent enrolls; None: not with one."""
 
     def engines(self) -> list[EngineClient]:
         """Those to ask about containers, each once."""
@@ -68,9 +74,12 @@ class AgentSettings:
         """Fill in what was left out. Raises `RequestError`."""
         if options.join_token_file and options.join_admin_socket is not None:
             raise RequestError("a join token comes from a file or from the CA's admin socket, not from both")
+        x509pop = _certificate_files(options)
+        if x509pop is not None and (options.join_token_file or options.join_admin_socket is not None):
+            raise RequestError("an agent enrolls with a certificate or with a join token, not with both")
         if options.ca:
             parse_target(options.ca)
-        elif options.join_token_file:
+        elif options.join_token_file or x509pop is not None:
             raise RequestError("--ca is missing", hint="name the bootstrap port: --ca ca.internal:8443")
         data = paths.data_dir(options.data_dir)
         docker, podman = options.docker_socket, options.podman_socket
@@ -88,7 +97,36 @@ class AgentSettings:
             rootless_engines=tuple(map(parse_rootless, options.rootless_engines)),
             proc=options.proc,
             ready_fd=options.ready_fd,
+            x509pop=x509pop,
         )
+
+
+def _certificate_files(options: AgentOptions) -> CertificateFiles | None:
+    """What the agent was told of a certificate to enroll with; None: nothing. Raises `RequestError`."""
+    kind, pin = options.node_attestor, options.pin
+    if kind not in ("", JOIN_TOKEN, X509POP):
+        raise RequestError(f"no node attestor is called {kind[:40]!a}, only {JOIN_TOKEN} and {X509POP}")
+    if kind != X509POP:
+        if options.certificate or options.key or options.bundle or pin:
+            raise RequestError(
+                "certificate, key, bundle and pin go with the node attestor x509pop", hint="--node-attestor x509pop"
+            )
+        return None
+    if options.certificate is None or options.key is None:
+        raise RequestError("x509pop needs a certificate and its key", hint="--certificate FILE --key FILE")
+    if (options.bundle is None) is not bool(pin):
+        raise RequestError(
+            "the CA's bundle is named by a file or by a pin, one of the two",
+            hint="--bundle FILE, from `inborn bundle show`, or --pin DIGEST, from `inborn bundle show --format pin`",
+        )
+    if pin and not options.trust_domain:
+        raise RequestError("a pin does not say whose bundle it is", hint="--trust-domain NAME")
+    return CertificateFiles(
+        certificate=options.certificate.absolute(),
+        key=options.key.absolute(),
+        bundle=options.bundle.absolute() if options.bundle is not None else None,
+        pin=BundlePin.parse(pin, parse_trust_domain(options.trust_domain)) if pin else None,
+    )
 
 
 def private_runtime_directory(data: Path, environment: Mapping[str, str]) -> Path:

@@ -34,6 +34,7 @@ GROUPS: tuple[Group, ...] = (
     Group("ca", "The certificate authority of a network.", "inborn ca backup /var/backups/inborn.db"),
     Group("agent", "The agents that stand between CA and workloads.", "inborn agent list"),
     Group("token", "Join tokens: how machines and daemons get in.", "inborn token create --name web1 --ttl 10m"),
+    Group("x509pop", "Whose certificates let agents in.", "inborn x509pop set --ca-bundle ca.pem"),
     Group(
         "entry",
         "Registration entries: which process is which SPIFFE ID.",
@@ -68,6 +69,9 @@ VERBS: tuple[Verb, ...] = (
     Verb("token create", "inborn_cli.admin.token:create", "Make a join token."),
     Verb("token list", "inborn_cli.admin.token:list_tokens", "List the tokens that can still be used."),
     Verb("token revoke", "inborn_cli.admin.token:revoke", "Withdraw a token."),
+    Verb("x509pop set", "inborn_cli.admin.x509pop:set_authorities", "Name the CAs whose certificates let agents in."),
+    Verb("x509pop show", "inborn_cli.admin.x509pop:show", "Show them, and how agents are called."),
+    Verb("x509pop remove", "inborn_cli.admin.x509pop:remove", "Let no certificate in any more."),
     Verb("entry create", "inborn_cli.admin.entry:create", "Say which processes are a SPIFFE ID."),
     Verb("entry list", "inborn_cli.admin.entry:list_entries", "List the entries."),
     Verb("entry show", "inborn_cli.admin.entry:show", "Show one entry."),

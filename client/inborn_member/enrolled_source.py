@@ -32,13 +32,13 @@ from inborn._internal.spiffe.spiffe_id import RESERVED_PREFIX, SpiffeId
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import RequestError, UnavailableError
 from inborn_member.daemon_feed import DaemonFeed
+from inborn_member.evidence_way_in import EvidenceWayIn
 from inborn_member.feed_follower import FeedFollower
 from inborn_member.former_daemon_files import carry_over
 from inborn_member.given_token import GivenToken
 from inborn_member.identity_store import IdentityRecord, IdentityStore
 from inborn_member.kept_revocations import KeptRevocations
 from inborn_member.own_identity import OwnIdentity
-from inborn_member.token_way_in import TokenWayIn
 from inborn_member.way_in import NoEvidence, WrongIdentity
 
 __all__ = ["EnrolledSource", "enroll"]
@@ -182,7 +182,7 @@ class _Daemon:
             "daemon",
             trust_domain,
             store,
-            TokenWayIn(trust_domain, self._tokens, self._check),
+            EvidenceWayIn(trust_domain, self._tokens, self._check),
             revocations=revocations,
             record=record,
             ca=self._tokens.address,

@@ -8,6 +8,8 @@ from pathlib import Path
 from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn.errors import RequestError
+from inborn_member.node_attestors.join_token import TokenEvidence
+from inborn_member.node_attestors.node_evidence import NodeEvidence
 from inborn_member.way_in import NoEvidence
 
 __all__ = ["GivenToken"]
@@ -16,7 +18,7 @@ _MAX_TOKEN_FILE = 4096  # octets: a token has some 130, and somebody may have pu
 
 
 class GivenToken:
-    """The `TokenSupply` of a daemon. A file is read each time that a token is needed: there may be another in it."""
+    """The `EvidenceSupply` of a daemon. A file is read each time that a token is needed: there may be another in it."""
 
     def __init__(self, token: JoinToken | str | None, file: str | Path | None, address: str) -> None:
         """Raises `RequestError` for a text that is no token."""
@@ -41,14 +43,14 @@ class GivenToken:
             raise RequestError(f"the join token's file {self._file} is larger than {_MAX_TOKEN_FILE} octets")
         return parse_join_token(text)
 
-    async def token(self, former: SpiffeId | None, /) -> tuple[JoinToken, str]:
+    async def evidence(self, former: SpiffeId | None, /) -> tuple[NodeEvidence, str]:
         token = await asyncio.to_thread(self.read)
         if token is None or token.id in self._spent:
             raise NoEvidence(
                 "there is no join token" if token is None else "the join token has been used or was refused",
                 hint=f"an admin makes a new one with `inborn token create --id {former or 'spiffe://...'}`",
             )
-        return token, self.address
+        return TokenEvidence(token), self.address
 
-    def spent(self, token_id: bytes, /) -> None:
-        self._spent.add(token_id)
+    def spent(self, evidence_id: bytes, /) -> None:
+        self._spent.add(evidence_id)

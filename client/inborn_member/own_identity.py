@@ -130,9 +130,7 @@ class OwnIdentity:
         facts, now = self.record.svid.facts, self._now()
         found = []
         if self.is_revoked:
-            found.append(
-                "its own certificate is revoked: it gives nobody an identity until it enrolls anew with a token"
-            )
+            found.append("its own certificate is revoked: it gives nobody an identity until it enrolls anew")
         if now < facts.not_before:
             found.append(
                 f"its own certificate is valid from {moment(facts.not_before)}, now {moment(now)}: a clock is off"
@@ -267,7 +265,7 @@ class OwnIdentity:
             await self.enroll()
         except NoEvidence as error:
             if failures % 15 == 0:  # once in half a minute
-                self._log.warning(f"{self._kind}.needs_token", reason=error.message, hint=error.hint)
+                self._log.warning(f"{self._kind}.needs_evidence", reason=error.message, hint=error.hint)
             await self._sleep(_EVIDENCE_POLL)
             return failures + 1
         except (RequestError, DeniedError) as error:

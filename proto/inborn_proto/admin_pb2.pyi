@@ -84,6 +84,40 @@ class RevokeTokenResponse(_message.Message):
     token: Token
     def __init__(self, token: _Optional[_Union[Token, _Mapping]] = ...) -> None: ...
 
+class SetX509PopRequest(_message.Message):
+    __slots__ = ("ca_bundle", "path_template")
+    CA_BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    PATH_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    ca_bundle: bytes
+    path_template: str
+    def __init__(self, ca_bundle: _Optional[bytes] = ..., path_template: _Optional[str] = ...) -> None: ...
+
+class GetX509PopRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RemoveX509PopRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class X509Pop(_message.Message):
+    __slots__ = ("authorities", "path_template")
+    AUTHORITIES_FIELD_NUMBER: _ClassVar[int]
+    PATH_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    authorities: _containers.RepeatedCompositeFieldContainer[X509PopAuthority]
+    path_template: str
+    def __init__(self, authorities: _Optional[_Iterable[_Union[X509PopAuthority, _Mapping]]] = ..., path_template: _Optional[str] = ...) -> None: ...
+
+class X509PopAuthority(_message.Message):
+    __slots__ = ("subject", "fingerprint", "not_after")
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    fingerprint: str
+    not_after: _timestamp_pb2.Timestamp
+    def __init__(self, subject: _Optional[str] = ..., fingerprint: _Optional[str] = ..., not_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class Entry(_message.Message):
     __slots__ = ("id", "spiffe_id", "selectors", "node", "ttl_seconds", "dns_names", "common_name", "hint", "revision", "created_at", "updated_at", "revoke_when_lost", "demands")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -291,7 +325,7 @@ class GetCertificateRequest(_message.Message):
     def __init__(self, serial: _Optional[str] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("spiffe_id", "name", "groups", "state", "connected", "enrolled_at", "svid_expires_at", "revocation_seq", "laggards", "heard_at")
+    __slots__ = ("spiffe_id", "name", "groups", "state", "connected", "enrolled_at", "svid_expires_at", "revocation_seq", "laggards", "heard_at", "attested_by", "attested_subject", "selectors")
     SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
@@ -302,6 +336,9 @@ class Agent(_message.Message):
     REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
     LAGGARDS_FIELD_NUMBER: _ClassVar[int]
     HEARD_AT_FIELD_NUMBER: _ClassVar[int]
+    ATTESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    ATTESTED_SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    SELECTORS_FIELD_NUMBER: _ClassVar[int]
     spiffe_id: str
     name: str
     groups: _containers.RepeatedScalarFieldContainer[str]
@@ -312,7 +349,10 @@ class Agent(_message.Message):
     revocation_seq: int
     laggards: _containers.RepeatedScalarFieldContainer[str]
     heard_at: _timestamp_pb2.Timestamp
-    def __init__(self, spiffe_id: _Optional[str] = ..., name: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., connected: bool = ..., enrolled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., svid_expires_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revocation_seq: _Optional[int] = ..., laggards: _Optional[_Iterable[str]] = ..., heard_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    attested_by: str
+    attested_subject: str
+    selectors: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, spiffe_id: _Optional[str] = ..., name: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., state: _Optional[str] = ..., connected: bool = ..., enrolled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., svid_expires_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., revocation_seq: _Optional[int] = ..., laggards: _Optional[_Iterable[str]] = ..., heard_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attested_by: _Optional[str] = ..., attested_subject: _Optional[str] = ..., selectors: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListAgentsRequest(_message.Message):
     __slots__ = ()

@@ -16,7 +16,7 @@ from inborn_proto import feed_pb2 as inborn__proto_dot_feed__pb2
 from inborn_proto import signed_pb2 as inborn__proto_dot_signed__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15inborn_proto/ca.proto\x12\tinborn.v1\x1a\x17inborn_proto/feed.proto\x1a\x19inborn_proto/signed.proto\"\x12\n\x10GetBundleRequest\"]\n\x11GetBundleResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\r\n\x05roots\x18\x02 \x03(\x0c\x12\x13\n\x0b\x61pi_address\x18\x03 \x01(\t\x12\x0e\n\x06log_id\x18\x04 \x01(\x0c\"0\n\rEnrollRequest\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"A\n\nEnrollBody\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\x0c\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\"Q\n\x0e\x45nrollResponse\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12\x11\n\tspiffe_id\x18\x02 \x01(\t\x12\x0e\n\x06log_id\x18\x03 \x01(\x0c\x12\r\n\x05roots\x18\x04 \x03(\x0c\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"A\n\x10RevokeOwnRequest\x12\x0f\n\x07serials\x18\x01 \x03(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\r\x12\x0c\n\x04note\x18\x03 \x01(\t\"<\n\x11RevokeOwnResponse\x12\x16\n\x0erevocation_seq\x18\x01 \x01(\x04\x12\x0f\n\x07revoked\x18\x02 \x01(\r\"a\n\rReportRequest\x12\x15\n\rformer_log_id\x18\x01 \x01(\x0c\x12*\n\x0brevocations\x18\x02 \x03(\x0b\x32\x15.inborn.v1.Revocation\x12\r\n\x05\x63hain\x18\x03 \x03(\x0c\"d\n\x0eReportResponse\x12\x13\n\x0brevocations\x18\x01 \x01(\r\x12\x14\n\x0c\x63\x65rtificates\x18\x02 \x01(\r\x12\x16\n\x0erevocation_seq\x18\x03 \x01(\x04\x12\x0f\n\x07unknown\x18\x04 \x01(\x08\"3\n\x0cIssueRequest\x12#\n\x05items\x18\x01 \x03(\x0b\x32\x14.inborn.v1.IssueItem\"=\n\tIssueItem\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\x11\n\tselectors\x18\x03 \x03(\t\"H\n\rIssueResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.inborn.v1.IssueResult\x12\x0e\n\x06issuer\x18\x02 \x01(\x0c\"K\n\x0bIssueResult\x12\x0e\n\x04leaf\x18\x01 \x01(\x0cH\x00\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x10.inborn.v1.ErrorH\x00\x42\t\n\x07outcome\"e\n\x0cWatchRequest\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.inborn.v1.WatchHelloH\x00\x12\"\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x13.inborn.v1.WatchAckH\x00\x42\t\n\x07\x63ontent\";\n\nWatchHello\x12\x0e\n\x06log_id\x18\x01 \x01(\x0c\x12\x17\n\x0f\x64omain_revision\x18\x02 \x01(\x04J\x04\x08\x03\x10\x04\"u\n\x08WatchAck\x12\x17\n\x0f\x64omain_revision\x18\x01 \x01(\x04\x12\x16\n\x0erevocation_seq\x18\x03 \x01(\x04\x12\x10\n\x08laggards\x18\x04 \x03(\t\x12\x0e\n\x06log_id\x18\x05 \x01(\x0c\x12\x10\n\x08outdated\x18\x06 \x01(\rJ\x04\x08\x02\x10\x03\x32\x92\x01\n\tBootstrap\x12\x46\n\tGetBundle\x12\x1b.inborn.v1.GetBundleRequest\x1a\x1c.inborn.v1.GetBundleResponse\x12=\n\x06\x45nroll\x12\x18.inborn.v1.EnrollRequest\x1a\x19.inborn.v1.EnrollResponse2\x8c\x03\n\tAuthority\x12;\n\x05Issue\x12\x18.inborn.v1.SignedRequest\x1a\x18.inborn.v1.IssueResponse\x12\x45\n\x0bIssueStream\x12\x18.inborn.v1.SignedRequest\x1a\x18.inborn.v1.IssueResponse(\x01\x30\x01\x12<\n\x05Renew\x12\x18.inborn.v1.SignedRequest\x1a\x19.inborn.v1.EnrollResponse\x12@\n\x06Revoke\x12\x18.inborn.v1.SignedRequest\x1a\x1c.inborn.v1.RevokeOwnResponse\x12=\n\x06Report\x12\x18.inborn.v1.SignedRequest\x1a\x19.inborn.v1.ReportResponse\x12<\n\x05Watch\x12\x17.inborn.v1.WatchRequest\x1a\x16.inborn.v1.FeedMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15inborn_proto/ca.proto\x12\tinborn.v1\x1a\x17inborn_proto/feed.proto\x1a\x19inborn_proto/signed.proto\"\x12\n\x10GetBundleRequest\"]\n\x11GetBundleResponse\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\r\n\x05roots\x18\x02 \x03(\x0c\x12\x13\n\x0b\x61pi_address\x18\x03 \x01(\t\x12\x0e\n\x06log_id\x18\x04 \x01(\x0c\"2\n\x10\x43hallengeRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x10\n\x08key_hash\x18\x02 \x01(\x0c\"&\n\x11\x43hallengeResponse\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\",\n\rEnrollRequest\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x01(\x0c\"b\n\nEnrollBody\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x10\n\x08\x65vidence\x18\x04 \x01(\x0c\x12\x11\n\tchallenge\x18\x05 \x01(\x0c\"/\n\x0fX509PopEvidence\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"Q\n\x0e\x45nrollResponse\x12\r\n\x05\x63hain\x18\x01 \x03(\x0c\x12\x11\n\tspiffe_id\x18\x02 \x01(\t\x12\x0e\n\x06log_id\x18\x03 \x01(\x0c\x12\r\n\x05roots\x18\x04 \x03(\x0c\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"A\n\x10RevokeOwnRequest\x12\x0f\n\x07serials\x18\x01 \x03(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\r\x12\x0c\n\x04note\x18\x03 \x01(\t\"<\n\x11RevokeOwnResponse\x12\x16\n\x0erevocation_seq\x18\x01 \x01(\x04\x12\x0f\n\x07revoked\x18\x02 \x01(\r\"a\n\rReportRequest\x12\x15\n\rformer_log_id\x18\x01 \x01(\x0c\x12*\n\x0brevocations\x18\x02 \x03(\x0b\x32\x15.inborn.v1.Revocation\x12\r\n\x05\x63hain\x18\x03 \x03(\x0c\"d\n\x0eReportResponse\x12\x13\n\x0brevocations\x18\x01 \x01(\r\x12\x14\n\x0c\x63\x65rtificates\x18\x02 \x01(\r\x12\x16\n\x0erevocation_seq\x18\x03 \x01(\x04\x12\x0f\n\x07unknown\x18\x04 \x01(\x08\"3\n\x0cIssueRequest\x12#\n\x05items\x18\x01 \x03(\x0b\x32\x14.inborn.v1.IssueItem\"=\n\tIssueItem\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0b\n\x03\x63sr\x18\x02 \x01(\x0c\x12\x11\n\tselectors\x18\x03 \x03(\t\"H\n\rIssueResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.inborn.v1.IssueResult\x12\x0e\n\x06issuer\x18\x02 \x01(\x0c\"K\n\x0bIssueResult\x12\x0e\n\x04leaf\x18\x01 \x01(\x0cH\x00\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x10.inborn.v1.ErrorH\x00\x42\t\n\x07outcome\"e\n\x0cWatchRequest\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.inborn.v1.WatchHelloH\x00\x12\"\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x13.inborn.v1.WatchAckH\x00\x42\t\n\x07\x63ontent\";\n\nWatchHello\x12\x0e\n\x06log_id\x18\x01 \x01(\x0c\x12\x17\n\x0f\x64omain_revision\x18\x02 \x01(\x04J\x04\x08\x03\x10\x04\"u\n\x08WatchAck\x12\x17\n\x0f\x64omain_revision\x18\x01 \x01(\x04\x12\x16\n\x0erevocation_seq\x18\x03 \x01(\x04\x12\x10\n\x08laggards\x18\x04 \x03(\t\x12\x0e\n\x06log_id\x18\x05 \x01(\x0c\x12\x10\n\x08outdated\x18\x06 \x01(\rJ\x04\x08\x02\x10\x03\x32\xda\x01\n\tBootstrap\x12\x46\n\tGetBundle\x12\x1b.inborn.v1.GetBundleRequest\x1a\x1c.inborn.v1.GetBundleResponse\x12\x46\n\tChallenge\x12\x1b.inborn.v1.ChallengeRequest\x1a\x1c.inborn.v1.ChallengeResponse\x12=\n\x06\x45nroll\x12\x18.inborn.v1.EnrollRequest\x1a\x19.inborn.v1.EnrollResponse2\x8c\x03\n\tAuthority\x12;\n\x05Issue\x12\x18.inborn.v1.SignedRequest\x1a\x18.inborn.v1.IssueResponse\x12\x45\n\x0bIssueStream\x12\x18.inborn.v1.SignedRequest\x1a\x18.inborn.v1.IssueResponse(\x01\x30\x01\x12<\n\x05Renew\x12\x18.inborn.v1.SignedRequest\x1a\x19.inborn.v1.EnrollResponse\x12@\n\x06Revoke\x12\x18.inborn.v1.SignedRequest\x1a\x1c.inborn.v1.RevokeOwnResponse\x12=\n\x06Report\x12\x18.inborn.v1.SignedRequest\x1a\x19.inborn.v1.ReportResponse\x12<\n\x05Watch\x12\x17.inborn.v1.WatchRequest\x1a\x16.inborn.v1.FeedMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -27,38 +27,44 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_GETBUNDLEREQUEST']._serialized_end=106
   _globals['_GETBUNDLERESPONSE']._serialized_start=108
   _globals['_GETBUNDLERESPONSE']._serialized_end=201
-  _globals['_ENROLLREQUEST']._serialized_start=203
-  _globals['_ENROLLREQUEST']._serialized_end=251
-  _globals['_ENROLLBODY']._serialized_start=253
-  _globals['_ENROLLBODY']._serialized_end=318
-  _globals['_ENROLLRESPONSE']._serialized_start=320
-  _globals['_ENROLLRESPONSE']._serialized_end=401
-  _globals['_RENEWREQUEST']._serialized_start=403
-  _globals['_RENEWREQUEST']._serialized_end=430
-  _globals['_REVOKEOWNREQUEST']._serialized_start=432
-  _globals['_REVOKEOWNREQUEST']._serialized_end=497
-  _globals['_REVOKEOWNRESPONSE']._serialized_start=499
-  _globals['_REVOKEOWNRESPONSE']._serialized_end=559
-  _globals['_REPORTREQUEST']._serialized_start=561
-  _globals['_REPORTREQUEST']._serialized_end=658
-  _globals['_REPORTRESPONSE']._serialized_start=660
-  _globals['_REPORTRESPONSE']._serialized_end=760
-  _globals['_ISSUEREQUEST']._serialized_start=762
-  _globals['_ISSUEREQUEST']._serialized_end=813
-  _globals['_ISSUEITEM']._serialized_start=815
-  _globals['_ISSUEITEM']._serialized_end=876
-  _globals['_ISSUERESPONSE']._serialized_start=878
-  _globals['_ISSUERESPONSE']._serialized_end=950
-  _globals['_ISSUERESULT']._serialized_start=952
-  _globals['_ISSUERESULT']._serialized_end=1027
-  _globals['_WATCHREQUEST']._serialized_start=1029
-  _globals['_WATCHREQUEST']._serialized_end=1130
-  _globals['_WATCHHELLO']._serialized_start=1132
-  _globals['_WATCHHELLO']._serialized_end=1191
-  _globals['_WATCHACK']._serialized_start=1193
-  _globals['_WATCHACK']._serialized_end=1310
-  _globals['_BOOTSTRAP']._serialized_start=1313
-  _globals['_BOOTSTRAP']._serialized_end=1459
-  _globals['_AUTHORITY']._serialized_start=1462
-  _globals['_AUTHORITY']._serialized_end=1858
+  _globals['_CHALLENGEREQUEST']._serialized_start=203
+  _globals['_CHALLENGEREQUEST']._serialized_end=253
+  _globals['_CHALLENGERESPONSE']._serialized_start=255
+  _globals['_CHALLENGERESPONSE']._serialized_end=293
+  _globals['_ENROLLREQUEST']._serialized_start=295
+  _globals['_ENROLLREQUEST']._serialized_end=339
+  _globals['_ENROLLBODY']._serialized_start=341
+  _globals['_ENROLLBODY']._serialized_end=439
+  _globals['_X509POPEVIDENCE']._serialized_start=441
+  _globals['_X509POPEVIDENCE']._serialized_end=488
+  _globals['_ENROLLRESPONSE']._serialized_start=490
+  _globals['_ENROLLRESPONSE']._serialized_end=571
+  _globals['_RENEWREQUEST']._serialized_start=573
+  _globals['_RENEWREQUEST']._serialized_end=600
+  _globals['_REVOKEOWNREQUEST']._serialized_start=602
+  _globals['_REVOKEOWNREQUEST']._serialized_end=667
+  _globals['_REVOKEOWNRESPONSE']._serialized_start=669
+  _globals['_REVOKEOWNRESPONSE']._serialized_end=729
+  _globals['_REPORTREQUEST']._serialized_start=731
+  _globals['_REPORTREQUEST']._serialized_end=828
+  _globals['_REPORTRESPONSE']._serialized_start=830
+  _globals['_REPORTRESPONSE']._serialized_end=930
+  _globals['_ISSUEREQUEST']._serialized_start=932
+  _globals['_ISSUEREQUEST']._serialized_end=983
+  _globals['_ISSUEITEM']._serialized_start=985
+  _globals['_ISSUEITEM']._serialized_end=1046
+  _globals['_ISSUERESPONSE']._serialized_start=1048
+  _globals['_ISSUERESPONSE']._serialized_end=1120
+  _globals['_ISSUERESULT']._serialized_start=1122
+  _globals['_ISSUERESULT']._serialized_end=1197
+  _globals['_WATCHREQUEST']._serialized_start=1199
+  _globals['_WATCHREQUEST']._serialized_end=1300
+  _globals['_WATCHHELLO']._serialized_start=1302
+  _globals['_WATCHHELLO']._serialized_end=1361
+  _globals['_WATCHACK']._serialized_start=1363
+  _globals['_WATCHACK']._serialized_end=1480
+  _globals['_BOOTSTRAP']._serialized_start=1483
+  _globals['_BOOTSTRAP']._serialized_end=1701
+  _globals['_AUTHORITY']._serialized_start=1704
+  _globals['_AUTHORITY']._serialized_end=2100
 # @@protoc_insertion_point(module_scope)

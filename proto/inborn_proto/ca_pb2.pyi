@@ -23,23 +23,49 @@ class GetBundleResponse(_message.Message):
     log_id: bytes
     def __init__(self, trust_domain: _Optional[str] = ..., roots: _Optional[_Iterable[bytes]] = ..., api_address: _Optional[str] = ..., log_id: _Optional[bytes] = ...) -> None: ...
 
+class ChallengeRequest(_message.Message):
+    __slots__ = ("kind", "key_hash")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    KEY_HASH_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    key_hash: bytes
+    def __init__(self, kind: _Optional[str] = ..., key_hash: _Optional[bytes] = ...) -> None: ...
+
+class ChallengeResponse(_message.Message):
+    __slots__ = ("challenge",)
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
+    challenge: bytes
+    def __init__(self, challenge: _Optional[bytes] = ...) -> None: ...
+
 class EnrollRequest(_message.Message):
-    __slots__ = ("body", "signature")
+    __slots__ = ("body", "proof")
     BODY_FIELD_NUMBER: _ClassVar[int]
-    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
     body: bytes
-    signature: bytes
-    def __init__(self, body: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    proof: bytes
+    def __init__(self, body: _Optional[bytes] = ..., proof: _Optional[bytes] = ...) -> None: ...
 
 class EnrollBody(_message.Message):
-    __slots__ = ("trust_domain", "token_id", "csr")
+    __slots__ = ("trust_domain", "csr", "kind", "evidence", "challenge")
     TRUST_DOMAIN_FIELD_NUMBER: _ClassVar[int]
-    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
     CSR_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    CHALLENGE_FIELD_NUMBER: _ClassVar[int]
     trust_domain: str
-    token_id: bytes
     csr: bytes
-    def __init__(self, trust_domain: _Optional[str] = ..., token_id: _Optional[bytes] = ..., csr: _Optional[bytes] = ...) -> None: ...
+    kind: str
+    evidence: bytes
+    challenge: bytes
+    def __init__(self, trust_domain: _Optional[str] = ..., csr: _Optional[bytes] = ..., kind: _Optional[str] = ..., evidence: _Optional[bytes] = ..., challenge: _Optional[bytes] = ...) -> None: ...
+
+class X509PopEvidence(_message.Message):
+    __slots__ = ("chain", "nonce")
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    chain: _containers.RepeatedScalarFieldContainer[bytes]
+    nonce: bytes
+    def __init__(self, chain: _Optional[_Iterable[bytes]] = ..., nonce: _Optional[bytes] = ...) -> None: ...
 
 class EnrollResponse(_message.Message):
     __slots__ = ("chain", "spiffe_id", "log_id", "roots")

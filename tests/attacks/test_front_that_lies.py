@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from inborn._internal.address import InvalidAddress
 from inborn._internal.enrollment.join_token import JoinToken
+from inborn._internal.enrollment.proof_context import enroll_context
 from inborn._internal.feed.feed_content import Heartbeat
 from inborn._internal.feed.feed_verifier import FeedGap, FeedRollback, FeedUpdate, FeedVerifier, WrongFeed
 from inborn._internal.revocation.revocation_set import CertificateRevoked, Revocation, RevocationKind, RevocationSet
@@ -29,7 +30,6 @@ from inborn._internal.wire.access import CallNotAllowed
 from inborn._internal.wire.messages import error_from_message
 from inborn._internal.wire.methods import find_method
 from inborn._internal.wire.signed_request import (
-    ENROLL_CONTEXT,
     FEED_CONTEXT,
     REQUEST_CONTEXT,
     BadSignature,
@@ -37,7 +37,7 @@ from inborn._internal.wire.signed_request import (
 )
 from inborn.errors import DeniedError, ExhaustedError, InbornError, NotFoundError, UnauthenticatedError
 from inborn.testing import MemoryAuthority
-from inborn_ca.signer.commands.enrollment import TokenSpent, UnknownToken
+from inborn_ca.signer.commands.node_attestors.join_token.attestor import TokenSpent, UnknownToken
 from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownRequester, WrongRecipient
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
 from tests.rigs.captured_front import TRUST_DOMAIN, CapturedFront, all_methods, issue_payload, new_key
@@ -263,11 +263,13 @@ def test_renewal_is_good_once(front: CapturedFront) -> None:
 def test_token_is_not_spent_by_its_id(front: CapturedFront) -> None:
     """The front sees a token's ID when it passes by, and its signature under one CSR; never its secret."""
     token = front.token()
-    body = ca_pb2.EnrollBody(trust_domain=TRUST_DOMAIN.name, token_id=token.id, csr=make_csr(new_key()))
+    body = ca_pb2.EnrollBody(
+        trust_domain=TRUST_DOMAIN.name, kind="join_token", evidence=token.id, csr=make_csr(new_key())
+    )
     octets = body.SerializeToString()
-    signature = sign_octets(ed25519.Ed25519PrivateKey.generate(), ENROLL_CONTEXT, octets)
+    signature = sign_octets(ed25519.Ed25519PrivateKey.generate(), enroll_context("join_token"), octets)
     with pytest.raises(BadSignature):
-        front.forward_enroll(ca_pb2.EnrollRequest(body=octets, signature=signature))
+        front.forward_enroll(ca_pb2.EnrollRequest(body=octets, proof=signature))
     assert_still_good(front, token)
 
 
@@ -277,7 +279,7 @@ def test_token_is_not_spent_for_a_csr_of_the_fronts_own(front: CapturedFront) ->
     body = ca_pb2.EnrollBody.FromString(true.body)
     body.csr = make_csr(new_key())
     with pytest.raises(BadSignature):
-        front.forward_enroll(ca_pb2.EnrollRequest(body=body.SerializeToString(), signature=true.signature))
+        front.forward_enroll(ca_pb2.EnrollRequest(body=body.SerializeToString(), proof=true.proof))
     assert_still_good(front, token)
 
 
@@ -285,9 +287,9 @@ def test_token_of_another_id_is_not_known(front: CapturedFront) -> None:
     token = front.token()
     true = enroll_request(token, make_csr(new_key()))
     body = ca_pb2.EnrollBody.FromString(true.body)
-    body.token_id = bytes(16)
+    body.evidence = bytes(16)
     with pytest.raises(UnknownToken):
-        front.forward_enroll(ca_pb2.EnrollRequest(body=body.SerializeToString(), signature=true.signature))
+        front.forward_enroll(ca_pb2.EnrollRequest(body=body.SerializeToString(), proof=true.proof))
 
 
 def test_enrollment_that_is_replayed_gives_the_joiners_key_another_certificate_and_nobody_else_one(

@@ -15,7 +15,8 @@ from inborn._internal.spiffe.x509_bundle import bundle_digest
 from inborn._internal.verification.verify import NotAuthorized, UntrustedCertificate
 from inborn.errors import InbornError, RequestError, UnavailableError
 from inborn.testing import MemoryAuthority
-from inborn_member.bootstrap import BundleMismatch, enroll_with_token
+from inborn_member.bootstrap import BundleMismatch, enroll
+from inborn_member.node_attestors.join_token import TokenEvidence
 from tests.rigs.fixtures_spoken_ca import SpokenAuthority
 
 
@@ -109,7 +110,7 @@ async def test_server_that_speaks_no_tls_is_refused(ca: SpokenAuthority, tmp_pat
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     with pytest.raises(UnavailableError, match=f"127.0.0.1:{port}"):
-        await enroll_with_token(ca.token, f"127.0.0.1:{port}", ec.generate_private_key(ec.SECP256R1()))
+        await enroll(TokenEvidence(ca.token), f"127.0.0.1:{port}", ec.generate_private_key(ec.SECP256R1()))
     server.close()
 
 

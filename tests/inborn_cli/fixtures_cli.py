@@ -51,6 +51,14 @@ def stamp(**after: float) -> Timestamp:
     return made
 
 
+def x509pop(template: str) -> pb.X509Pop:
+    """With a subject that would write in a terminal."""
+    authority = pb.X509PopAuthority(
+        subject="CN=Machines\x1b[2J CA", fingerprint="0a54fb54" * 5, not_after=stamp(days=7)
+    )
+    return pb.X509Pop(authorities=[authority], path_template=template)
+
+
 class FakeCa:
     """Answers on `path` until it is closed. A method that has an entry in `answers` is answered by it."""
 
@@ -158,6 +166,17 @@ class FakeCa:
     def DeleteEntry(self, request: pb.EntryRequest) -> pb.EntryResponse:
         return self.GetEntry(request)
 
+    def SetX509Pop(self, request: pb.SetX509PopRequest) -> pb.X509Pop:
+        if not request.ca_bundle:
+            raise RequestError("CA bundle has 0 certificates, 1 to 16 are taken")
+        return x509pop(request.path_template or "{{ .PluginName }}/{{ .Fingerprint }}")
+
+    def GetX509Pop(self, request: pb.GetX509PopRequest) -> pb.X509Pop:
+        return x509pop("x509pop/{{ .Subject.CommonName }}")
+
+    def RemoveX509Pop(self, request: pb.RemoveX509PopRequest) -> pb.X509Pop:
+        return self.GetX509Pop(pb.GetX509PopRequest())
+
     def CreatePosturePolicy(self, request: pb.CreatePosturePolicyRequest) -> pb.PosturePolicy:
         made = rule()
         del made.demands[:]
@@ -193,6 +212,8 @@ class FakeCa:
             svid_expires_at=stamp(days=7),
             revocation_seq=17,
             heard_at=stamp(),
+            attested_by="join_token",
+            attested_subject="5d41402abc4b2a76b9719d911017c592",
         )
         return pb.ListAgentsResponse(agents=[agent])
 

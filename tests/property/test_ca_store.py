@@ -98,9 +98,11 @@ members = st.builds(
     spiffe_id=ids,
     kind=st.sampled_from(MemberKind),
     enrolled_at=times,
-    token_id=octets,
+    attested_by=texts,
+    attested_subject=texts,
     name=texts,
     groups=st.lists(texts, max_size=3).map(tuple),
+    selectors=st.lists(selectors, max_size=3).map(tuple),
     banned_at=maybe_time,
     stopped_at=maybe_time,
 )

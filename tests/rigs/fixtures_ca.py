@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
+from inborn._internal.enrollment.proof_context import enroll_context
 from inborn._internal.revocation.revocation_set import RevocationKind
 from inborn._internal.spiffe.x509_svid import CertificateFacts, load_certificate, read_certificate, serial_octets
-from inborn._internal.wire.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
+from inborn._internal.wire.signed_request import REQUEST_CONTEXT, sign_octets
 from inborn.errors import InbornError
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.signer.changes import Changes
@@ -26,15 +27,17 @@ from inborn_ca.signer.commands.authorities import Authorities
 from inborn_ca.signer.commands.enrollment import RENEW_METHOD, Enrollment
 from inborn_ca.signer.commands.entries import Entries
 from inborn_ca.signer.commands.issuing import ISSUE_METHOD, Issuing
+from inborn_ca.signer.commands.node_attestors.join_token.tokens import Tokens
+from inborn_ca.signer.commands.node_attestors.x509pop.settings import X509PopCommands
 from inborn_ca.signer.commands.revocation_log import append_revocation
 from inborn_ca.signer.commands.revocations import Revocations
-from inborn_ca.signer.commands.tokens import Tokens
 from inborn_ca.signer.feeds import Feeds
 from inborn_ca.signer.main import open_state
 from inborn_ca.signer.queue import Command, Finish, Job, Queue, Refusal
 from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Transaction
 from inborn_proto import admin_pb2, ca_pb2, feed_pb2, signed_pb2, signer_pb2
+from tests.rigs.machine_ca import MachineCertificate, challenge_request, x509pop_request
 
 ADMIN = "uid:0"
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -101,12 +104,15 @@ class CaBench:
     clock: FakeClock
     directory: Path
     published: list[tuple[str, feed_pb2.FeedMessage]] = field(default_factory=list)
+    let_in: int = 0
+    """How many certificates of agents a test expects: attacks count them in the end."""
 
     def __post_init__(self) -> None:
         self.queue = Queue(self.state)
         self.authorities = Authorities(self.state)
         self.feeds = Feeds(self.state, lambda node, message: self.published.append((node, message)))
-        self.enrollment = Enrollment(self.state)
+        self.enrollment = Enrollment(self.state, monotonic=lambda: self.clock().timestamp())
+        self.x509pop = X509PopCommands(self.state)
         self.issuing = Issuing(self.state)
         self.revocations = Revocations(self.state)
         self.tokens = Tokens(self.state)
@@ -152,20 +158,38 @@ class CaBench:
     def enroll_request(self, token: JoinToken, key: Any, **changed: Any) -> signer_pb2.ForwardedEnroll:
         fields: dict[str, Any] = {
             "trust_domain": token.trust_domain.name,
-            "token_id": token.id,
+            "kind": "join_token",
+            "evidence": token.id,
             "csr": make_csr(key),
         }
         fields.update(changed)
         body = ca_pb2.EnrollBody(**fields).SerializeToString()
-        signature = sign_octets(token.private_key, ENROLL_CONTEXT, body)
-        return signer_pb2.ForwardedEnroll(
-            request=ca_pb2.EnrollRequest(body=body, signature=signature), origin="192.0.2.1:1"
-        )
+        proof = sign_octets(token.private_key, enroll_context("join_token"), body)
+        return signer_pb2.ForwardedEnroll(request=ca_pb2.EnrollRequest(body=body, proof=proof), origin="192.0.2.1:1")
 
     def enroll(self, token: JoinToken | None = None, **fields: Any) -> Holder:
         token = token or self.create_token(**fields)
         key = ec.generate_private_key(ec.SECP256R1())
         return Holder(key=key, response=self.run(self.enrollment.enroll(self.enroll_request(token, key))))
+
+    def take_certificates(self, *authorities: bytes, path_template: str = "") -> admin_pb2.X509Pop:
+        """Let agents in that have a certificate of these CAs (PEM)."""
+        request = admin_pb2.SetX509PopRequest(ca_bundle=b"".join(authorities), path_template=path_template)
+        answer: admin_pb2.X509Pop = self.run(self.x509pop.set(request, ADMIN))
+        return answer
+
+    def challenge(self, csr_key: Any) -> bytes:
+        challenge: bytes = self.enrollment.challenge(challenge_request(csr_key)).challenge
+        return challenge
+
+    def enroll_by(self, machine: MachineCertificate, key: Any = None, **changed: Any) -> Holder:
+        """An honest machine's enrollment, or one with something changed in it."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        return self.send(x509pop_request(machine, key, self.challenge(key), **changed), key)
+
+    def send(self, request: ca_pb2.EnrollRequest, key: Any) -> Holder:
+        forwarded = signer_pb2.ForwardedEnroll(request=request, origin="192.0.2.1:1")
+        return Holder(key=key, response=self.run(self.enrollment.enroll(forwarded)))
 
     def renew(self, holder: Holder, key: Any = None, **changed: Any) -> Holder:
         key = key or ec.generate_private_key(ec.SECP256R1())

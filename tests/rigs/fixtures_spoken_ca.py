@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from inborn._internal.enrollment.join_token import JoinToken
+from inborn._internal.enrollment.proof_context import enroll_context
 from inborn._internal.grpc_adapter.interceptor import grpc_server_credentials, grpc_server_interceptor, peer_identity
 from inborn._internal.revocation.revocation_set import Revocation
 from inborn._internal.rpc.services import service_handler
 from inborn._internal.spiffe.x509_bundle import bundle_digest
 from inborn._internal.spiffe.x509_svid import X509Svid, key_sha256
 from inborn._internal.wire.messages import ms_from_datetime, revocation_to_wire
-from inborn._internal.wire.signed_request import ENROLL_CONTEXT, FEED_CONTEXT, REQUEST_CONTEXT, verify_octets
+from inborn._internal.wire.signed_request import FEED_CONTEXT, REQUEST_CONTEXT, verify_octets
 from inborn.errors import DeniedError, InbornError, UnavailableError
 from inborn.testing import MemoryAuthority
 from inborn_ca.model.request_numbers import take
@@ -191,9 +192,9 @@ class SpokenAuthority:
         )
 
     def Enroll(self, request: ca_pb2.EnrollRequest, context: Any) -> ca_pb2.EnrollResponse:
-        verify_octets(self.token_key.public_key(), ENROLL_CONTEXT, request.body, request.signature)
+        verify_octets(self.token_key.public_key(), enroll_context("join_token"), request.body, request.proof)
         body = ca_pb2.EnrollBody.FromString(request.body)
-        assert body.token_id == self.token.id
+        assert (body.kind, body.evidence) == ("join_token", self.token.id)
         self.enrolled.append(body.csr)
         return self._certificate(body.csr)
 

@@ -39,8 +39,9 @@ from inborn._internal.wire.messages import error_from_message
 from inborn._internal.wire.methods import find_method
 from inborn.errors import InbornError
 from inborn_member.authority_client import AuthorityClient
-from inborn_member.bootstrap import enroll_with_token
+from inborn_member.bootstrap import enroll
 from inborn_member.enrolled import Enrolled, make_csr
+from inborn_member.node_attestors.join_token import TokenEvidence
 from inborn_member.request_numbers import RequestNumbers
 from inborn_proto import admin_pb2, agent_pb2, ca_pb2
 from tests.rigs.up_rig import UP_TIME, Running, environment
@@ -79,9 +80,15 @@ class Machine:
 
     def start_agent(self, ca_address: str, token: str, *, is_awaited: bool = True) -> Running:
         """`inborn agent run` on this data directory, which joins that CA; the token goes in by standard input."""
+        return self.start_agent_with(ca_address, "--join-token-file", "-", stdin=token, is_awaited=is_awaited)
+
+    def start_agent_with(
+        self, ca_address: str, *arguments: str, stdin: str | None = None, is_awaited: bool = True
+    ) -> Running:
+        """The same, with whatever evidence the arguments say."""
         command = ["agent", "run", "--ca", ca_address, "--data-dir", str(self.data_dir)]
-        command += ["--join-token-file", "-", "--docker-socket", ""]
-        agent = self.spawn(command, self.data_dir, stdin=token)
+        command += ["--docker-socket", "", *arguments]
+        agent = self.spawn(command, self.data_dir, stdin=stdin)
         self.agents.append(agent)
         if is_awaited:
             agent.wait_for("ready socket=", UP_TIME)
@@ -298,7 +305,7 @@ class Requester:
     @classmethod
     async def enroll(cls, token: str, address: str) -> Requester:
         key = ec.generate_private_key(ec.SECP256R1())
-        enrolled = await enroll_with_token(parse_join_token(token), address, key)
+        enrolled = await enroll(TokenEvidence(parse_join_token(token)), address, key)
         source = StaticSource(
             Snapshot(
                 trust_domain=enrolled.svid.spiffe_id.trust_domain,

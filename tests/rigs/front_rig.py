@@ -20,10 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.address import Address
 from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
+from inborn._internal.enrollment.proof_context import enroll_context
 from inborn._internal.rpc.services import MESSAGE_LIMITS, AioStream, AioStub
 from inborn._internal.spiffe.x509_svid import X509Svid, load_certificate, serial_octets
 from inborn._internal.wire.methods import find_method
-from inborn._internal.wire.signed_request import ENROLL_CONTEXT, REQUEST_CONTEXT, sign_octets
+from inborn._internal.wire.signed_request import REQUEST_CONTEXT, sign_octets
 from inborn_ca.certificates.profile import Lifetimes
 from inborn_ca.front.server import Front
 from inborn_ca.link.link import Link
@@ -179,8 +180,10 @@ class Rig:
 
 
 def enroll_request(token: JoinToken, csr: bytes) -> ca_pb2.EnrollRequest:
-    body = ca_pb2.EnrollBody(trust_domain=token.trust_domain.name, token_id=token.id, csr=csr).SerializeToString()
-    return ca_pb2.EnrollRequest(body=body, signature=sign_octets(token.private_key, ENROLL_CONTEXT, body))
+    body = ca_pb2.EnrollBody(
+        trust_domain=token.trust_domain.name, kind="join_token", evidence=token.id, csr=csr
+    ).SerializeToString()
+    return ca_pb2.EnrollRequest(body=body, proof=sign_octets(token.private_key, enroll_context("join_token"), body))
 
 
 def body_of(message: feed_pb2.FeedMessage) -> feed_pb2.FeedBody:

@@ -274,7 +274,7 @@ def test_evicted_agent_of_another_machine_comes_back_with_a_new_token_and_a_bann
         old = source.svid
         ran = command("agent evict edge --wait")
         assert ran.status == 0, ran.err
-        agent.wait_for("agent.needs_token", 30)
+        agent.wait_for("agent.needs_evidence", 30)
         token.write_text(command("token create --agent edge").out, encoding="ascii")
         wait_for_another_key(source, old)
         assert is_dead(source, old)

@@ -23,7 +23,7 @@ class BootstrapService:
 
     @property
     def unary(self) -> dict[str, UnaryWork]:
-        return {"GetBundle": self.get_bundle, "Enroll": self.enroll}
+        return {"GetBundle": self.get_bundle, "Challenge": self.challenge, "Enroll": self.enroll}
 
     async def get_bundle(self, request: ca_pb2.GetBundleRequest, caller: Caller, seconds: float) -> bytes:
         response = ca_pb2.GetBundleResponse(
@@ -33,6 +33,11 @@ class BootstrapService:
             log_id=self._domain.log_id,
         )
         return response.SerializeToString()
+
+    async def challenge(self, request: ca_pb2.ChallengeRequest, caller: Caller, seconds: float) -> bytes:
+        return await self._link.call_bytes(
+            "/inborn.signer.v1.Signing/Challenge", request.SerializeToString(), timeout=seconds
+        )
 
     async def enroll(self, request: ca_pb2.EnrollRequest, caller: Caller, seconds: float) -> bytes:
         forwarded = signer_pb2.ForwardedEnroll(request=request, origin=caller.origin)

@@ -111,9 +111,14 @@ class Member:
     spiffe_id: SpiffeId
     kind: MemberKind
     enrolled_at: dt.datetime
-    token_id: bytes
+    attested_by: str = ""
+    """The kind of the evidence that it enrolled with; empty where that is not known (a finding of a restore)."""
+    attested_subject: str = ""
+    """Which evidence of that kind: a token's ID, a certificate's fingerprint."""
     name: str = ""
     groups: tuple[str, ...] = ()
+    selectors: tuple[Selector, ...] = ()
+    """What the evidence said of the node."""
     banned_at: dt.datetime | None = None
     stopped_at: dt.datetime | None = None
     """When two holders of one key were seen; it does not renew until it is enrolled again."""

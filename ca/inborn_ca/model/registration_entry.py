@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from inborn._internal.selectors.selector import Selector
+from inborn._internal.selectors.selector import Selector, parse_selector
 from inborn._internal.selectors.weakness import weaknesses
 from inborn._internal.spiffe.spiffe_id import ALIAS_SUFFIX, SpiffeId, TrustDomain, from_operator_input
 from inborn.errors import DeniedError, RequestError, duration
@@ -62,12 +62,14 @@ class NodeKind(StrEnum):
     AGENT = "agent"
     NAME = "name"
     GROUP = "group"
+    SELECTOR = "selector"
     ANY = "any"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class NodeMatch:
-    """On which nodes an entry counts: one agent's, those of a name or a group, or any. Valid if it exists."""
+    """On which nodes an entry counts: one agent's, those of a name or a group, those of which the evidence that they
+    enrolled with has said a selector, or any. Valid if it exists."""
 
     kind: NodeKind
     value: str = ""
@@ -78,27 +80,31 @@ class NodeMatch:
                 raise InvalidEntry("node 'any' takes no value")
             case NodeKind.NAME | NodeKind.GROUP:
                 check_node_name(self.value)
+            case NodeKind.SELECTOR:
+                parse_selector(self.value)
 
     @classmethod
     def parse(cls, text: str, trust_domain: TrustDomain) -> Self:
-        """Read `spiffe://td/inborn/agent/x`, `name:x`, `group:x` or `any`. Raises `InvalidEntry`, `InvalidSpiffeId`.
+        """Read `spiffe://td/inborn/agent/x`, `name:x`, `group:x`, `selector:type:value` or `any`.
 
-        Not checked: that such an agent, name or group exists.
+        Raises `InvalidEntry`, `InvalidSpiffeId`, `SelectorError`.
+
+        Not checked: that such an agent, name, group or selector exists.
         """
         kind, colon, value = text.partition(":")
         if text == NodeKind.ANY:
             return cls(kind=NodeKind.ANY)
-        if colon and kind in (NodeKind.NAME, NodeKind.GROUP):
+        if colon and kind in (NodeKind.NAME, NodeKind.GROUP, NodeKind.SELECTOR):
             return cls(kind=NodeKind(kind), value=value)
         if "://" not in text:
             raise InvalidEntry(
-                f"node {_shown(text)} is none of spiffe://.../inborn/agent/ID, name:NAME, group:GROUP, any"
+                f"node {_shown(text)} is none of spiffe://.../inborn/agent/ID, name:NAME, group:GROUP, "
+                "selector:TYPE:VALUE, any"
             )
         agent = from_operator_input(text)
         if agent.trust_domain != trust_domain:
             raise InvalidEntry(f"node {agent} is outside the trust domain {trust_domain}")
-        segment = agent.path.removeprefix(AGENT_PREFIX)
-        if segment == agent.path or "/" in segment:
+        if not agent.path.startswith(AGENT_PREFIX):
             raise InvalidEntry(f"node {agent} is not the ID of an agent, {trust_domain.id}{AGENT_PREFIX}ID")
         return cls(kind=NodeKind.AGENT, value=str(agent))
 
@@ -113,6 +119,8 @@ class NodeMatch:
                 return member.name == self.value
             case NodeKind.GROUP:
                 return self.value in member.groups
+            case NodeKind.SELECTOR:
+                return any(str(selector) == self.value for selector in member.selectors)
             case NodeKind.ANY:
                 return True
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from inborn.errors import DeniedError
+from inborn.errors import DeniedError, InbornError
 from inborn_ca.model.records import Member
 
-__all__ = ["Consequence", "ConsequentialDenial", "OpenAlarm", "StopRenewals"]
+__all__ = ["Consequence", "ConsequentialDenial", "ConsequentialRefusal", "OpenAlarm", "StopRenewals"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +33,8 @@ class StopRenewals:
 Consequence = OpenAlarm | StopRenewals
 
 
-class ConsequentialDenial(DeniedError):
-    """Understood, refused, and with consequences that outlive the refusal. They do not travel to the caller."""
+class ConsequentialRefusal(InbornError):
+    """A refusal, of whichever kind, with consequences that outlive it. They do not travel to the caller."""
 
     consequences: tuple[Consequence, ...] = ()
 
@@ -43,3 +43,7 @@ class ConsequentialDenial(DeniedError):
     ) -> None:
         super().__init__(message, hint=hint, **facts)
         self.consequences = consequences
+
+
+class ConsequentialDenial(ConsequentialRefusal, DeniedError):
+    """Understood, denied, and with consequences."""

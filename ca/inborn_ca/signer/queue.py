@@ -25,7 +25,7 @@ from inborn._internal.host.log import get_logger
 from inborn.errors import ExhaustedError, InbornError, InternalError
 from inborn_ca.model.records import AuditRow
 from inborn_ca.signer.changes import Changes
-from inborn_ca.signer.consequences import Consequence, ConsequentialDenial
+from inborn_ca.signer.consequences import Consequence, ConsequentialRefusal
 from inborn_ca.store.interface import Transaction
 
 __all__ = ["Command", "Finish", "GroupHooks", "Job", "Queue", "Refusal"]
@@ -204,7 +204,7 @@ class Queue:
             self._keep(tx, job, job.error)
 
     def _keep(self, tx: Transaction, job: Job, error: InbornError) -> None:
-        if isinstance(error, ConsequentialDenial):
+        if isinstance(error, ConsequentialRefusal):
             for consequence in error.consequences:
                 self._hooks.keep(tx, consequence)
         row = job.refusal.audit(error) if job.refusal is not None else None

@@ -19,6 +19,7 @@ from inborn_ca.authorities.key_store import KeyStore
 from inborn_ca.certificates.serial import SerialSource
 from inborn_ca.signer.commands import audit
 from inborn_ca.signer.commands.findings import FORMER_LOG, FORMER_SEQ
+from inborn_ca.signer.commands.node_attestors.join_token.tokens import end_tokens
 from inborn_ca.signer.requesters.unknown_holder import FORMER_SERIAL
 from inborn_ca.store.interface import Transaction
 from inborn_ca.store.opening import restored_store
@@ -70,7 +71,7 @@ def _rewrite(tx: Transaction, keys: KeyStore, now: dt.datetime, *, exported: int
     # What no CA of the backup had reached: what has a serial above it may be younger than the backup.
     states = map(SerialSource.from_state, tx.authorities.serial_states().values())
     tx.meta.set(FORMER_SERIAL, min(states, key=lambda source: source.ceiling, default=SerialSource()).state)
-    ended = _end_tokens(tx, now)
+    ended = end_tokens(tx, now)
     _retire(tx)
     detail = {"former_log_id": former.hex(), "tokens_ended": ended}
     tx.audit.add(audit.row(now, f"uid:{os.geteuid()}", "ca.restore", fresh.hex(), detail=detail))
@@ -81,15 +82,6 @@ def _rewrite(tx: Transaction, keys: KeyStore, now: dt.datetime, *, exported: int
         keys=exported,
         tokens_ended=ended,
     )
-
-
-def _end_tokens(tx: Transaction, now: dt.datetime) -> int:
-    ended = 0
-    for token in tx.tokens.all():
-        if token.withdrawn_at is None and token.expires_at > now:
-            tx.tokens.withdraw(token.id, now)
-            ended += 1
-    return ended
 
 
 def _retire(tx: Transaction) -> None:

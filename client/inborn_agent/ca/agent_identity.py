@@ -7,11 +7,10 @@ import datetime as dt
 from inborn._internal.metrics.counting import Metrics
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.spiffe.spiffe_id import RESERVED_PREFIX, SpiffeId, TrustDomain
-from inborn_agent.ca.joining import Joiner
 from inborn_agent.counted_events import RENEWED
+from inborn_member.evidence_way_in import EvidenceSupply, EvidenceWayIn
 from inborn_member.identity_store import IdentityRecord, IdentityStore
 from inborn_member.own_identity import Clock, OwnIdentity, utc_now
-from inborn_member.token_way_in import TokenWayIn
 from inborn_member.way_in import WrongIdentity
 
 __all__ = ["RENEW_EVERY", "agent_identity"]
@@ -23,7 +22,7 @@ RENEW_EVERY = dt.timedelta(days=1)
 def agent_identity(
     trust_domain: TrustDomain,
     store: IdentityStore,
-    joiner: Joiner,
+    joiner: EvidenceSupply,
     metrics: Metrics,
     *,
     revocations: RevocationSet,
@@ -31,14 +30,14 @@ def agent_identity(
     ca: str = "",
     clock: Clock = utc_now,
 ) -> OwnIdentity:
-    """The agent's own identity, which gets in with the joiner's tokens. The token that it has now is not used again."""
+    """The agent's own identity, which gets in with the joiner's evidence. A token that it has used is used up."""
     if record is not None and record.evidence:
         joiner.spent(record.evidence)
     own = OwnIdentity(
         "agent",
         trust_domain,
         store,
-        TokenWayIn(trust_domain, joiner, _check),
+        EvidenceWayIn(trust_domain, joiner, _check),
         revocations=revocations,
         record=record,
         ca=ca,
@@ -51,4 +50,4 @@ def agent_identity(
 
 def _check(spiffe_id: SpiffeId) -> None:
     if not spiffe_id.path.startswith(RESERVED_PREFIX + "agent/"):
-        raise WrongIdentity(f"token enrolls {spiffe_id}, which is no agent")
+        raise WrongIdentity(f"evidence enrolls {spiffe_id}, which is no agent")

@@ -1,5 +1,5 @@
-"""Where an agent that has to enroll gets its join token from: a file (or standard input), or the CA on the same
-host."""
+"""Where an agent that has to enroll gets its evidence from: a join token in a file (or on standard input), or of the CA
+on the same host; or a certificate of another CA, with its key."""
 
 from __future__ import annotations
 
@@ -8,43 +8,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from inborn._internal.enrollment.join_token import JoinToken, parse_join_token
 from inborn._internal.rpc.admin_client import AdminClient
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.wire import admin_methods
 from inborn.errors import RequestError, UnavailableError
+from inborn_member.node_attestors.join_token import TokenEvidence
+from inborn_member.node_attestors.node_evidence import NodeEvidence
+from inborn_member.node_attestors.x509pop import CertificateFiles
 from inborn_member.way_in import NoEvidence
 from inborn_proto import admin_pb2
 
-__all__ = ["AdminJoiner", "Joiner", "NoJoiner", "NoTokenYet", "TokenFileJoiner"]
+__all__ = ["AdminJoiner", "CertificateJoiner", "NoJoiner", "TokenFileJoiner"]
 
 _MAX_TOKEN_FILE = 4096  # octets: a token has some 130, and somebody may have put a comment's worth of blanks around it
 _TOKEN_LIFE = 60.0  # seconds that a token is tried again before a new one is made; the CA's own limit is ten minutes
 _ADMIN_TIMEOUT = 10.0  # seconds for one call over the signer's socket
-
-
-class NoTokenYet(NoEvidence):
-    """There is no token that has not been tried in vain."""
-
-
-class Joiner(Protocol):
-    """Gives tokens."""
-
-    async def token(self, agent: SpiffeId | None) -> tuple[JoinToken, str]:
-        """A token to enroll with, as `agent` if it was one before, and the bootstrap address to go to.
-
-        Raises `NoTokenYet`, `UnavailableError`, and the CA's own errors.
-        """
-        ...
-
-    def spent(self, token_id: bytes) -> None:
-        """This one has been used, or the CA does not take it: it is not to be tried again.
-
-        A second key that comes with a used token is an alarm at the CA.
-        """
-        ...
 
 
 class TokenFileJoiner:
@@ -57,18 +37,18 @@ class TokenFileJoiner:
         self._from_stdin: str | None = None
         self._spent: set[bytes] = set()
 
-    async def token(self, agent: SpiffeId | None) -> tuple[JoinToken, str]:
+    async def evidence(self, agent: SpiffeId | None) -> tuple[NodeEvidence, str]:
         token = parse_join_token(await asyncio.to_thread(self._text))
         if token.id in self._spent:
-            raise NoTokenYet(
+            raise NoEvidence(
                 f"the token in {self._path} has been used or was refused",
                 hint="an admin makes a new one with `inborn token create"
                 + (f" --agent {agent}`" if agent is not None else "`"),
             )
-        return token, self._address
+        return TokenEvidence(token), self._address
 
-    def spent(self, token_id: bytes) -> None:
-        self._spent.add(token_id)
+    def spent(self, evidence_id: bytes) -> None:
+        self._spent.add(evidence_id)
 
     def _text(self) -> str:
         if self._path == "-":
@@ -80,7 +60,7 @@ class TokenFileJoiner:
                 with open(Path(self._path).expanduser(), encoding="ascii", errors="replace") as file:
                     text = file.read(_MAX_TOKEN_FILE + 1)
             except OSError as error:
-                raise NoTokenYet(
+                raise NoEvidence(
                     f"token file {self._path} cannot be read: {error.strerror}",
                     hint="an admin makes a token with `inborn token create`",
                 ) from error
@@ -97,16 +77,16 @@ class AdminJoiner:
         self._address = address
         self._open: tuple[float, SpiffeId | None, JoinToken, str] | None = None
 
-    async def token(self, agent: SpiffeId | None) -> tuple[JoinToken, str]:
+    async def evidence(self, agent: SpiffeId | None) -> tuple[NodeEvidence, str]:
         if self._open is not None:
             made, of, token, address = self._open
             if of == agent and time.monotonic() - made < _TOKEN_LIFE:
-                return token, address
+                return TokenEvidence(token), address
         token, address = await asyncio.to_thread(self._ask, agent)
         self._open = (time.monotonic(), agent, token, address)
-        return token, address
+        return TokenEvidence(token), address
 
-    def spent(self, token_id: bytes) -> None:
+    def spent(self, evidence_id: bytes) -> None:
         self._open = None
 
     def _ask(self, agent: SpiffeId | None) -> tuple[JoinToken, str]:
@@ -119,15 +99,29 @@ class AdminJoiner:
         return parse_join_token(answer.token), address
 
 
-class NoJoiner:
-    """For an agent that was started without a way to get a token: it goes on with the identity that it has."""
+class CertificateJoiner:
+    """Reads a certificate of another CA, and its key, each time that they are needed. They are good again and again."""
 
-    async def token(self, agent: SpiffeId | None) -> tuple[JoinToken, str]:
-        raise NoTokenYet(
-            "the agent has no valid identity and was given no join token",
+    def __init__(self, files: CertificateFiles, address: str) -> None:
+        self._files = files
+        self._address = address
+
+    async def evidence(self, agent: SpiffeId | None) -> tuple[NodeEvidence, str]:
+        return await asyncio.to_thread(self._files.read), self._address
+
+    def spent(self, evidence_id: bytes) -> None:
+        """Nothing is: the CA says each time what it thinks of the certificate."""
+
+
+class NoJoiner:
+    """For an agent that was started without any evidence: it goes on with the identity that it has."""
+
+    async def evidence(self, agent: SpiffeId | None) -> tuple[NodeEvidence, str]:
+        raise NoEvidence(
+            "the agent has no valid identity and was given nothing to enroll with",
             hint="start it with --join-token-file, with a token from `inborn token create"
             + (f" --agent {agent}`" if agent is not None else "`"),
         )
 
-    def spent(self, token_id: bytes) -> None:
+    def spent(self, evidence_id: bytes) -> None:
         pass

@@ -40,8 +40,8 @@ def list_agents(ca: AdminClient, is_json: bool) -> None:
 
 
 @click.command(
-    help="End an agent: its certificates die, it cannot renew or enroll, its tokens are withdrawn, and all "
-    "that it vouched for dies with it. 'inborn unblock' lets it enroll again, with a new token.\n\n"
+    help="End an agent: its certificates die, it cannot renew or enroll, whatever it shows, and all "
+    "that it vouched for dies with it. 'inborn unblock' lets it enroll again.\n\n"
     "It shows what would be hit, asks where there is a terminal, and waits until all of it is killed.\n\n"
     + example("inborn agent ban web1 --reason 'stolen from the rack'")
 )
@@ -60,7 +60,7 @@ def ban(ca: AdminClient, agent: str, reason: str, is_sure: bool, wait: dt.timede
 
 @click.command(
     help="Kill an agent's certificates and all that it vouched for, and block nothing: with a new token it may enroll "
-    "again. (The agent of `inborn up` does by itself.)\n\n"
+    "again. (The agent of `inborn up`, and one that enrolls by x509pop, does by itself.)\n\n"
     "It shows what would be hit, asks where there is a terminal, and waits until all of it is killed.\n\n"
     + example("inborn agent evict web1 --reason keyCompromise --wait")
 )

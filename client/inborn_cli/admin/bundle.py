@@ -16,10 +16,10 @@ __all__ = ["show"]
 
 
 @click.command(
-    help="Print the roots of the trust domain, as PEM or as a SPIFFE bundle.\n\n"
-    + example("inborn bundle show --format spiffe > bundle.json")
+    help="Print the roots of the trust domain, as PEM or as a SPIFFE bundle; or their digest, which an agent that "
+    "enrolls with x509pop can pin.\n\n" + example("inborn bundle show --format spiffe > bundle.json")
 )
-@click.option("--format", "form", type=click.Choice(["pem", "spiffe"]), default="pem", show_default=True)
+@click.option("--format", "form", type=click.Choice(["pem", "spiffe", "pin"]), default="pem", show_default=True)
 @json_option
 @admin_options
 def show(ca: AdminClient, form: str, is_json: bool) -> None:
@@ -39,5 +39,7 @@ def show(ca: AdminClient, form: str, is_json: bool) -> None:
         )
     elif form == "spiffe":
         print_data(bundle.spiffe_json(sequence=answer.sequence))
+    elif form == "pin":
+        print_data(answer.digest)
     else:
         sys.stdout.write(bundle.pem().decode())

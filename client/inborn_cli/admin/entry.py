@@ -41,7 +41,9 @@ _revoke_option = click.option(
 )
 @click.option("--id", "spiffe_id", type=SPIFFE_ID, required=True, help="The ID that it gives.")
 @click.option("--selector", "selectors", multiple=True, required=True, help="TYPE:VALUE; all given must be there.")
-@click.option("--node", help="An agent's ID or name, group:NAME, or any (default: the agent of 'inborn up').")
+@click.option(
+    "--node", help="An agent's ID or name, group:NAME, selector:TYPE:VALUE, or any (default: the agent of 'inborn up')."
+)
 @click.option("--ttl", type=LIFE, help="Life of its certificates (default: 1h).")
 @click.option("--dns", "dns_names", multiple=True, help="DNS name in its certificates; may be given again.")
 @click.option("--cn", "common_name", help="Common name in its certificates, for software that asks for one.")
@@ -150,7 +152,7 @@ _CHANGES = {
 )
 @click.argument("entry_id", metavar="ID")
 @click.option("--selector", "selectors", multiple=True, help="TYPE:VALUE; those given replace all.")
-@click.option("--node", help="An agent's ID or name, group:NAME, or any.")
+@click.option("--node", help="An agent's ID or name, group:NAME, selector:TYPE:VALUE, or any.")
 @click.option("--ttl", type=DURATION, help="Life of its certificates; 0 is the default.")
 @click.option("--dns", "dns_names", multiple=True, help="DNS name in its certificates; those given replace all.")
 @click.option("--cn", "common_name", help="Common name in its certificates.")

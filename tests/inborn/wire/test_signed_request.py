@@ -7,8 +7,8 @@ import itertools
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from inborn._internal.enrollment.proof_context import enroll_context
 from inborn._internal.wire.signed_request import (
-    ENROLL_CONTEXT,
     FEED_CONTEXT,
     REQUEST_CONTEXT,
     BadSignature,
@@ -17,7 +17,7 @@ from inborn._internal.wire.signed_request import (
 )
 from inborn.errors import UnauthenticatedError
 
-CONTEXTS = [REQUEST_CONTEXT, ENROLL_CONTEXT, FEED_CONTEXT]
+CONTEXTS = [REQUEST_CONTEXT, enroll_context("join_token"), enroll_context("x509pop"), FEED_CONTEXT]
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 

@@ -19,7 +19,8 @@ from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_svid import X509Svid
 from inborn.errors import DeniedError
 from inborn_agent.ca.agent_identity import agent_identity
-from inborn_agent.ca.joining import AdminJoiner, Joiner, NoJoiner
+from inborn_agent.ca.joining import AdminJoiner, NoJoiner
+from inborn_member.evidence_way_in import EvidenceSupply
 from inborn_member.identity_store import IdentityStore
 from inborn_member.own_identity import OwnIdentity
 from inborn_proto import admin_pb2
@@ -39,7 +40,7 @@ def public(svid: X509Svid) -> bytes:
 
 
 @asynccontextmanager
-async def running(directory: Path, joiner: Joiner) -> AsyncIterator[OwnIdentity]:
+async def running(directory: Path, joiner: EvidenceSupply) -> AsyncIterator[OwnIdentity]:
     directory.mkdir(exist_ok=True)
     store = IdentityStore(directory)
     own = agent_identity(

@@ -50,7 +50,6 @@ def an_agent(**changes: object) -> Member:
         spiffe_id=parse_spiffe_id(AGENT_ID),
         kind=MemberKind.AGENT,
         enrolled_at=NOW,
-        token_id=b"t",
         name="web-1",
         groups=("web", "eu"),
     )
@@ -144,7 +143,17 @@ def test_an_entry_that_is_wrong_is_refused_by_the_rule(entry: Entry, rule: str) 
     assert caught.value.message.isprintable()
 
 
-@pytest.mark.parametrize("text", [AGENT_ID, "name:web-1", "group:eu", "any"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        AGENT_ID,
+        "spiffe://example.org/inborn/agent/x509pop/0beec7b5ea3f0fdbc95d0dd47f3c5bc275da8a33",
+        "name:web-1",
+        "group:eu",
+        "selector:x509pop:subject:cn:web 1",
+        "any",
+    ],
+)
 def test_a_node_is_written_as_it_is_read(text: str) -> None:
     assert str(NodeMatch.parse(text, TD)) == text
 
@@ -161,8 +170,11 @@ def test_a_node_is_written_as_it_is_read(text: str) -> None:
         "group:a/b",
         "name:" + "x" * 65,
         "agent:a1",
+        "selector:",
+        "selector:x509pop",
+        "selector:x509pop:",
+        "selector:x509pop:subject:cn:a\n",
         "spiffe://example.org/inborn/agent",
-        "spiffe://example.org/inborn/agent/a/b",
         "spiffe://example.org/web",
         "spiffe://other.org/inborn/agent/a1",
         "spiffe://example.org/inborn/agent/a1\n",
@@ -182,6 +194,9 @@ def test_a_node_that_is_none_is_refused(text: str) -> None:
     [
         (AGENT_ID, an_agent(), True),
         (AGENT_ID, an_agent(spiffe_id=parse_spiffe_id(AGENT_ID + "1")), False),
+        ("selector:x509pop:subject:cn:web-1", an_agent(selectors=(parse_selector("x509pop:subject:cn:web-1"),)), True),
+        ("selector:x509pop:subject:cn:web", an_agent(selectors=(parse_selector("x509pop:subject:cn:web-1"),)), False),
+        ("selector:x509pop:subject:cn:web-1", an_agent(), False),
         ("name:web-1", an_agent(), True),
         ("name:web", an_agent(), False),
         ("group:eu", an_agent(), True),

@@ -14,7 +14,13 @@ from inborn._internal.verification.verify import CertificateExpired, authorize_i
 from inborn._internal.wire.signed_request import BadSignature
 from inborn.errors import DeniedError, PreconditionError, RequestError
 from inborn_ca.certificates.issuance import BadCsr
-from inborn_ca.signer.commands.enrollment import RenewalStopped, TokenExpired, TokenSpent, TokenWithdrawn, UnknownToken
+from inborn_ca.signer.commands.enrollment import RenewalStopped
+from inborn_ca.signer.commands.node_attestors.join_token.attestor import (
+    TokenExpired,
+    TokenSpent,
+    TokenWithdrawn,
+    UnknownToken,
+)
 from inborn_ca.signer.requesters.signed import LogChanged, ReplayedRequest, UnknownRequester, WrongRecipient
 from inborn_proto import admin_pb2
 from tests.rigs.fixtures_ca import ADMIN, CaBench, Holder
@@ -123,7 +129,7 @@ def test_unknown_token_is_refused(ca: CaBench) -> None:
 def test_token_id_without_its_key_is_refused(ca: CaBench) -> None:
     token = ca.create_token()
     thief = JoinToken(trust_domain=token.trust_domain, bundle_digest=token.bundle_digest, seed=b"y" * 32)
-    request = ca.enroll_request(thief, new_key(), token_id=token.id)
+    request = ca.enroll_request(thief, new_key(), evidence=token.id)
     with pytest.raises(BadSignature):
         ca.run(ca.enrollment.enroll(request))
     assert ca.reader.tokens.count_uses(token.id) == 0

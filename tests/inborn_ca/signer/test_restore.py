@@ -9,7 +9,7 @@ import pytest
 
 from inborn._internal.spiffe.authority_state import AuthorityState
 from inborn.errors import AlreadyExistsError, InbornError, NotFoundError, PreconditionError
-from inborn_ca.signer.commands.enrollment import TokenWithdrawn
+from inborn_ca.signer.commands.node_attestors.join_token.attestor import TokenWithdrawn
 from inborn_ca.signer.requesters.signed import LogChanged
 from inborn_ca.signer.restore import restore
 from inborn_ca.store.place import exists

@@ -230,7 +230,15 @@ def test_a_token_is_kept_while_somebody_was_enrolled_by_it(store: Store) -> None
         for name in (b"a", b"b"):
             tx.tokens.add(token(name))
             tx.tokens.add_use(name * 16, b"k" * 32, NODE, NOW)
-        tx.members.put(Member(spiffe_id=NODE, kind=MemberKind.AGENT, enrolled_at=NOW, token_id=b"a" * 16))
+        tx.members.put(
+            Member(
+                spiffe_id=NODE,
+                kind=MemberKind.AGENT,
+                enrolled_at=NOW,
+                attested_by="join_token",
+                attested_subject="61" * 16,
+            )
+        )
     prune_all(store, issued=NOW + HOUR, audit=NOW)
     assert len(store.reader().tokens.all()) == 2
     prune_all(store, issued=NOW + 2 * HOUR, audit=NOW)

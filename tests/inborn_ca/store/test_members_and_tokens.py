@@ -11,7 +11,7 @@ import pytest
 from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn.errors import NotFoundError
 from inborn_ca.model.records import Member, MemberKind, Token
-from inborn_ca.signer.commands.tokens import find_agent
+from inborn_ca.signer.commands.agents import find_agent
 from inborn_ca.store.interface import Store
 from inborn_ca.store.opening import open_store
 
@@ -27,7 +27,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def a_member(path: str, kind: MemberKind, name: str = "") -> Member:
     spiffe_id = parse_spiffe_id(f"spiffe://example.org{path}")
-    return Member(spiffe_id=spiffe_id, kind=kind, enrolled_at=NOW, token_id=b"t", name=name)
+    return Member(
+        spiffe_id=spiffe_id, kind=kind, enrolled_at=NOW, attested_by="join_token", attested_subject="74", name=name
+    )
 
 
 def a_token(number: int) -> Token:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn.errors import AlreadyExistsError, InbornError, NotFoundError, PreconditionError, UnavailableError
 from inborn_ca.store.errors import BackupNotRestored, DatabaseDamaged, ForeignDatabase, StoreVersionError
 from inborn_ca.store.sqlite.backup import read_backup_keys
@@ -194,6 +195,32 @@ def test_entries_outlive_the_word_that_they_granted_administration(
     store.close()
     assert (entry.id, str(entry.spiffe_id), entry.hint, entry.revision) == ("e1", "spiffe://example.org/web", "main", 2)
     assert not entry.revoke_when_lost
+
+
+def test_members_of_an_older_program_say_which_token_they_came_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inborn_ca.store.sqlite import schema
+
+    path, id_ = tmp_path / "inborn.db", parse_spiffe_id("spiffe://example.org/inborn/agent/1")
+    before = [step.__name__ for step in schema.MIGRATIONS].index("_say_how_members_were_attested")
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:before])
+    monkeypatch.setattr(schema, "VERSION", before)
+    open_sqlite(path, now=NOW).close()
+    with sqlite3.connect(path) as connection:
+        row = (str(id_), "agent", 1, bytes.fromhex("5d41402abc4b2a76b9719d911017c592"), "web1", '["web"]', None, 7)
+        connection.execute("INSERT INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        row = ("spiffe://example.org/inborn/agent/2", "agent", 1, b"", "", "[]", None, None)  # of an accepted finding
+        connection.execute("INSERT INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.close()
+    monkeypatch.undo()
+    store = open_sqlite(path, now=NOW)
+    first, second = store.reader().members.all()
+    assert (first.spiffe_id, first.name, first.groups, first.selectors) == (id_, "web1", ("web",), ())
+    assert (first.attested_by, first.attested_subject) == ("join_token", "5d41402abc4b2a76b9719d911017c592")
+    assert first.stopped_at is not None
+    assert (second.attested_by, second.attested_subject) == ("", "")
+    store.close()
 
 
 def test_a_database_that_exists_is_opened_without_sqlite_utils(path: Path) -> None:

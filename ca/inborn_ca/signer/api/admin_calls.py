@@ -19,11 +19,12 @@ from inborn_ca.signer.commands.entries import Entries
 from inborn_ca.signer.commands.expansion import Expander
 from inborn_ca.signer.commands.findings import Findings
 from inborn_ca.signer.commands.health import Health
+from inborn_ca.signer.commands.node_attestors.join_token.tokens import Tokens
+from inborn_ca.signer.commands.node_attestors.x509pop.settings import X509PopCommands
 from inborn_ca.signer.commands.posture_policies import PosturePolicies
 from inborn_ca.signer.commands.queries import Ledger
 from inborn_ca.signer.commands.revocations import Revocations
 from inborn_ca.signer.commands.status import Status
-from inborn_ca.signer.commands.tokens import Tokens
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Command, Queue
 from inborn_ca.signer.state import SignerState
@@ -60,6 +61,7 @@ class AdminCalls:
         self._front = front
         self._entries = entries
         self._tokens = Tokens(state)
+        self._x509pop = X509PopCommands(state)
         self._posture_policies = PosturePolicies(state)
         self._revocations = Revocations(state)
         self._findings = Findings(state)
@@ -86,6 +88,9 @@ class AdminCalls:
         table.queued(admin_methods.CREATE_TOKEN, lambda m, who: tokens.create(m, who, self._front.bootstrap_address))
         table.later(admin_methods.LIST_TOKENS, lambda m, _: self._in_thread(lambda: tokens.list(self._slow_reader, m)))
         table.queued(admin_methods.REVOKE_TOKEN, tokens.revoke)
+        table.queued(admin_methods.SET_X509POP, self._x509pop.set)
+        table.direct(admin_methods.GET_X509POP, lambda m, _: self._x509pop.get(reader))
+        table.queued(admin_methods.REMOVE_X509POP, self._x509pop.remove)
         table.queued(admin_methods.CREATE_ENTRY, entries.create)
         table.direct(admin_methods.LIST_ENTRIES, lambda m, _: entries.list(reader, m))
         table.direct(admin_methods.GET_ENTRY, lambda m, _: entries.get(reader, m))

@@ -61,6 +61,7 @@ class FrontCalls:
     def table(self) -> Mapping[str, Call]:
         return {
             _SERVICE + "Attach": Direct(self._attach),
+            _SERVICE + "Challenge": Direct(lambda m, _: self._enrollment.challenge(m)),
             _SERVICE + "Enroll": Queued(
                 lambda m, _: self._enrollment.enroll(m), lambda m, _: self._refusal("enroll", m.origin), lane=_joiner
             ),

@@ -1,7 +1,7 @@
-"""Enrollment by token and renewal by the holder of a certificate (design: getting in).
+"""Enrollment by evidence of some kind, and renewal by the holder of a certificate (design: getting in).
 
-A token is believed when the CSR is signed by its key. Each use is bound to the key of the CSR: the same key may ask
-again (a lost reply), another one takes another use, and beyond the last one it is refused and an alarm is raised.
+A node attestor says whom the evidence speaks for. What is the same for every kind is here: nobody banned comes in, what
+an agent had before is superseded, and all of it is recorded.
 
 A renewal pins the successor: one key has one successor key, whichever of its certificates asks. The same successor
 again gets a further certificate; another one means two holders of the old key, and renewal stops for both.
@@ -10,59 +10,56 @@ again gets a further certificate; another one means two holders of the old key, 
 from __future__ import annotations
 
 import datetime as dt
+import os
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from inborn._internal.revocation.reason import SUPERSEDED
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.spiffe.x509_svid import key_sha256
 from inborn._internal.wire.messages import parse_message
-from inborn._internal.wire.signed_request import ENROLL_CONTEXT, MAX_BODY_SIZE, verify_octets
-from inborn.errors import DeniedError, RequestError, UnauthenticatedError, moment
+from inborn._internal.wire.signed_request import MAX_BODY_SIZE
+from inborn.errors import DeniedError, ExhaustedError, RequestError, moment
 from inborn_ca.certificates.issuance import read_csr
-from inborn_ca.model.records import CertificateKind, Member, MemberKind, RequesterKey, Token
+from inborn_ca.model.quota import Quota
+from inborn_ca.model.records import CertificateKind, Member, MemberKind, RequesterKey
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
+from inborn_ca.signer.commands.node_attestors.challenge import Challenges
+from inborn_ca.signer.commands.node_attestors.kinds import node_attestors
+from inborn_ca.signer.commands.node_attestors.node_attestor import AttestedNode, NodeAttestor, ShownEvidence
 from inborn_ca.signer.commands.revocation_log import revoke_certificates_of
-from inborn_ca.signer.consequences import ConsequentialDenial, OpenAlarm, StopRenewals
+from inborn_ca.signer.consequences import ConsequentialDenial, ConsequentialRefusal, OpenAlarm, StopRenewals
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.requesters.signed import Requester, WrongRecipient, believe
 from inborn_ca.signer.state import Pending, SignerState, certificate_der, spki_of
 from inborn_ca.store.interface import Transaction
 from inborn_proto import ca_pb2, signer_pb2
 
-__all__ = [
-    "RENEW_METHOD",
-    "Enrollment",
-    "RenewalStopped",
-    "TokenExpired",
-    "TokenSpent",
-    "TokenWithdrawn",
-    "UnknownToken",
-]
+__all__ = ["RENEW_METHOD", "Enrollment", "EnrollsAgain", "RenewalStopped", "UnknownKind"]
 
 RENEW_METHOD = "/inborn.v1.Authority/Renew"
 
-_ADVICE = "ask the admin for a new one: inborn token create"
+MAX_EVIDENCE = 96 * 1024  # octets: a chain of five certificates of at most 16 KiB, and what is around it
+MAX_PROOF = 2048  # octets: RSA-8192 has 1024
+
+# How often one and the same evidence may enroll again. Each time costs a row of the revocation log, which every peer
+# hears of. A machine whose disk is wiped at each boot comes a few times a day; two that share one certificate come as
+# often as they may, each killing what the other has.
+_AGAIN_AT_ONCE = 6
+_AGAIN_PER_SECOND = 1 / 600
 
 
-class UnknownToken(UnauthenticatedError):
-    """No token of this CA has that key, or the proof is not by it."""
+class UnknownKind(RequestError):
+    """No node attestor here believes evidence of that kind."""
 
 
-class TokenExpired(DeniedError):
-    """The token's time is over."""
-
-
-class TokenWithdrawn(DeniedError):
-    """An admin took the token back."""
-
-
-class TokenSpent(ConsequentialDenial):
-    """All uses are taken by other keys."""
+class EnrollsAgain(ConsequentialRefusal, ExhaustedError):
+    """The same evidence comes again and again: two nodes may share it."""
 
 
 class RenewalStopped(ConsequentialDenial):
@@ -72,103 +69,143 @@ class RenewalStopped(ConsequentialDenial):
 class Enrollment:
     """Commands that give somebody a certificate that it renews itself."""
 
-    def __init__(self, state: SignerState) -> None:
+    def __init__(self, state: SignerState, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._state = state
+        self._monotonic = monotonic
+        self._attestors = node_attestors(state)
+        self._challenges = Challenges(os.urandom(32), trust_domain=state.trust_domain.name, log_id=state.log_id)
+        self._again = Quota("enrollments", capacity=_AGAIN_AT_ONCE, per_second=_AGAIN_PER_SECOND)
 
-    # -- by token ----------------------------------------------------------------------------------------------------
+    # -- by evidence --------------------------------------------------------------------------------------------------
+
+    def challenge(self, request: ca_pb2.ChallengeRequest) -> ca_pb2.ChallengeResponse:
+        """Something fresh for a proof. Nothing is kept of it. Raises `RequestError`."""
+        attestor = self._attestor(request.kind)
+        if not attestor.needs_challenge:
+            raise RequestError(f"evidence of the kind {attestor.kind} takes no challenge")
+        now, nonce = self._monotonic(), os.urandom(16)
+        return ca_pb2.ChallengeResponse(
+            challenge=self._challenges.make(attestor.kind, request.key_hash, now=now, nonce=nonce)
+        )
 
     def enroll(self, forwarded: signer_pb2.ForwardedEnroll) -> Callable[[Transaction, Changes], Finish]:
         """The command for an `EnrollRequest`; finishes with an `EnrollResponse`."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            token, public_key = self._believe_token(tx, forwarded.request)
-            key_hash = key_sha256(public_key)
-            member = self._take_use(tx, token, key_hash, forwarded.origin, changes)
             now = self._state.clock()
+            attestor, public_key, evidence = self._read(forwarded)
+            node = attestor.attest(evidence, now=now, tx=tx)
+            member = self._let_in(tx, changes, attestor, node, evidence)
             self._state.requesters.put_key(tx, _requester(tx, public_key, member.spiffe_id))
             pending = self._certify(tx, member, public_key)
-            actor = f"token:{token.id.hex()}"
             detail = {"serial": pending.prepared.serial.hex(), "name": member.name}
+            if member.selectors:
+                detail["selectors"] = " ".join(map(str, member.selectors))
             action = f"{member.kind}.enroll"
-            tx.audit.add(audit.row(now, actor, action, str(member.spiffe_id), detail=detail, origin=forwarded.origin))
+            subject = str(member.spiffe_id)
+            tx.audit.add(audit.row(now, node.actor, action, subject, detail=detail, origin=forwarded.origin))
             return lambda: self._response(pending, member.spiffe_id)
 
         return command
 
-    def _believe_token(self, tx: Transaction, request: ca_pb2.EnrollRequest) -> tuple[Token, ec.EllipticCurvePublicKey]:
-        if len(request.body) > MAX_BODY_SIZE or len(request.signature) != 64:
-            raise RequestError("enrollment is too large, or its signature has not 64 octets")
+    def _attestor(self, kind: str) -> NodeAttestor:
+        attestor = self._attestors.get(kind)
+        if attestor is None:
+            raise UnknownKind(f"evidence of the kind {kind[:40]!a} is not known, only {', '.join(self._attestors)}")
+        return attestor
+
+    def _read(
+        self, forwarded: signer_pb2.ForwardedEnroll
+    ) -> tuple[NodeAttestor, ec.EllipticCurvePublicKey, ShownEvidence]:
+        """What is the same for every kind: sizes, the recipient, the CSR's own proof, the challenge."""
+        request = forwarded.request
+        if len(request.body) > MAX_BODY_SIZE or len(request.proof) > MAX_PROOF:
+            raise RequestError(f"enrollment is too large, or its proof is longer than {MAX_PROOF} octets")
         body = parse_message(ca_pb2.EnrollBody, request.body, "enrollment")
         if body.trust_domain != self._state.trust_domain.name:
-            raise WrongRecipient(f"token is for trust domain {body.trust_domain!a}, this is {self._state.trust_domain}")
-        token = tx.tokens.get(body.token_id)
-        if token is None:
-            raise UnknownToken("token is not one of this CA's", hint=_ADVICE)
-        verify_octets(
-            ed25519.Ed25519PublicKey.from_public_bytes(token.public_key),
-            ENROLL_CONTEXT,
-            request.body,
-            request.signature,
+            raise WrongRecipient(
+                f"enrollment is for trust domain {body.trust_domain!a}, this is {self._state.trust_domain}"
+            )
+        attestor = self._attestor(body.kind)
+        if len(body.evidence) > MAX_EVIDENCE:
+            raise RequestError(f"evidence is larger than {MAX_EVIDENCE} octets: {len(body.evidence)}")
+        if bool(body.challenge) is not attestor.needs_challenge:
+            wanted = "wants a challenge" if attestor.needs_challenge else "takes no challenge"
+            raise RequestError(f"evidence of the kind {attestor.kind} {wanted}")
+        public_key = read_csr(body.csr)
+        key_hash = key_sha256(public_key)
+        if attestor.needs_challenge:
+            self._challenges.check(body.challenge, attestor.kind, key_hash, now=self._monotonic())
+        evidence = ShownEvidence(
+            octets=body.evidence,
+            body=request.body,
+            proof=request.proof,
+            key_hash=key_hash,
+            origin=forwarded.origin,
         )
-        return token, read_csr(body.csr)
+        return attestor, public_key, evidence
 
-    def _take_use(self, tx: Transaction, token: Token, key_hash: bytes, origin: str, changes: Changes) -> Member:
-        now = self._state.clock()
-        facts = {"actor": f"token:{token.id.hex()}"}
-        if token.withdrawn_at is not None:
-            raise TokenWithdrawn(
-                f"token {token.id.hex()} was withdrawn at {moment(token.withdrawn_at)}", hint=_ADVICE, **facts
-            )
-        if now >= token.expires_at:
-            raise TokenExpired(
-                f"token {token.id.hex()} expired at {moment(token.expires_at)}, now {moment(now)}",
-                hint=_ADVICE,
-                **facts,
-            )
-        holder = tx.tokens.find_use(token.id, key_hash)
-        if holder is not None:
-            known = tx.members.get(holder)
+    def _let_in(
+        self,
+        tx: Transaction,
+        changes: Changes,
+        attestor: NodeAttestor,
+        node: AttestedNode,
+        evidence: ShownEvidence,
+    ) -> Member:
+        """The member's row: the one that is there, if a reply was lost, or a new one."""
+        now, actor = self._state.clock(), node.actor
+        if node.holder is not None:
+            known = tx.members.get(node.holder)
             if known is None or known.banned_at is not None:
-                raise DeniedError(f"{holder} is banned", **facts)
+                raise DeniedError(f"{node.holder} is banned", actor=actor)
             return known
-        used = tx.tokens.count_uses(token.id)
-        if used >= token.uses:
-            message = f"token {token.id.hex()} has been used {used} of {token.uses} times, now by another key"
-            alarm = OpenAlarm(
-                kind="token.second_key",
-                subject=token.id.hex(),
-                message=f"{message}, from {origin or 'unknown'}",
-                at=now,
-            )
-            raise TokenSpent(message, hint=_ADVICE, consequences=(alarm,), **facts)
-        member = self._new_member(tx, token, now, changes)
-        self._state.requesters.put_member(tx, member)
-        tx.tokens.add_use(token.id, key_hash, member.spiffe_id, now)
-        return member
-
-    def _new_member(self, tx: Transaction, token: Token, now: dt.datetime, changes: Changes) -> Member:
-        spiffe_id = token.spiffe_id or self._state.trust_domain.id.child("inborn", "agent", str(uuid.uuid4()))
+        spiffe_id = node.spiffe_id or self._state.trust_domain.id.child("inborn", "agent", str(uuid.uuid4()))
         before = tx.members.get(spiffe_id)
-        name, groups = token.name, token.groups
+        name, groups = node.name, node.groups
         if before is not None:
             if before.banned_at is not None:
-                raise DeniedError(f"{spiffe_id} is banned since {moment(before.banned_at)}")
+                raise DeniedError(f"{spiffe_id} is banned since {moment(before.banned_at)}", actor=actor)
+            if before.kind is not node.member:
+                raise DeniedError(f"{spiffe_id} is enrolled as a {before.kind} and no {node.member}", actor=actor)
             name, groups = name or before.name, groups or before.groups
+            if node.is_reattestable:
+                self._check_again(tx, spiffe_id, evidence)
             if before.kind is MemberKind.AGENT or before.stopped_at is not None:
                 # Enrolled anew: what the same agent had ends here, and what two holders of one key had. A daemon may
                 # have several instances of one ID, each with a token of its own.
-                revoke_certificates_of(
-                    self._state,
-                    tx,
-                    changes,
-                    before.spiffe_id,
-                    actor=f"token:{token.id.hex()}",
-                    reason=SUPERSEDED,
-                )
+                revoke_certificates_of(self._state, tx, changes, before.spiffe_id, actor=actor, reason=SUPERSEDED)
         changes.members.append(spiffe_id)
-        return Member(
-            spiffe_id=spiffe_id, kind=token.kind, enrolled_at=now, token_id=token.id, name=name, groups=groups
+        member = Member(
+            spiffe_id=spiffe_id,
+            kind=node.member,
+            enrolled_at=now,
+            attested_by=attestor.kind,
+            attested_subject=node.subject,
+            name=name,
+            groups=groups,
+            selectors=node.selectors,
         )
+        self._state.requesters.put_member(tx, member)
+        attestor.enrolled(node, spiffe_id, evidence.key_hash, now=now, tx=tx)
+        return member
+
+    def _check_again(self, tx: Transaction, spiffe_id: SpiffeId, evidence: ShownEvidence) -> None:
+        """The same evidence comes again: not too often, and with a key that has no successor yet."""
+        now = self._state.clock()
+        known = tx.members.requester(evidence.key_hash)
+        if known is not None and known.successor is not None:
+            raise RequestError(f"key has been renewed by {known.spiffe_id} already", hint="enroll with a new key")
+        try:
+            self._again.take(str(spiffe_id), 1, self._monotonic())
+        except ExhaustedError as e:
+            alarm = OpenAlarm(
+                kind="node.enrolls_again",
+                subject=str(spiffe_id),
+                message=f"{spiffe_id} enrolls again and again, now from {evidence.origin or 'unknown'}",
+                at=now,
+            )
+            raise EnrollsAgain(e.message, hint=e.hint, consequences=(alarm,)) from e
 
     # -- by the certificate that it has ------------------------------------------------------------------------------
 
@@ -237,6 +274,7 @@ class Enrollment:
                 public_key=public_key,
                 ttl=lifetimes.agent,
                 node=member.spiffe_id,
+                selectors=member.selectors,
             )
         return self._state.certify(
             tx,

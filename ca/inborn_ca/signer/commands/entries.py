@@ -15,7 +15,7 @@ from inborn.errors import AlreadyExistsError, InternalError, NotFoundError, Requ
 from inborn_ca.model.registration_entry import Entry, NodeKind, NodeMatch, check_entry, entry_warnings, find_duplicate
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
-from inborn_ca.signer.commands.tokens import find_agent
+from inborn_ca.signer.commands.agents import find_agent
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader, Transaction
@@ -146,9 +146,12 @@ class Entries:
         if not text:
             local = reader.meta.get(f"local_agent_name:{self._state.ca_id}")
             if local is None:
-                raise RequestError("entry names no node", hint="say --node AGENT, --node group:NAME or --node any")
+                raise RequestError(
+                    "entry names no node",
+                    hint="say --node AGENT, --node group:NAME, --node selector:TYPE:VALUE or --node any",
+                )
             return NodeMatch(kind=NodeKind.NAME, value=local)
-        if text == "any" or text.startswith(("name:", "group:")):
+        if text == "any" or text.startswith(("name:", "group:", "selector:")):
             return NodeMatch.parse(text, self._state.trust_domain)
         if text.startswith("spiffe://"):
             match = NodeMatch.parse(text, self._state.trust_domain)

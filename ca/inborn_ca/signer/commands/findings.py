@@ -291,9 +291,7 @@ class Findings:
         if member is not None and (member.banned_at is not None or member.stopped_at is not None):
             _refuse(finding, f"{node} is banned, or its key had two holders")
         if member is None:
-            member = Member(
-                spiffe_id=facts.spiffe_id, kind=MemberKind.AGENT, enrolled_at=now, token_id=b"",
-            )  # fmt: skip
+            member = Member(spiffe_id=facts.spiffe_id, kind=MemberKind.AGENT, enrolled_at=now)
             self._state.requesters.put_member(tx, member)
         tx.ledger.add(
             Issued(

@@ -14,9 +14,9 @@ from inborn._internal.spiffe.spiffe_id import from_operator_input
 from inborn.errors import NotFoundError, RequestError
 from inborn_ca.model.records import Alarm, AuditRow, Issued, MemberKind
 from inborn_ca.signer.changes import Changes
+from inborn_ca.signer.commands.agents import find_agent
 from inborn_ca.signer.commands.revocations import block_message
 from inborn_ca.signer.commands.targets import octets_of_hex
-from inborn_ca.signer.commands.tokens import find_agent
 from inborn_ca.signer.propagation import Propagation
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.state import SignerState, to_revocation
@@ -102,6 +102,9 @@ class Ledger:
                 groups=member.groups,
                 state=state,
                 connected=propagation.state(name) is not None,
+                attested_by=member.attested_by,
+                attested_subject=member.attested_subject,
+                selectors=[str(selector) for selector in member.selectors],
             )
             agent.enrolled_at.FromDatetime(member.enrolled_at)
             end = ends.get(member.spiffe_id)

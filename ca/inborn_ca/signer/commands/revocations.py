@@ -17,10 +17,12 @@ from inborn.errors import NotFoundError, PreconditionError, RequestError
 from inborn_ca.model.records import Block, BlockKind, Expansion, MemberKind
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
+from inborn_ca.signer.commands.agents import find_agent
 from inborn_ca.signer.commands.authority_order import AuthorityOrder, give_order
+from inborn_ca.signer.commands.node_attestors.join_token.tokens import make_token
+from inborn_ca.signer.commands.node_attestors.kinds import node_attestors
 from inborn_ca.signer.commands.revocation_log import MAX_NOTE, append_revocation, cut_offs_now, revoke_certificates_of
 from inborn_ca.signer.commands.targets import Target, parse_target
-from inborn_ca.signer.commands.tokens import find_agent, make_token
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Alive, Transaction
@@ -44,6 +46,7 @@ class Revocations:
 
     def __init__(self, state: SignerState) -> None:
         self._state = state
+        self._attestors = node_attestors(state)
 
     def revoke(self, request: admin_pb2.RevokeRequest, actor: str) -> Callable[[Transaction, Changes], Finish]:
         """Kill what exists and block what would come next; finishes with a `RevokeResponse`.
@@ -246,7 +249,7 @@ class Revocations:
             changes.members.append(member.spiffe_id)
 
     def ban(self, request: admin_pb2.BanAgentRequest, actor: str) -> Callable[[Transaction, Changes], Finish]:
-        """Keep an agent out: its certificates are revoked, it cannot renew or enroll, its tokens are withdrawn.
+        """Keep an agent out: its certificates are revoked, it cannot renew or enroll, whatever evidence it has.
 
         What it vouched for is expanded, as `revoke --agent` does. `unblock node:ID` lets it be enrolled again.
         """
@@ -266,10 +269,8 @@ class Revocations:
             )
             self._state.requesters.put_member(tx, replace(member, banned_at=member.banned_at or now))
             self._block(tx, target, actor, response.revocation_seq)
-            for token in tx.tokens.all():
-                mine = token.id == member.token_id or token.spiffe_id == member.spiffe_id
-                if mine and token.withdrawn_at is None:
-                    tx.tokens.withdraw(token.id, now)
+            for attestor in self._attestors.values():
+                attestor.shut_out(member, now=now, tx=tx)
             changes.members.append(member.spiffe_id)
             changes.disconnect.append(member.spiffe_id)
             tx.audit.add(audit.row(now, actor, "agent.ban", node, detail={"reason": request.reason}))

@@ -15,8 +15,8 @@ from inborn._internal.selectors.selector import parse_selector
 from inborn._internal.spiffe.spiffe_id import RESERVED_PREFIX, SpiffeId, from_operator_input
 from inborn.errors import NotFoundError, RequestError
 from inborn_ca.model.records import BlockKind, CertificateKind
+from inborn_ca.signer.commands.agents import find_agent
 from inborn_ca.signer.commands.authority_order import find_issuing
-from inborn_ca.signer.commands.tokens import find_agent
 from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader
 from inborn_proto import admin_pb2

@@ -11,13 +11,22 @@ from inborn._internal.spiffe.spiffe_id import SpiffeId, parse_spiffe_id
 from inborn_ca.model.records import Member, MemberKind, RequesterKey
 from inborn_ca.model.request_numbers import WINDOW_OCTETS
 from inborn_ca.store.errors import ConstraintBroken
-from inborn_ca.store.sqlite.codec import Row, from_micros, json_text, micros_or_none, time_or_none, to_micros
+from inborn_ca.store.sqlite.codec import (
+    Row,
+    from_micros,
+    json_text,
+    micros_or_none,
+    selectors,
+    selectors_text,
+    time_or_none,
+    to_micros,
+)
 from inborn_ca.store.sqlite.handle import Handle
 from inborn_ca.store.sqlite.statements import marks
 
 __all__ = ["MemberReads", "MemberWrites"]
 
-_COLUMNS = "spiffe_id, kind, enrolled_at, token_id, name, groups, banned_at, stopped_at"
+_COLUMNS = "spiffe_id, kind, enrolled_at, attested_by, attested_subject, name, groups, selectors, banned_at, stopped_at"
 _REQUESTER_COLUMNS = "key_hash, spki, spiffe_id, last_number, used_numbers, successor"
 
 
@@ -103,23 +112,27 @@ def _member_row(record: Member) -> Row:
         str(record.spiffe_id),
         str(record.kind),
         to_micros(record.enrolled_at),
-        record.token_id,
+        record.attested_by,
+        record.attested_subject,
         record.name,
         json_text(record.groups),
+        selectors_text(record.selectors),
         micros_or_none(record.banned_at),
         micros_or_none(record.stopped_at),
     )
 
 
 def _member(row: Row) -> Member:
-    spiffe_id, kind, enrolled_at, token_id, name, groups, banned_at, stopped_at = row
+    spiffe_id, kind, enrolled_at, attested_by, subject, name, groups, selectors_json, banned_at, stopped_at = row
     return Member(
         spiffe_id=parse_spiffe_id(spiffe_id),
         kind=MemberKind(kind),
         enrolled_at=from_micros(enrolled_at),
-        token_id=token_id,
+        attested_by=attested_by,
+        attested_subject=subject,
         name=name,
         groups=tuple(json.loads(groups)),
+        selectors=selectors(selectors_json),
         banned_at=time_or_none(banned_at),
         stopped_at=time_or_none(stopped_at),
     )

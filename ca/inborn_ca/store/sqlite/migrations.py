@@ -304,12 +304,30 @@ def _drop_admin(db: Database) -> None:
     db.execute("ALTER TABLE entry DROP COLUMN admin")
 
 
+_ATTESTATION = """
+ALTER TABLE member ADD COLUMN attested_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE member ADD COLUMN attested_subject TEXT NOT NULL DEFAULT '';
+ALTER TABLE member ADD COLUMN selectors TEXT NOT NULL DEFAULT '[]';
+UPDATE member SET attested_by = 'join_token', attested_subject = lower(hex(token_id)) WHERE length(token_id) > 0;
+DROP INDEX member_token;
+ALTER TABLE member DROP COLUMN token_id;
+CREATE INDEX member_attested ON member (attested_subject);
+"""
+
+
+def _say_how_members_were_attested(db: Database) -> None:
+    """A member names the evidence that it enrolled with, which is not always a token."""
+    for statement in _statements(_ATTESTATION):
+        db.execute(statement)
+
+
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _lay_out,
     _add_findings,
     _say_what_the_program_says,
     _make_room_for_several,
     _drop_admin,
+    _say_how_members_were_attested,
 )
 
 

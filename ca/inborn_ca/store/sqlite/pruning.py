@@ -51,7 +51,8 @@ def prune(
         (
             "token",
             "id",
-            "expires_at < ? AND NOT EXISTS (SELECT 1 FROM member WHERE token_id = token.id)",
+            "expires_at < ? AND NOT EXISTS (SELECT 1 FROM member "
+            "WHERE attested_subject = lower(hex(token.id)) AND attested_by = 'join_token')",
             issued_expired_before,
         ),
     ):

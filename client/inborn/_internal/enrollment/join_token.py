@@ -19,7 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from inborn._internal.spiffe.spiffe_id import InvalidSpiffeId, TrustDomain
 from inborn.errors import RequestError
 
-__all__ = ["InvalidToken", "JoinToken", "parse_join_token", "token_id"]
+__all__ = ["KIND", "InvalidToken", "JoinToken", "parse_join_token", "token_id"]
+
+KIND = "join_token"
+"""Its name as a kind of evidence."""
 
 _PREFIX = "inborn1-"
 _MAX_LENGTH = 512  # characters: 109 of base32, 255 of a trust domain, the prefix

@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 
 from inborn._internal.settings.flag import Flag
 
-__all__ = ["AgentOptions", "LogLevel"]
+__all__ = ["AgentOptions", "LogLevel", "NodeAttestorKind"]
 
 LogLevel = Literal["debug", "info", "warning"]
+NodeAttestorKind = Literal["join_token", "x509pop"]
 
 LOG_LEVEL = Flag("--log-level", env="INBORN_LOG_LEVEL", help="How much is said on standard error.")
 
@@ -41,6 +42,55 @@ class AgentOptions:
             help="The admin socket of a CA on this host: the agent gets its join tokens there by itself.",
         ),
     ] = None
+    node_attestor: Annotated[
+        NodeAttestorKind,
+        Flag("--node-attestor", env="INBORN_NODE_ATTESTOR", help="With what evidence the agent enrolls."),
+    ] = "join_token"
+    certificate: Annotated[
+        Path | None,
+        Flag(
+            "--certificate",
+            metavar="FILE",
+            env="INBORN_X509POP_CERTIFICATE",
+            help="x509pop: this machine's certificate of another CA and its issuers, PEM.",
+        ),
+    ] = None
+    key: Annotated[
+        Path | None,
+        Flag(
+            "--key",
+            metavar="FILE",
+            env="INBORN_X509POP_KEY",
+            help="x509pop: the certificate's key, PEM, readable by its owner alone.",
+        ),
+    ] = None
+    bundle: Annotated[
+        Path | None,
+        Flag(
+            "--bundle",
+            metavar="FILE",
+            env="INBORN_BUNDLE",
+            help="x509pop: the CA's roots, as 'inborn bundle show' prints them.",
+        ),
+    ] = None
+    pin: Annotated[
+        str,
+        Flag(
+            "--pin",
+            metavar="DIGEST",
+            env="INBORN_PIN",
+            help="x509pop: or their digest, as 'inborn bundle show --format pin' prints it.",
+        ),
+    ] = ""
+    trust_domain: Annotated[
+        str,
+        Flag(
+            "--trust-domain",
+            metavar="NAME",
+            env="INBORN_TRUST_DOMAIN",
+            help="x509pop: the CA's trust domain, with --pin.",
+        ),
+    ] = ""
     data_dir: Path | None = None
     socket: Annotated[
         Path | None,

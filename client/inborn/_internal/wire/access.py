@@ -26,12 +26,12 @@ def _rows(service: str, methods: str, *callers: CallerClass) -> dict[str, frozen
 
 
 ACCESS: Mapping[str, frozenset[CallerClass]] = {
-    **_rows("inborn.v1.Bootstrap", "GetBundle Enroll", CallerClass.ANONYMOUS),
+    **_rows("inborn.v1.Bootstrap", "GetBundle Challenge Enroll", CallerClass.ANONYMOUS),
     **_rows("inborn.v1.Authority", "Issue IssueStream Report", CallerClass.AGENT),
     **_rows("inborn.v1.Authority", "Renew Revoke Watch", CallerClass.AGENT, CallerClass.DAEMON),
     **_rows(
         "inborn.signer.v1.Signing",
-        "Attach Enroll Issue Renew Revoke Report CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed "
+        "Attach Challenge Enroll Issue Renew Revoke Report CertifyFront DomainSnapshot OpenNodeFeed CloseNodeFeed "
         "Acknowledge ReportDenial Measure",
         CallerClass.FRONT,
     ),

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from inborn.errors import UnauthenticatedError
 
 __all__ = [
-    "ENROLL_CONTEXT",
     "FEED_CONTEXT",
     "MAX_BODY_SIZE",
     "REQUEST_CONTEXT",
@@ -26,7 +25,6 @@ __all__ = [
 MAX_BODY_SIZE = 1024 * 1024  # octets: 500 items of 2 KiB
 
 REQUEST_CONTEXT = b"inborn signed request v1\0"
-ENROLL_CONTEXT = b"inborn enroll v1\0"
 FEED_CONTEXT = b"inborn feed v1\0"
 
 

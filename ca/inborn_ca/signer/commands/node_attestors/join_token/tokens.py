@@ -6,21 +6,21 @@ import datetime as dt
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 from inborn._internal.enrollment.join_token import JoinToken
-from inborn._internal.spiffe.spiffe_id import SpiffeId, from_operator_input, parse_spiffe_id
+from inborn._internal.spiffe.spiffe_id import SpiffeId, from_operator_input
 from inborn.errors import NotFoundError, PreconditionError, RequestError, duration, moment
-from inborn_ca.model.records import Member, MemberKind, Token
+from inborn_ca.model.records import MemberKind, Token
 from inborn_ca.signer.changes import Changes
 from inborn_ca.signer.commands import audit
+from inborn_ca.signer.commands.agents import find_agent
 from inborn_ca.signer.queue import Finish
 from inborn_ca.signer.state import SignerState
 from inborn_ca.store.interface import Reader, Transaction
 from inborn_proto import admin_pb2
 
-__all__ = ["Tokens", "make_token", "token_message"]
+__all__ = ["Tokens", "end_tokens", "make_token", "token_message"]
 
 MAX_TTL = dt.timedelta(days=7)  # a token is a credential that lies about; a week is more than an installation takes
 MAX_USES = 10_000  # an autoscaling group's worth
@@ -164,17 +164,14 @@ def make_token(
     return secret.encode(), token
 
 
-def find_agent(reader: Reader, text: str) -> Member:
-    """An agent by its SPIFFE ID or its name. Raises `NotFoundError`."""
-    member: Member | None = None
-    if text.startswith("spiffe://"):
-        with suppress(RequestError):
-            member = reader.members.get(parse_spiffe_id(text))
-    elif text:
-        member = reader.members.find_agent(text)
-    if member is not None and member.kind is MemberKind.AGENT:
-        return member
-    raise NotFoundError(f"no agent is called {text[:200]!a}", hint="inborn agent list shows them")
+def end_tokens(tx: Transaction, now: dt.datetime) -> int:
+    """Withdraw all that can still be used; returns how many."""
+    ended = 0
+    for token in tx.tokens.all():
+        if token.withdrawn_at is None and token.expires_at > now:
+            tx.tokens.withdraw(token.id, now)
+            ended += 1
+    return ended
 
 
 def token_message(token: Token, used: int) -> admin_pb2.Token:

@@ -13,9 +13,10 @@ from inborn._internal.enrollment.join_token import JoinToken
 from inborn._internal.source.snapshot import NoIdentity
 from inborn._internal.spiffe.spiffe_id import SpiffeId, TrustDomain, parse_spiffe_id
 from inborn.errors import RequestError
+from inborn_member.evidence_way_in import EvidenceWayIn
 from inborn_member.given_token import GivenToken
 from inborn_member.identity_store import IdentityStore
-from inborn_member.token_way_in import TokenWayIn
+from inborn_member.node_attestors.join_token import TokenEvidence
 from inborn_member.way_in import NoEvidence, WrongIdentity
 from tests.inborn_member.fixtures_member import Member
 from tests.rigs.fixtures_spoken_ca import DAEMON, SpokenAuthority
@@ -37,8 +38,8 @@ def of_domain(token: JoinToken, name: str) -> JoinToken:
 
 async def test_a_token_of_another_trust_domain_is_shown_to_nobody(ca: SpokenAuthority, tmp_path: Path) -> None:
     tokens = GivenToken(of_domain(ca.token, "other.org"), None, ca.address)
-    way = TokenWayIn(ca.authority.trust_domain, tokens, anyone)
-    with pytest.raises(WrongIdentity, match=r"is of trust domain other\.org, what is kept here"):
+    way = EvidenceWayIn(ca.authority.trust_domain, tokens, anyone)
+    with pytest.raises(WrongIdentity, match=r"is for trust domain other\.org, what is kept here"):
         await way.enroll(IdentityStore(tmp_path), FORMER)
     with pytest.raises(NoEvidence):  # and not again
         await way.enroll(IdentityStore(tmp_path), FORMER)
@@ -48,7 +49,7 @@ async def test_a_token_of_another_trust_domain_is_shown_to_nobody(ca: SpokenAuth
 async def test_an_identity_that_is_not_such_a_members_is_refused_and_its_token_not_shown_again(
     ca: SpokenAuthority, tmp_path: Path
 ) -> None:
-    way = TokenWayIn(ca.authority.trust_domain, GivenToken(ca.token, None, ca.address), nobody)
+    way = EvidenceWayIn(ca.authority.trust_domain, GivenToken(ca.token, None, ca.address), nobody)
     for error in (WrongIdentity, NoEvidence):
         with pytest.raises(error):
             await way.enroll(IdentityStore(tmp_path), None)
@@ -58,7 +59,7 @@ async def test_an_identity_that_is_not_such_a_members_is_refused_and_its_token_n
 async def test_what_is_enrolled_names_its_token_and_the_same_key_asks_again(
     ca: SpokenAuthority, tmp_path: Path
 ) -> None:
-    way = TokenWayIn(ca.authority.trust_domain, GivenToken(ca.token.encode(), None, ca.address), anyone)
+    way = EvidenceWayIn(ca.authority.trust_domain, GivenToken(ca.token.encode(), None, ca.address), anyone)
     first = await way.enroll(IdentityStore(tmp_path), None)
     again = await way.enroll(IdentityStore(tmp_path), None)  # what came was not kept
     assert first.evidence == again.evidence == ca.token.id
@@ -73,15 +74,15 @@ async def test_a_token_file_is_read_each_time(ca: SpokenAuthority, tmp_path: Pat
     file = tmp_path / "token"
     given = GivenToken(None, file, ca.address)
     with pytest.raises(NoEvidence, match="there is no join token"):
-        await given.token(None)
+        await given.evidence(None)
     file.write_text(f"\n {ca.token.encode()}\n")
-    assert await given.token(None) == (ca.token, ca.address)
+    assert await given.evidence(None) == (TokenEvidence(ca.token), ca.address)
     given.spent(ca.token.id)
     with pytest.raises(NoEvidence, match="has been used or was refused"):
-        await given.token(None)
+        await given.evidence(None)
     ca.new_token()
     file.write_text(ca.token.encode())
-    assert (await given.token(None))[0] == ca.token
+    assert (await given.evidence(None))[0] == TokenEvidence(ca.token)
 
 
 @pytest.mark.parametrize("content", [b"", b"inborn1-abc", b"\xff" * 100, b"x" * 5000])

@@ -1,0 +1,1 @@
+"""Whose evidence lets a node in: one folder for each kind, behind one protocol."""
