@@ -31,7 +31,7 @@ STREAMS = "  gRPC alone: an echo of as many bytes on open streams, mutual TLS"
 CALLS = "  gRPC alone: an echo of as many bytes in calls, mutual TLS"
 CONNECT = "  gRPC alone: a new mutual-TLS connection and one echo"
 METHOD, STREAM = "/echo.Echo/Echo", "/echo.Echo/Stream"
-REQUEST, ANSWER = b"q" * 620, b"a" * 1200  # octets of a signed request for one certificate, and of its answer
+REQUEST, ANSWER = b"q" * 620, b"a" * 1200  # bytes of a signed request for one certificate, and of its answer
 
 
 @dataclass(slots=True)

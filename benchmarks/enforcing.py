@@ -83,7 +83,7 @@ def run() -> list[Figure]:
 
 
 def _serial(n: int) -> bytes:
-    """19 octets that rise, as the CA makes them."""
+    """19 bytes that rise, as the CA makes them."""
     return (1 << 144 | n << 88 | random.Random(n).getrandbits(88)).to_bytes(19, "big")
 
 

@@ -50,7 +50,7 @@ def run() -> list[Figure]:
             value=seconds,
             unit="s",
             bar=RETURN_BAR,
-            detail=f"each at once, without an agent's pause; first message of {octets / SUBSCRIBERS:.0f} octets each",
+            detail=f"each at once, without an agent's pause; first message of {octets / SUBSCRIBERS:.0f} bytes each",
         ),
     ]
 
@@ -98,7 +98,7 @@ def push(rig: Rig, groups: list[subprocess.Popen[str]], pushes: int) -> list[flo
 
 def come_back(rig: Rig, groups: list[subprocess.Popen[str]]) -> tuple[float, int]:
     """Kill the CA and start it again: seconds from when it serves until the last subscriber has its stream again, and
-    the octets of all their first messages."""
+    the bytes of all their first messages."""
     rig.restart()
     begun = time.monotonic()
     moments: list[float] = []

@@ -30,7 +30,7 @@ from inborn_cli.settings_options import settings_options
 __all__ = ["ca_restore", "ca_run", "up"]
 
 _PATH = click.Path(path_type=Path)
-_MAX_PASSPHRASE = 1024  # octets, as for `ca backup`
+_MAX_PASSPHRASE = 1024  # bytes, as for `ca backup`
 
 # Where its CA is and how it joins, the supervisor tells the agent that it starts.
 _NOT_OF_UP = (
@@ -112,7 +112,7 @@ def ca_restore(file: Path, passphrase_file: IO[bytes] | None, is_json: bool, dat
     if passphrase_file is not None:
         passphrase = passphrase_file.read(_MAX_PASSPHRASE + 3).removesuffix(b"\n").removesuffix(b"\r")
         if not 0 < len(passphrase) <= _MAX_PASSPHRASE:
-            raise RequestError(f"passphrase is empty or longer than {_MAX_PASSPHRASE} octets")
+            raise RequestError(f"passphrase is empty or longer than {_MAX_PASSPHRASE} bytes")
     directory = DataDirectory.open(paths.data_dir(data_dir), is_shared=False)
     part = directory.part("ca", (os.geteuid(), os.getegid()))
     restored = restore(file.absolute(), part, passphrase=passphrase, clock=lambda: dt.datetime.now(dt.UTC))

@@ -60,14 +60,14 @@ _SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_pending_requests", 100_000),
     ("grpc.max_pending_requests_hard_limit", 100_000),
     ("grpc.max_concurrent_streams", 100),  # of one connection: a client has a handful
-    ("grpc.max_receive_message_length", 64 * 1024),  # octets: requests here are empty or a few numbers
+    ("grpc.max_receive_message_length", 64 * 1024),  # bytes: requests here are empty or a few numbers
     ("grpc.so_reuseport", 0),
 ]
 
 _ISSUE_TIMEOUT = 10.0  # seconds for a batch: the signer takes 50 ms for 500, and may have others before it
 _GRACE = 1.0  # seconds for open streams to be told that the agent ends
 _READY_PATIENCE = 5.0  # seconds that "ready" waits for the first word of the CA
-_LONGEST_INNER_PATH = 90  # octets, of the kernel's 107: the relay adds names
+_LONGEST_INNER_PATH = 90  # bytes, of the kernel's 107: the relay adds names
 
 
 class Agent:

@@ -171,7 +171,7 @@ def parse_rootless(text: str) -> tuple[int, str]:
 
 
 def trusted_engine_socket(path: str) -> str:
-    """The container engine's socket, if root owns it: anybody else could say anything on a socket of his own."""
+    """The container engine's socket, if root owns it: anybody else could say anything on a socket of their own."""
     try:
         found = os.stat(path)
     except OSError:

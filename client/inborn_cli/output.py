@@ -85,7 +85,7 @@ def print_table_or_json(
 
 
 def as_document(message: Message) -> dict[str, object]:
-    """A message as JSON: its own field names, every field present, integers as integers, octets in hex, times in RFC
+    """A message as JSON: its own field names, every field present, integers as integers, bytes in hex, times in RFC
     3339 (null where there is none)."""
     document: dict[str, object] = {}
     for field in message.DESCRIPTOR.fields:

@@ -25,7 +25,7 @@ _DURATION = re.compile(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-")
 _MAX_TEXT = 64  # characters: nothing that is meant is longer, and int() is slow on long ones
 _MAX_DURATION = dt.timedelta(days=36525)  # a hundred years: beyond it, dates overflow
-_MAX_SERIAL = 20  # octets, RFC 5280 4.1.2.2
+_MAX_SERIAL = 20  # bytes, RFC 5280 4.1.2.2
 
 
 class InvalidValue(RequestError):
@@ -95,7 +95,7 @@ def parse_serial(text: str) -> str:
     number = int(digits, 16)
     octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
     if not octets or len(octets) > _MAX_SERIAL:
-        raise InvalidValue(f"serial must have 1 to {_MAX_SERIAL} octets and not be zero: {text[:_MAX_TEXT]!a}")
+        raise InvalidValue(f"serial must have 1 to {_MAX_SERIAL} bytes and not be zero: {text[:_MAX_TEXT]!a}")
     return octets.hex()
 
 

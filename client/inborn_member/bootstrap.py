@@ -33,7 +33,7 @@ __all__ = ["BundleMismatch", "enroll", "find_api_address"]
 
 _TIMEOUT = 30.0  # seconds for one unary call: the signer answers in milliseconds, and in seconds in a burst
 
-_MAX_CHALLENGE = 1024  # octets: the signer's have 56
+_MAX_CHALLENGE = 1024  # bytes: the signer's have 56
 
 _BOOTSTRAP = ca_pb2.DESCRIPTOR.services_by_name["Bootstrap"]
 
@@ -85,7 +85,7 @@ async def _challenge(stub: AioStub, evidence: NodeEvidence, key: PrivateKey) -> 
     request = ca_pb2.ChallengeRequest(kind=evidence.kind, key_hash=key_sha256(key.public_key()))
     answer = await stub.unary("Challenge", request, ca_pb2.ChallengeResponse, timeout=_TIMEOUT)
     if len(answer.challenge) > _MAX_CHALLENGE:
-        raise BadAnswer(f"challenge is longer than {_MAX_CHALLENGE} octets: {len(answer.challenge)}")
+        raise BadAnswer(f"challenge is longer than {_MAX_CHALLENGE} bytes: {len(answer.challenge)}")
     return answer.challenge
 
 

@@ -66,7 +66,7 @@ def judge_answer(
     if str(facts.spiffe_id) != answer.spiffe_id or (wanted is not None and facts.spiffe_id != wanted):
         raise BadAnswer(f"certificate is for {facts.spiffe_id}, wanted is {wanted or ascii(answer.spiffe_id)}")
     if len(answer.log_id) != LOG_ID_SIZE:
-        raise BadAnswer(f"log_id has {len(answer.log_id)} octets, not {LOG_ID_SIZE}")
+        raise BadAnswer(f"log_id has {len(answer.log_id)} bytes, not {LOG_ID_SIZE}")
     verify_chain(
         chain,
         bundles={bundle.trust_domain: bundle},

@@ -31,7 +31,7 @@ __all__ = ["carry_over"]
 
 _log = get_logger("member.identity")
 
-_MAX_FILE = 256 * 1024 * 1024  # octets: a million revoked certificates take forty million
+_MAX_FILE = 256 * 1024 * 1024  # bytes: a million revoked certificates take forty million
 
 
 def carry_over(directory: Path, store: IdentityStore, kept: KeptRevocations) -> None:
@@ -138,7 +138,7 @@ def _read(path: Path) -> bytes | None:
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > _MAX_FILE:
-        raise CorruptFile(f"{path} is larger than {_MAX_FILE} octets")
+        raise CorruptFile(f"{path} is larger than {_MAX_FILE} bytes")
     return data
 
 

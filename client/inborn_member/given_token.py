@@ -14,7 +14,7 @@ from inborn_member.way_in import NoEvidence
 
 __all__ = ["GivenToken"]
 
-_MAX_TOKEN_FILE = 4096  # octets: a token has some 130, and somebody may have put a comment's worth of blanks around it
+_MAX_TOKEN_FILE = 4096  # bytes: a token has some 130, and somebody may have put a comment's worth of blanks around it
 
 
 class GivenToken:
@@ -40,7 +40,7 @@ class GivenToken:
         except OSError as e:
             raise RequestError(f"cannot read the join token's file {self._file}: {e.strerror}") from e
         if len(text) > _MAX_TOKEN_FILE:
-            raise RequestError(f"the join token's file {self._file} is larger than {_MAX_TOKEN_FILE} octets")
+            raise RequestError(f"the join token's file {self._file} is larger than {_MAX_TOKEN_FILE} bytes")
         return parse_join_token(text)
 
     async def evidence(self, former: SpiffeId | None, /) -> tuple[NodeEvidence, str]:

@@ -20,7 +20,7 @@ from inborn_proto import agent_pb2
 
 __all__ = ["KeptRevocations", "UnreadableRevocations", "frames_in", "log_frames", "read_logs"]
 
-_MAX_FRAME = 16 * 1024 * 1024  # octets: as large as a message of a feed may be
+_MAX_FRAME = 16 * 1024 * 1024  # bytes: as large as a message of a feed may be
 
 
 class UnreadableRevocations(InternalError):

@@ -23,7 +23,7 @@ from inborn.errors import InbornError
 
 __all__ = ["main"]
 
-_MAX_LINE = 1024  # octets of a request: it is one number
+_MAX_LINE = 1024  # bytes of a request: it is one number
 
 
 class Server:

@@ -49,7 +49,7 @@ class Programs:
         )
 
     def make(self, name: str) -> Path:
-        """A copy of the interpreter under this name. Octets after its end change its digest and nothing else."""
+        """A copy of the interpreter under this name. Bytes after its end change its digest and nothing else."""
         path = self._directory / "bin" / name
         shutil.copyfile(self._interpreter, path)
         with path.open("ab") as file:

@@ -255,7 +255,7 @@ def test_what_a_revoked_peer_sent_before_is_not_read_any_more(authority: MemoryA
     server = serve(apart(authority, SERVER))
     sock = server.connect(client_context(authority.source(CLIENT), authorize_any()))
     sock.sendall(b"ping")
-    while not sock.pending() and sock.recv(1) != b"p":  # the first octet; the others lie decrypted in the buffer
+    while not sock.pending() and sock.recv(1) != b"p":  # the first byte; the others lie decrypted in the buffer
         pass
     authority.revoke(SERVER)
     with pytest.raises(PeerRefused):

@@ -149,6 +149,6 @@ def test_named_socket_comes_before_data_directory_and_environment(
     assert workload_endpoint(None, None) == "unix:///run/env.sock"
 
 
-@pytest.mark.parametrize(("number", "text"), [(0, "0 octets"), (1, "1 octet"), (2, "2 octets")])
+@pytest.mark.parametrize(("number", "text"), [(0, "0 bytes"), (1, "1 byte"), (2, "2 bytes")])
 def test_things_are_counted(number: int, text: str) -> None:
     assert count_of(number, "octet") == text

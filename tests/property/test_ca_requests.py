@@ -1,4 +1,4 @@
-"""The parser of certificate requests takes any octets, and only ever says no or gives a P-256 key that was proven."""
+"""The parser of certificate requests takes any bytes, and only ever says no or gives a P-256 key that was proven."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_random_octets_are_refused(data: bytes) -> None:
         read_csr(data)
     except BadCsr:
         return
-    raise AssertionError("random octets were taken for a request")
+    raise AssertionError("random bytes were taken for a request")
 
 
 @given(st.integers(0, len(CSR) - 1), st.integers(1, 255))

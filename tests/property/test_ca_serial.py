@@ -27,7 +27,7 @@ def test_serials_rise_strictly_whatever_the_clock_does(asked: list[tuple[dt.date
     assert all(one < other for one, other in pairwise(serials))
     for serial, (now, _) in zip(serials, asked, strict=True):
         assert len(serial) == 19
-        # DER neither drops a leading octet nor adds one.
+        # DER neither drops a leading byte nor adds one.
         assert 0 < serial[0] < 0x80
         assert serial_time(serial) >= now - MS
         assert serial >= serial_floor(now)

@@ -27,7 +27,7 @@ NOW = dt.datetime(2026, 11, 20, 12, 0, 0, tzinfo=dt.UTC)
 
 ID = "spiffe://example.org/workload"
 
-_serials = itertools.count((1 << 144) + 1)  # 19 octets, as the CA's are
+_serials = itertools.count((1 << 144) + 1)  # 19 bytes, as the CA's are
 
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | dsa.DSAPrivateKey
 
@@ -442,7 +442,7 @@ def leaf_with_negative_serial(issuing: Credential) -> Credential:
 
 
 def leaf_with_long_serial(issuing: Credential) -> Credential:
-    """21 octets, one more than RFC 5280 4.1.2.2 allows."""
+    """21 bytes, one more than RFC 5280 4.1.2.2 allows."""
     return _altered(make_leaf(issuing, serial=1), b"\x02\x01\x01", b"\x02\x15" + b"\x01" * 21)
 
 
@@ -515,7 +515,7 @@ def _altered(credential: Credential, old: bytes, new: bytes) -> Credential:
     signer = credential.issuer.key
     assert isinstance(signer, ec.EllipticCurvePrivateKey)
     tbs = credential.certificate.tbs_certificate_bytes
-    assert tbs[1] == 0x82, "a header of four octets: it has 256 to 65535"
+    assert tbs[1] == 0x82, "a header of four bytes: it has 256 to 65535"
     assert old in tbs[4:]
     body = tbs[4:].replace(old, new, 1)
     tbs = b"\x30" + _length(len(body)) + body

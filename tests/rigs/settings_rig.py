@@ -22,7 +22,7 @@ def started_with(
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """`document` is a dataclass, or the octets of one that may be bad."""
+    """`document` is a dataclass, or the bytes of one that may be bad."""
     if isinstance(document, bytes):
         descriptor = os.memfd_create("bad settings")
         os.write(descriptor, document)

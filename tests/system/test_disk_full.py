@@ -15,7 +15,7 @@ from inborn_proto import admin_pb2
 from tests.rigs.fixtures_up import Machine, Requester, admin_call, serial_hex, spiffe_id, wait_for_paths
 
 pytestmark = [pytest.mark.root, pytest.mark.needs("mount", "umount")]
-SIZE = 3 * 1024 * 1024  # octets: a new CA's directory has one
+SIZE = 3 * 1024 * 1024  # bytes: a new CA's directory has one
 
 
 @pytest.fixture

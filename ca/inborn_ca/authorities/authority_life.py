@@ -65,7 +65,7 @@ class Step:
 
 
 def key_id(of: x509.Certificate | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
-    """The subject key identifier, 20 octets: the certificate's own extension, or what it would be for a key."""
+    """The subject key identifier, 20 bytes: the certificate's own extension, or what it would be for a key."""
     if isinstance(of, x509.Certificate):
         return of.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     return x509.SubjectKeyIdentifier.from_public_key(of).digest

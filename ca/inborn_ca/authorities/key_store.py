@@ -22,7 +22,7 @@ from inborn_ca.authorities.sealing import MIN_PASSPHRASE, WrongPassphrase, seal,
 
 __all__ = ["MIN_PASSPHRASE", "KeyStore", "UnsafeKeyFile", "WrongPassphrase"]
 
-_MAX_KEY_SIZE = 16 * 1024  # octets: one for P-256 has 240, encrypted 370
+_MAX_KEY_SIZE = 16 * 1024  # bytes: one for P-256 has 240, encrypted 370
 _SUFFIX = ".pem"
 
 
@@ -88,7 +88,7 @@ class KeyStore:
         return sorted(bytes.fromhex(name) for name in names if _is_hex(name))
 
     def delete(self, key_id: bytes) -> None:
-        """Remove a key, durably. One that is not there is removed already. The octets on the disk are not wiped."""
+        """Remove a key, durably. One that is not there is removed already. The bytes on the disk are not wiped."""
         try:
             self._path(key_id).unlink(missing_ok=True)
             sync_directory(self._directory)
@@ -108,7 +108,7 @@ class KeyStore:
         Raises `WrongPassphrase`, `RequestError`.
         """
         if len(data) > _MAX_KEY_SIZE:
-            raise RequestError(f"encrypted key is larger than {_MAX_KEY_SIZE} octets: {len(data)}")
+            raise RequestError(f"encrypted key is larger than {_MAX_KEY_SIZE} bytes: {len(data)}")
         try:
             key = serialization.load_der_private_key(unseal(data, passphrase, key_id), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as e:

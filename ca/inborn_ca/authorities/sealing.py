@@ -1,6 +1,6 @@
 """A secret under a passphrase, for backups: scrypt makes a guess dear, AES-256-GCM shows every alteration.
 
-`inborn-sealed-1\\0`, 16 octets of salt, 12 of nonce, the ciphertext with its tag. The label that the caller gives (a
+`inborn-sealed-1\\0`, 16 bytes of salt, 12 of nonce, the ciphertext with its tag. The label that the caller gives (a
 key's identifier) is bound to it, so that two sealed secrets cannot be exchanged for each other.
 """
 
@@ -16,7 +16,7 @@ from inborn.errors import RequestError
 
 __all__ = ["MIN_PASSPHRASE", "WrongPassphrase", "seal", "unseal"]
 
-MIN_PASSPHRASE = 12  # octets: whoever has the backup may try as many as he likes
+MIN_PASSPHRASE = 12  # bytes: whoever has the backup may try as many as they like
 
 _MAGIC = b"inborn-sealed-1\0"
 _SALT, _NONCE = 16, 12
@@ -30,7 +30,7 @@ class WrongPassphrase(RequestError):
 def seal(secret: bytes, passphrase: bytes, label: bytes) -> bytes:
     """Encrypt. Raises `RequestError` for a passphrase that is too short."""
     if len(passphrase) < MIN_PASSPHRASE:
-        raise RequestError(f"passphrase has {len(passphrase)} octets, at least {MIN_PASSPHRASE} are needed")
+        raise RequestError(f"passphrase has {len(passphrase)} bytes, at least {MIN_PASSPHRASE} are needed")
     salt, nonce = os.urandom(_SALT), os.urandom(_NONCE)
     return _MAGIC + salt + nonce + AESGCM(_key(passphrase, salt)).encrypt(nonce, secret, _MAGIC + label)
 

@@ -33,7 +33,7 @@ class Admission:
         if self.open >= self._max_open:
             raise ExhaustedError(f"more than {self._max_open} calls are open", hint="try again in a second")
         if self.octets + octets > self._max_octets:
-            raise ExhaustedError(f"open calls hold more than {self._max_octets} octets", hint="try again in a second")
+            raise ExhaustedError(f"open calls hold more than {self._max_octets} bytes", hint="try again in a second")
         self.open += 1
         self.octets += octets
         try:

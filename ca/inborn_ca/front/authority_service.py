@@ -23,7 +23,7 @@ __all__ = ["AuthorityService"]
 
 NAME = "inborn.v1.Authority"
 HELLO_TIMEOUT = 10.0  # seconds between the start of a stream and its first message
-MAX_WATCH_REQUEST = 256 * 1024  # octets: an acknowledgement with a hundred laggards of 2 KiB
+MAX_WATCH_REQUEST = 256 * 1024  # bytes: an acknowledgement with a hundred laggards of 2 KiB
 MAX_LAGGARDS = 100  # as the wire's definition has it
 
 _SIGNING = "/inborn.signer.v1.Signing/"
@@ -139,7 +139,7 @@ async def _read_hello(context: Context) -> ca_pb2.WatchHello:
 
 def _parse(octets: bytes) -> ca_pb2.WatchRequest:
     if len(octets) > MAX_WATCH_REQUEST:
-        raise RequestError(f"message of a stream is larger than {MAX_WATCH_REQUEST} octets: {len(octets)}")
+        raise RequestError(f"message of a stream is larger than {MAX_WATCH_REQUEST} bytes: {len(octets)}")
     try:
         return ca_pb2.WatchRequest.FromString(octets)
     except DecodeError as e:

@@ -34,7 +34,7 @@ log = get_logger("ca.crl")
 # come from many addresses to keep others out.
 LIMITS = HttpLimits(connections=256, per_address=32)
 
-_PATH = re.compile(r"/crl/([0-9a-f]{2,128})\.crl")  # subject key identifiers: SHA-1 has 20 octets, SHA-512 has 64
+_PATH = re.compile(r"/crl/([0-9a-f]{2,128})\.crl")  # subject key identifiers: SHA-1 has 20 bytes, SHA-512 has 64
 _ALWAYS_ASK = ("Cache-Control", "no-cache")  # a cache that kept a list for minutes would let in who is revoked
 
 

@@ -1,6 +1,6 @@
 """Fan-out of the feeds to all open Watch streams.
 
-Theory of operation. A message is serialized once and put, as the same octets, into a queue for each stream that it is
+Theory of operation. A message is serialized once and put, as the same bytes, into a queue for each stream that it is
 for. A queue is bounded: a stream whose caller does not read loses its queue and is marked for a resync, which costs
 nobody else anything; when its caller reads again it gets fresh snapshots. While a stream waits for snapshots, what is
 published meanwhile is held and follows them: so nothing is missed, and what comes twice has a revision that says so.

@@ -77,7 +77,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 _API_OPTIONS: tuple[tuple[str, int], ...] = (
     *_OPTIONS,
     # An agent has one stream and one call under way; what a client sends beyond this is reset. Each stream may hold an
-    # unfinished message of a mebibyte before more is known of its caller than that he has an SVID of the trust domain:
+    # unfinished message of a mebibyte before more is known of its caller than that it has an SVID of the trust domain:
     # whoever has one can make the front large, and is not yet kept from it.
     ("grpc.max_concurrent_streams", 512),
     ("grpc.max_receive_message_length", MAX_BODY_SIZE + 64 * 1024),
@@ -89,7 +89,7 @@ _API_OPTIONS: tuple[tuple[str, int], ...] = (
 _BOOTSTRAP_OPTIONS: tuple[tuple[str, int], ...] = (
     *_OPTIONS,
     ("grpc.max_concurrent_streams", 64),  # a joiner has one; what is sent beyond it at once is reset
-    ("grpc.max_receive_message_length", 32 * 1024),  # octets: a CSR may have 16 KiB
+    ("grpc.max_receive_message_length", 32 * 1024),  # bytes: a CSR may have 16 KiB
     ("grpc.max_connection_age_ms", 120_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
 )

@@ -34,7 +34,7 @@ Authenticate = Callable[[Context], Caller]
 UnaryWork = Callable[[Any, Caller, float], Awaitable[bytes]]
 """(request message, caller, seconds left) -> serialized answer."""
 StreamWork = Callable[[Context, Caller], Awaitable[None]]
-"""Reads from the context and writes to it, in octets."""
+"""Reads from the context and writes to it, in bytes."""
 
 
 class Observer:

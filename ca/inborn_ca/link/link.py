@@ -32,7 +32,7 @@ __all__ = ["Handler", "Incoming", "Link", "LinkClosed", "LinkTimeout", "Malforme
 
 MAX_CALLS = 32 * 1024  # asked and not answered: a burst of 10,000 fits three times, at 2 KiB each 64 MiB
 MAX_INCOMING = 32 * 1024  # the same for what the other side asks
-MAX_BUFFERED = 128 * 1024 * 1024  # octets not yet taken by the other side: eight of the largest frames
+MAX_BUFFERED = 128 * 1024 * 1024  # bytes not yet taken by the other side: eight of the largest frames
 DEFAULT_TIMEOUT = 30.0  # seconds; every call ends
 
 log = logging.getLogger(__name__)
@@ -356,7 +356,7 @@ class Link(asyncio.Protocol):
         self._out.clear()
         self._transport.write(octets)
         if self._transport.get_write_buffer_size() > MAX_BUFFERED:
-            self.close(ExhaustedError(f"{self._name} has not taken {MAX_BUFFERED} octets"))
+            self.close(ExhaustedError(f"{self._name} has not taken {MAX_BUFFERED} bytes"))
 
     def _ended(self) -> LinkClosed:
         message, hint = self._why

@@ -1,4 +1,4 @@
-"""The rows that services and store speak of, as values. Times are aware UTC datetimes; serials big-endian octets."""
+"""The rows that services and store speak of, as values. Times are aware UTC datetimes; serials big-endian bytes."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ AGENT_PREFIX = "/inborn/agent/"
 """Path under which the IDs of agents lie."""
 
 MAX_SELECTORS = 64  # a process has some 30 facts; an entry that names more has been generated wrongly
-MAX_DNS_NAMES = 16  # each is some 30 octets of every certificate, and of every handshake
+MAX_DNS_NAMES = 16  # each is some 30 bytes of every certificate, and of every handshake
 MAX_COMMON_NAME = 64  # characters, RFC 5280 appendix A.1, ub-common-name
-MAX_HINT = 1024  # octets, SPIFFE Workload API 5.2.1
+MAX_HINT = 1024  # bytes, SPIFFE Workload API 5.2.1
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what a path segment of a SPIFFE ID may hold
 _ENTRY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -196,7 +196,7 @@ def check_entry(
         raise InvalidEntry(f"ttl {duration(entry.ttl)} is not between {duration(min_ttl)} and {duration(max_ttl)}")
     _check_names(entry, ca_names)
     if len(entry.hint.encode(errors="replace")) > MAX_HINT:
-        raise InvalidEntry(f"hint is longer than {MAX_HINT} octets")
+        raise InvalidEntry(f"hint is longer than {MAX_HINT} bytes")
     _check_text("hint", entry.hint)
 
 

@@ -89,7 +89,7 @@ class Supervisor:
         for path in (self._socket, paths.admin_socket(settings.data_dir), self._agent_socket):
             if len(os.fsencode(path)) > paths.MAX_SOCKET_PATH:
                 raise RequestError(
-                    f"path of a socket is longer than {paths.MAX_SOCKET_PATH} octets: {path}",
+                    f"path of a socket is longer than {paths.MAX_SOCKET_PATH} bytes: {path}",
                     hint="choose a shorter --data-dir",
                 )
         directory = DataDirectory.open(settings.data_dir, is_shared=self._signer_account is not None)

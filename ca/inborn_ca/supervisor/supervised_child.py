@@ -17,7 +17,7 @@ from inborn._internal.settings.document import command_line, sealed_document
 __all__ = ["Account", "SupervisedChild", "spawn", "spawn_module"]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_MAX_READY = 4096  # octets of the line that says so
+_MAX_READY = 4096  # bytes of the line that says so
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 

@@ -40,9 +40,9 @@ MAX_BATCH = 500
 """Items of one request: what the CA takes. Their CSRs are 150 KiB."""
 
 MAX_BATCH_SIZE = MAX_BODY_SIZE - 4096
-"""Octets of a batch: what a signed request may have, less what stands around it. 500 workloads take one or two."""
+"""Bytes of a batch: what a signed request may have, less what stands around it. 500 workloads take one or two."""
 
-_ITEM_SIZE = 512  # octets of an item without its facts: an ID and a CSR
+_ITEM_SIZE = 512  # bytes of an item without its facts: an ID and a CSR
 
 MAX_REPORTED = 256
 """Selectors of one item: what the CA takes. A container with hundreds of labels has more."""

@@ -22,7 +22,7 @@ from inborn_proto import admin_pb2
 
 __all__ = ["AdminJoiner", "CertificateJoiner", "NoJoiner", "TokenFileJoiner"]
 
-_MAX_TOKEN_FILE = 4096  # octets: a token has some 130, and somebody may have put a comment's worth of blanks around it
+_MAX_TOKEN_FILE = 4096  # bytes: a token has some 130, and somebody may have put a comment's worth of blanks around it
 _TOKEN_LIFE = 60.0  # seconds that a token is tried again before a new one is made; the CA's own limit is ten minutes
 _ADMIN_TIMEOUT = 10.0  # seconds for one call over the signer's socket
 
@@ -65,7 +65,7 @@ class TokenFileJoiner:
                     hint="an admin makes a token with `inborn token create`",
                 ) from error
         if len(text) > _MAX_TOKEN_FILE:
-            raise RequestError(f"token file {self._path} is larger than {_MAX_TOKEN_FILE} octets")
+            raise RequestError(f"token file {self._path} is larger than {_MAX_TOKEN_FILE} bytes")
         return text
 
 

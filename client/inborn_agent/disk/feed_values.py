@@ -38,7 +38,7 @@ _ENTRY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_TTL = dt.timedelta(days=7)  # the longest certificate that a CA issues to a leaf
 _MAX_SELECTORS = 128  # of one entry: what an admin types; a process itself may have 512 of a kind
 _MAX_DEMANDS = 256  # of all posture policies that hold for one ID: there are some forty facts
-_MAX_HINT = 1024  # octets, SPIFFE Workload API 5.2.1
+_MAX_HINT = 1024  # bytes, SPIFFE Workload API 5.2.1
 _MAX_AUTHORITIES = 1024  # a handful of CAs, each with a few alive
 
 
@@ -181,7 +181,7 @@ def _checked_entry(entry: FeedEntry, trust_domain: TrustDomain) -> FeedEntry:
     if not 0 < ttl <= _MAX_TTL.total_seconds():
         raise InvalidMessage(f"its life is {ttl:.0f} s, must be 1 to {_MAX_TTL.total_seconds():.0f}")
     if len(entry.hint.encode()) > _MAX_HINT:
-        raise InvalidMessage(f"its hint is longer than {_MAX_HINT} octets")
+        raise InvalidMessage(f"its hint is longer than {_MAX_HINT} bytes")
     return entry
 
 

@@ -10,7 +10,7 @@ __all__ = ["is_in_memory"]
 
 _TMPFS_MAGIC = 0x01021994  # linux/magic.h
 _RAMFS_MAGIC = 0x858458F6
-_BUFFER = 512  # octets: struct statfs has 120 on 64-bit Linux, 84 on 32-bit; its first field is the type
+_BUFFER = 512  # bytes: struct statfs has 120 on 64-bit Linux, 84 on 32-bit; its first field is the type
 
 
 def is_in_memory(path: Path) -> bool:

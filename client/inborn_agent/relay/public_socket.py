@@ -27,7 +27,7 @@ class PublicSocket:
 
     A socket left behind by a program that has ended is replaced; one that answers is not, nor is a file of any other
     kind. Not prevented: two programs that start at the very same moment, where the last one wins; the lock of the data
-    directory keeps those apart. Nor: somebody who may write to the directory and puts a socket of his own there.
+    directory keeps those apart. Nor: somebody who may write to the directory and puts a socket of their own there.
     """
 
     def __init__(self, path: str, *, mode: int = 0o666) -> None:

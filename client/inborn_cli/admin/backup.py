@@ -55,5 +55,5 @@ def _read_passphrase(octets: bytes) -> bytes:
     if not passphrase:
         raise RequestError("passphrase is empty")
     if len(passphrase) > _MAX_PASSPHRASE:
-        raise RequestError(f"passphrase is longer than {_MAX_PASSPHRASE} octets")
+        raise RequestError(f"passphrase is longer than {_MAX_PASSPHRASE} bytes")
     return passphrase

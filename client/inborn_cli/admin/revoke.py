@@ -35,7 +35,7 @@ __all__ = ["carry_out", "finish", "preview_options", "revoke", "show_and_ask", "
 C = TypeVar("C", bound=Callable[..., Any])
 
 _DEFAULT_WAIT = "10s"
-_REQUEST_ID = 16  # octets; whoever has the same number has the same command
+_REQUEST_ID = 16  # bytes; whoever has the same number has the same command
 _SHOWN = 5  # identities that a preview names before the question
 
 # The request's field, and how a target of that kind is written.

@@ -16,7 +16,7 @@ from inborn_proto import admin_pb2 as pb
 
 __all__ = ["remove", "set_authorities", "show"]
 
-_MAX_BUNDLE = 128 * 1024  # octets, as the CA takes them
+_MAX_BUNDLE = 128 * 1024  # bytes, as the CA takes them
 
 
 @click.command(

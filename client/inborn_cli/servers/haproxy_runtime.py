@@ -33,8 +33,8 @@ __all__ = ["SESSION_TABLE", "HaproxyRefused", "HaproxyRuntime", "TrackedSession"
 SESSION_TABLE = "inborn_sessions"
 
 _TIMEOUT = 10.0  # seconds: it answers in milliseconds, and one that hangs is as good as none
-_MAX_ANSWER = 256 * 1024 * 1024  # octets: 100,000 sessions have 40 million
-_MAX_LINE = 8 * 1024  # octets of commands in one line: half of the smallest usual tune.bufsize
+_MAX_ANSWER = 256 * 1024 * 1024  # bytes: 100,000 sessions have 40 million
+_MAX_LINE = 8 * 1024  # bytes of commands in one line: half of the smallest usual tune.bufsize
 _SERIAL = re.compile(r"[0-9A-F]{2,40}")
 _ROW = re.compile(r"\bkey=([0-9A-F]{2,40})/([0-9]{12})Z?/(\S{3,64}) (?:\S+ )*?conn_cur=([0-9]+)\b")
 _ISSUER = re.compile(r"^Issuer: (.*)$", re.MULTILINE)
@@ -165,7 +165,7 @@ class HaproxyRuntime:
                 while piece := sock.recv(65536):
                     answer += piece
                     if len(answer) > _MAX_ANSWER:
-                        raise HaproxyRefused(f"HAProxy's answer is longer than {_MAX_ANSWER} octets")
+                        raise HaproxyRefused(f"HAProxy's answer is longer than {_MAX_ANSWER} bytes")
         except OSError as e:
             raise HaproxyRefused(f"HAProxy's socket {self._path}: {(e.strerror or str(e)).lower()}") from e
         return answer.decode(errors="replace")

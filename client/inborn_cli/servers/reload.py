@@ -16,7 +16,7 @@ from inborn.errors import RequestError, UnavailableError
 __all__ = ["CommandReload", "NotReloaded", "Reload", "SignalReload"]
 
 _COMMAND_TIME = 60.0  # seconds: systemctl reload waits for the unit; what takes longer hangs
-_MAX_PID_FILE = 4096  # octets: PostgreSQL's has eight lines
+_MAX_PID_FILE = 4096  # bytes: PostgreSQL's has eight lines
 _SHOWN = 300  # characters of what a command said
 
 

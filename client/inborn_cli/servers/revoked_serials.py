@@ -30,7 +30,7 @@ class RevokedSerials:
         self._read: dict[bytes, frozenset[bytes]] = {}
 
     def of(self, snapshot: Snapshot) -> frozenset[bytes]:
-        """The octets of each serial. Raises `RequestError` for a CRL that cannot be read."""
+        """The bytes of each serial. Raises `RequestError` for a CRL that cannot be read."""
         self._read = {crl: self._read.get(crl) or _serials(crl) for crl in snapshot.crls}
         return frozenset().union(_revocations(snapshot), *self._read.values())
 

@@ -176,12 +176,12 @@ def test_target_is_what_people_type() -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "why"),
     [
-        (RevocationKind.SERIAL, b"", "serial of 0 octets"),
-        (RevocationKind.SERIAL, b"\x01" * 21, "serial of 21 octets"),
+        (RevocationKind.SERIAL, b"", "serial of 0 bytes"),
+        (RevocationKind.SERIAL, b"\x01" * 21, "serial of 21 bytes"),
         (RevocationKind.SERIAL, b"\x00\x50", "leading zeros: 0050"),
-        (RevocationKind.KEY, b"\x11" * 31, "key of 31 octets"),
-        (RevocationKind.AUTHORITY, b"", "authority of 0 octets"),
-        (RevocationKind.AUTHORITY, b"\x01" * 65, "authority of 65 octets"),
+        (RevocationKind.KEY, b"\x11" * 31, "key of 31 bytes"),
+        (RevocationKind.AUTHORITY, b"", "authority of 0 bytes"),
+        (RevocationKind.AUTHORITY, b"\x01" * 65, "authority of 65 bytes"),
         (RevocationKind.SPIFFE_ID, b"\xff", "names no SPIFFE ID"),
         (RevocationKind.SPIFFE_ID, b"spiffe://Example.org/a", "names no SPIFFE ID"),
         (RevocationKind.ID_PREFIX, b"spiffe://example.org/a/", "names no SPIFFE ID"),

@@ -24,7 +24,7 @@ Answer = Callable[[signer_pb2.Frame], "list[bytes] | None"]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[[Answer], Path]]:
-    """A socket that answers each frame with the octets that the function gives; None closes the connection."""
+    """A socket that answers each frame with the bytes that the function gives; None closes the connection."""
     path = tmp_path / "signer.sock"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))

@@ -65,7 +65,7 @@ text = st.text(st.characters(exclude_characters="\0"))
 def test_what_goes_in_comes_out(
     name: str, path: bytes, life: dt.timedelta, words: tuple[str, ...], maybe: str | None, port: int
 ) -> None:
-    """Paths are octets that need not be UTF-8."""
+    """Paths are bytes that need not be UTF-8."""
     settings = Outer(
         name=name, path=Path(os.fsdecode(path)), life=life, words=words, maybe=maybe, other=Inner(port=port)
     )

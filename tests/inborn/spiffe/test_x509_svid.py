@@ -192,19 +192,19 @@ def test_split_der_gives_the_certificates_back(root: Credential, issuing: Creden
 @pytest.mark.parametrize(
     ("octets", "why"),
     [
-        (b"\x31\x00", "no DER sequence at octet 0"),
-        (b"\x30", "no DER sequence at octet 0"),
-        (b"\x30\x00\x00", "no DER sequence at octet 2"),
-        (b"\x30\x00\n", "no DER sequence at octet 2"),
+        (b"\x31\x00", "no DER sequence at byte 0"),
+        (b"\x30", "no DER sequence at byte 0"),
+        (b"\x30\x00\x00", "no DER sequence at byte 2"),
+        (b"\x30\x00\n", "no DER sequence at byte 2"),
         (b"\x30\x01", "cut off"),
         (b"\x30\x82\xff\xff\x00", "cut off"),
         (b"\x30\x80\x00\x00", "bad DER length"),  # indefinite: BER alone has it
-        (b"\x30\x84\x00\x00\x00\x00", "bad DER length"),  # 4 octets of length: more than any message of ours
+        (b"\x30\x84\x00\x00\x00\x00", "bad DER length"),  # 4 bytes of length: more than any message of ours
         (b"\x30\xff", "bad DER length"),
         (b"\x30\x82\x01", "bad DER length"),
         (b"\x30\x81\x01\x00", "bad DER length"),  # not the shortest form
         (b"\x30\x82\x00\x80" + bytes(128), "bad DER length"),
-        (b"-----BEGIN CERTIFICATE-----", "no DER sequence at octet 0"),
+        (b"-----BEGIN CERTIFICATE-----", "no DER sequence at byte 0"),
     ],
 )
 def test_split_der_refuses_what_is_not_der(octets: bytes, why: str) -> None:

@@ -50,7 +50,7 @@ def test_feeding_while_reading_gives_each_frame_once() -> None:
 def test_too_long_frame_is_refused_by_its_header_alone() -> None:
     reader = FrameReader(limit=10)
     assert list(reader.feed((10).to_bytes(4, "big"))) == []
-    with pytest.raises(FrameTooLarge, match="larger than 10 octets: 4294967295"):
+    with pytest.raises(FrameTooLarge, match="larger than 10 bytes: 4294967295"):
         list(FrameReader(limit=10).feed(b"\xff\xff\xff\xff"))
 
 

@@ -1,4 +1,4 @@
-"""Octets that are signed under a context, and the check of the signature."""
+"""Bytes that are signed under a context, and the check of the signature."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def test_calls_over_the_limit_are_refused_and_places_come_back() -> None:
 def test_octets_of_open_calls_are_bounded() -> None:
     admission = Admission(max_octets=100)
     with admission.call(60):
-        with pytest.raises(ExhaustedError, match="more than 100 octets"), admission.call(41):
+        with pytest.raises(ExhaustedError, match="more than 100 bytes"), admission.call(41):
             pass
         with admission.call(40):
             pass

@@ -27,7 +27,7 @@ from inborn_ca.store.interface import Transaction
 
 __all__ = ["Authorities", "RevokedEntry"]
 
-MAX_CRL_SIZE = 5 * 1024 * 1024  # octets, 140,000 entries: those of three authorities fit into a message of the feed
+MAX_CRL_SIZE = 5 * 1024 * 1024  # bytes, 140,000 entries: those of three authorities fit into a message of the feed
 
 PATIENCE = dt.timedelta(seconds=30)  # what an agent that is there takes at most to apply a message of the feed
 
@@ -239,7 +239,7 @@ class Authorities:
         tx.audit.raise_alarm(
             kind="crl.too_large",
             subject=f"authority:{authority.key_id.hex()}",
-            message=f"CRL would have {octets} octets, at most {MAX_CRL_SIZE} fit into the feed: the last one is kept, "
+            message=f"CRL would have {octets} bytes, at most {MAX_CRL_SIZE} fit into the feed: the last one is kept, "
             f"which ends at {until}; peers that use the library know every revocation, peers that read CRLs do not: "
             f"revoke the issuing authority: inborn revoke --authority {authority.key_id.hex()}",
             at=now,

@@ -34,7 +34,7 @@ class Backups:
         if not path.parent.is_dir():
             raise RequestError(f"{path.parent} is no directory")
         if request.passphrase and len(request.passphrase) < MIN_PASSPHRASE:
-            raise RequestError(f"passphrase is shorter than {MIN_PASSPHRASE} octets")
+            raise RequestError(f"passphrase is shorter than {MIN_PASSPHRASE} bytes")
         return path
 
     def write(self, path: Path, passphrase: bytes) -> admin_pb2.BackupResponse:

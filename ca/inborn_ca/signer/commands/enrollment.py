@@ -44,8 +44,8 @@ __all__ = ["RENEW_METHOD", "Enrollment", "EnrollsAgain", "RenewalStopped", "Unkn
 
 RENEW_METHOD = "/inborn.v1.Authority/Renew"
 
-MAX_EVIDENCE = 96 * 1024  # octets: a chain of five certificates of at most 16 KiB, and what is around it
-MAX_PROOF = 2048  # octets: RSA-8192 has 1024
+MAX_EVIDENCE = 96 * 1024  # bytes: a chain of five certificates of at most 16 KiB, and what is around it
+MAX_PROOF = 2048  # bytes: RSA-8192 has 1024
 
 # How often one and the same evidence may enroll again. Each time costs a row of the revocation log, which every peer
 # hears of. A machine whose disk is wiped at each boot comes a few times a day; two that share one certificate come as
@@ -120,7 +120,7 @@ class Enrollment:
         """What is the same for every kind: sizes, the recipient, the CSR's own proof, the challenge."""
         request = forwarded.request
         if len(request.body) > MAX_BODY_SIZE or len(request.proof) > MAX_PROOF:
-            raise RequestError(f"enrollment is too large, or its proof is longer than {MAX_PROOF} octets")
+            raise RequestError(f"enrollment is too large, or its proof is longer than {MAX_PROOF} bytes")
         body = parse_message(ca_pb2.EnrollBody, request.body, "enrollment")
         if body.trust_domain != self._state.trust_domain.name:
             raise WrongRecipient(
@@ -128,7 +128,7 @@ class Enrollment:
             )
         attestor = self._attestor(body.kind)
         if len(body.evidence) > MAX_EVIDENCE:
-            raise RequestError(f"evidence is larger than {MAX_EVIDENCE} octets: {len(body.evidence)}")
+            raise RequestError(f"evidence is larger than {MAX_EVIDENCE} bytes: {len(body.evidence)}")
         if bool(body.challenge) is not attestor.needs_challenge:
             wanted = "wants a challenge" if attestor.needs_challenge else "takes no challenge"
             raise RequestError(f"evidence of the kind {attestor.kind} {wanted}")

@@ -335,5 +335,5 @@ def _read(body: signed_pb2.SignedBody) -> ca_pb2.ReportRequest:
     if len(request.revocations) > MAX_REVOCATIONS:
         raise RequestError(f"report has more than {MAX_REVOCATIONS} revocations: {len(request.revocations)}")
     if len(request.former_log_id) != 16:
-        raise RequestError(f"former log_id has {len(request.former_log_id)} octets, not 16")
+        raise RequestError(f"former log_id has {len(request.former_log_id)} bytes, not 16")
     return request

@@ -23,7 +23,7 @@ from inborn_proto import ca_pb2, signed_pb2, signer_pb2
 __all__ = ["ISSUE_METHOD", "MAX_ITEMS", "Issuing", "NotAnAgent"]
 
 ISSUE_METHOD = "/inborn.v1.Authority/Issue"
-MAX_ITEMS = 500  # a request: 40 ms of work, so that nobody waits longer for his turn
+MAX_ITEMS = 500  # a request: 40 ms of work, so that nobody waits longer for their turn
 MAX_SELECTORS = 256  # an item: a process has a dozen; a container with many labels and variables has a hundred
 
 

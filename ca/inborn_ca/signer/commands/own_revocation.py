@@ -104,7 +104,7 @@ def _read(requester: Requester) -> ca_pb2.RevokeOwnRequest:
     if not 1 <= len(request.serials) <= MAX_SERIALS:
         raise RequestError(f"revocation names {len(request.serials)} serials, must name 1 to {MAX_SERIALS}")
     if any(not 1 <= len(serial) <= 20 for serial in request.serials):
-        raise RequestError("a serial has 1 to 20 octets")
+        raise RequestError("a serial has 1 to 20 bytes")
     if not is_reason(request.reason):
         raise RequestError(f"{request.reason} is no reason of RFC 5280 that is offered")
     return request

@@ -34,7 +34,7 @@ BULK_GUARD = 500  # living certificates: more at a word is a slip of the hand, o
 
 TOLERANCE = 0.05  # of the expected number: renewals change it while somebody types it
 
-_REQUEST_ID = 16  # octets
+_REQUEST_ID = 16  # bytes
 
 
 class BulkGuard(PreconditionError):
@@ -77,7 +77,7 @@ class Revocations:
         if not request.request_id:
             return None
         if len(request.request_id) != _REQUEST_ID:
-            raise RequestError(f"request_id has {len(request.request_id)} octets, not {_REQUEST_ID}")
+            raise RequestError(f"request_id has {len(request.request_id)} bytes, not {_REQUEST_ID}")
         answer = tx.revocations.answer(request.request_id)
         return None if answer is None else admin_pb2.RevokeResponse.FromString(answer)
 

@@ -84,7 +84,7 @@ def parse_target(state: SignerState, reader: Reader, request: admin_pb2.RevokeRe
 
 
 def octets_of_hex(text: str, what: str) -> bytes:
-    """A serial as a person writes it (with or without colons and leading zeros) as octets without leading zeros."""
+    """A serial as a person writes it (with or without colons and leading zeros) as bytes without leading zeros."""
     cleaned = text.replace(":", "").strip().lower()
     try:
         if not cleaned or len(cleaned) > 64:
@@ -108,7 +108,7 @@ def _serial(state: SignerState, reader: Reader, text: str, reason: int) -> Targe
 
 def _key(octets: bytes) -> Target:
     if len(octets) > 32:
-        raise RequestError(f"key is a SHA-256 of 32 octets, not {len(octets)}")
+        raise RequestError(f"key is a SHA-256 of 32 bytes, not {len(octets)}")
     key_hash = octets.rjust(32, b"\0")
     return Target(revocation=RevocationKind.KEY, value=key_hash, block=BlockKind.KEY, block_value=key_hash.hex())
 

@@ -118,12 +118,12 @@ def _public_key(spki: bytes) -> PublicKeyTypes:
 def read_body(signed: signed_pb2.SignedRequest) -> signed_pb2.SignedBody:
     """The body of a request, within its limits; nothing of it is proven. Raises `RequestError`."""
     if len(signed.body) > MAX_BODY_SIZE:
-        raise RequestError(f"signed request is larger than {MAX_BODY_SIZE} octets: {len(signed.body)}")
+        raise RequestError(f"signed request is larger than {MAX_BODY_SIZE} bytes: {len(signed.body)}")
     if not 1 <= len(signed.signature) <= 256:
-        raise RequestError(f"signature has {len(signed.signature)} octets")
+        raise RequestError(f"signature has {len(signed.signature)} bytes")
     body = parse_message(signed_pb2.SignedBody, signed.body, "signed request")
     if body.number > MAX_NUMBER:
         raise RequestError(f"request number is above {MAX_NUMBER}: {body.number}")
     if not 1 <= len(body.serial) <= 20:
-        raise RequestError(f"serial has {len(body.serial)} octets, must have 1 to 20")
+        raise RequestError(f"serial has {len(body.serial)} bytes, must have 1 to 20")
     return body

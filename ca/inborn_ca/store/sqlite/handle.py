@@ -19,7 +19,7 @@ __all__ = ["Handle", "open_reader", "open_writer", "start_log"]
 
 BUSY_TIMEOUT = 5.0  # seconds: a checkpoint or a backup holds a lock for less; a second CA would hold it for ever
 CACHE_KIB = 64 * 1024  # ten million rows insert as fast as one thousand while the tree's upper pages stay in memory
-WAL_LIMIT = 64 * 1024 * 1024  # octets: to what the log is cut once a burst is over
+WAL_LIMIT = 64 * 1024 * 1024  # bytes: to what the log is cut once a burst is over
 
 Parameters = Sequence[object]
 

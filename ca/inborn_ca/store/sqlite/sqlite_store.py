@@ -33,7 +33,7 @@ _MAGIC = b"SQLite format 3\0"
 def open_sqlite(path: Path, *, now: dt.datetime) -> SqliteStore:
     """Open the database at `path`; lay it out if there is none, carry it over if it is of an older program.
 
-    A new one gets a `log_id` (16 random octets, hex) among its meta values. Not checked: every page of a database
+    A new one gets a `log_id` (16 random bytes, hex) among its meta values. Not checked: every page of a database
     that is there (that takes as long as reading it), and that no other process has it open.
 
     Raises `ForeignDatabase` for another program's file, `StoreVersionError` for a newer program's, `BackupNotRestored`,
@@ -100,7 +100,7 @@ class SqliteStore:
         return SqliteReader(handle)
 
     def backup(self, path: Path, *, keys: Sequence[tuple[bytes, bytes]] = ()) -> int:
-        """Write a consistent copy while others go on; `keys` are (key_id, encrypted PKCS#8). Returns octets.
+        """Write a consistent copy while others go on; `keys` are (key_id, encrypted PKCS#8). Returns bytes.
 
         May run in a thread of its own. The copy is no database that can be opened: it must be restored. Raises
         `AlreadyExistsError` if there is something at `path`.
@@ -108,7 +108,7 @@ class SqliteStore:
         return write_backup(self.path, path, keys)
 
     def size(self) -> int:
-        """Octets on disk, with the log that has not been written back yet."""
+        """Bytes on disk, with the log that has not been written back yet."""
         total = 0
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
@@ -137,7 +137,7 @@ _ADVICE = "move it out of the way, and restore a backup: inborn ca restore"
 
 
 def _check_header(path: Path) -> None:
-    """Look at the first octets before SQLite does, which would take a short foreign file for an empty one."""
+    """Look at the first bytes before SQLite does, which would take a short foreign file for an empty one."""
     try:
         with path.open("rb") as file:
             header = file.read(16)

@@ -1,7 +1,7 @@
 """Join tokens: one string that a person can paste, holding whom to trust and the seed of a signing key.
 
 `inborn1-<base32>-<trust domain>`, where the base32 (lower case, no padding) holds the digest of the whole root bundle
-(32 octets), the seed of an Ed25519 key (32) and a checksum over all of it and the trust domain (4). The CA keeps the
+(32 bytes), the seed of an Ed25519 key (32) and a checksum over all of it and the trust domain (4). The CA keeps the
 public half only. To enroll is to sign a CSR with it: the secret never crosses the wire.
 """
 
@@ -42,7 +42,7 @@ class JoinToken:
 
     def __post_init__(self) -> None:
         if len(self.bundle_digest) != 32 or len(self.seed) != 32:
-            raise InvalidToken("token's digest and seed must have 32 octets each")
+            raise InvalidToken("token's digest and seed must have 32 bytes each")
 
     @property
     def private_key(self) -> ed25519.Ed25519PrivateKey:
@@ -50,7 +50,7 @@ class JoinToken:
 
     @property
     def public_key(self) -> bytes:
-        """The raw 32 octets of the public half."""
+        """The raw 32 bytes of the public half."""
         return self.private_key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
     @property
@@ -64,7 +64,7 @@ class JoinToken:
 
 
 def token_id(public_key: bytes) -> bytes:
-    """The 16 octets by which a token is named: they tell nothing of it."""
+    """The 16 bytes by which a token is named: they tell nothing of it."""
     return hashlib.sha256(b"inborn token id v1\0" + public_key).digest()[:16]
 
 

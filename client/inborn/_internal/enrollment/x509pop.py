@@ -36,7 +36,7 @@ KIND = "x509pop"
 """Its name as a kind of evidence, and the type of its selectors."""
 
 MAX_CHAIN_LENGTH = 5  # the leaf and four issuers, as in SPIRE: enterprises have two or three
-NONCE_SIZE = 32  # octets
+NONCE_SIZE = 32  # bytes
 _RSA_BITS = range(2048, 8193)  # below, it can be broken; above, checking one signature takes the signer milliseconds
 _MAX_RSA_EXPONENT = 2**32  # all keys in use have 65537; with one as long as the modulus, a check takes a hundred times
 

@@ -31,9 +31,9 @@ from inborn_proto import feed_pb2
 
 __all__ = ["SNAPSHOT_ID_SIZE", "InvalidFeed", "authority_from_wire", "entry_from_wire", "read_content"]
 
-SNAPSHOT_ID_SIZE = 16  # octets
+SNAPSHOT_ID_SIZE = 16  # bytes
 _MAX_AUTHORITIES = 256  # issuing authorities and roots of one trust domain: a few for each of its CAs
-_MAX_CRL_SIZE = 8 * 1024 * 1024  # octets: 200,000 revoked certificates
+_MAX_CRL_SIZE = 8 * 1024 * 1024  # bytes: 200,000 revoked certificates
 
 
 class InvalidFeed(RequestError):
@@ -78,7 +78,7 @@ def _snapshot_part(body: feed_pb2.FeedBody, trust_domain: TrustDomain) -> Snapsh
     if wire.part and wire.authorities:
         raise InvalidFeed("snapshot of the domain feed has authorities twice")
     if len(wire.snapshot_id) not in (0, SNAPSHOT_ID_SIZE):
-        raise InvalidFeed(f"snapshot_id has {len(wire.snapshot_id)} octets, not {SNAPSHOT_ID_SIZE}")
+        raise InvalidFeed(f"snapshot_id has {len(wire.snapshot_id)} bytes, not {SNAPSHOT_ID_SIZE}")
     return SnapshotPart(
         log_id=body.log_id,
         revision=body.revision,
@@ -114,7 +114,7 @@ def _revocations(wire: Sequence[feed_pb2.Revocation], seq: int) -> tuple[Revocat
 def authority_from_wire(wire: feed_pb2.AuthorityState) -> Authority:
     """Raises `InvalidFeed` and what `load_certificate` raises."""
     if len(wire.crl) > _MAX_CRL_SIZE:
-        raise InvalidFeed(f"a CRL is larger than {_MAX_CRL_SIZE} octets: {len(wire.crl)}")
+        raise InvalidFeed(f"a CRL is larger than {_MAX_CRL_SIZE} bytes: {len(wire.crl)}")
     try:
         state = AuthorityState[feed_pb2.AuthorityState.State.Name(wire.state)]
     except (KeyError, ValueError) as e:

@@ -46,7 +46,7 @@ __all__ = [
     "is_log_id",
 ]
 
-LOG_ID_SIZE = 16  # octets
+LOG_ID_SIZE = 16  # bytes
 
 
 class WrongFeed(UnauthenticatedError):
@@ -98,7 +98,7 @@ class FeedVerifier:
         checked: that the content is wise. A revocation rule of an unknown kind refuses the whole message.
         """
         if len(message.body) > MAX_MESSAGE_SIZE:
-            raise InvalidFeed(f"feed message is larger than {MAX_MESSAGE_SIZE} octets: {len(message.body)}")
+            raise InvalidFeed(f"feed message is larger than {MAX_MESSAGE_SIZE} bytes: {len(message.body)}")
         signer, key = self._check_signer(tuple(message.log_chain), bundle, revocations, now)
         verify_octets(key, FEED_CONTEXT, message.body, message.signature)
         body = _parse(message.body)
@@ -137,7 +137,7 @@ class FeedVerifier:
     def _place(self, body: feed_pb2.FeedBody, node: SpiffeId | None) -> FeedUpdate:
         """Where the message stands in its feed. Raises `FeedGap`, `FeedRollback`, `InvalidFeed`."""
         if len(body.log_id) != LOG_ID_SIZE:
-            raise InvalidFeed(f"log_id has {len(body.log_id)} octets, not {LOG_ID_SIZE}")
+            raise InvalidFeed(f"log_id has {len(body.log_id)} bytes, not {LOG_ID_SIZE}")
         content = read_content(body, self.trust_domain, is_node_feed=node is not None)
         known = self.domain_revision if node is None else self.node_revision
         made_at = datetime_from_ms(body.made_at_ms)

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _SEAL = b"inborn sealed 1\n"
-_MAX_SIZE = 256 * 1024 * 1024  # octets: a million revoked certificates take forty million
+_MAX_SIZE = 256 * 1024 * 1024  # bytes: a million revoked certificates take forty million
 
 
 class CorruptFile(RequestError):
@@ -149,7 +149,7 @@ def read_sealed(path: Path) -> bytes | None:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0) or found.st_size > _MAX_SIZE:
         os.close(descriptor)
-        raise CorruptFile(f"{path} is no regular file of this user, or larger than {_MAX_SIZE} octets")
+        raise CorruptFile(f"{path} is no regular file of this user, or larger than {_MAX_SIZE} bytes")
     with open(descriptor, "rb") as file:
         content = file.read(_MAX_SIZE)
     head = len(_SEAL) + hashlib.sha256().digest_size

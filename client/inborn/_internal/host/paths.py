@@ -19,7 +19,7 @@ __all__ = [
     "workload_socket",
 ]
 
-MAX_SOCKET_PATH = 107  # octets: sun_path has 108 with its final zero (unix(7))
+MAX_SOCKET_PATH = 107  # bytes: sun_path has 108 with its final zero (unix(7))
 
 
 def data_dir(named: str | Path | None = None) -> Path:

@@ -14,7 +14,7 @@ from inborn.errors import RequestError
 
 __all__ = ["InvalidCrl", "revocations_from_crls"]
 
-_MAX_CRL_SIZE = 8 * 1024 * 1024  # octets: 200,000 certificates
+_MAX_CRL_SIZE = 8 * 1024 * 1024  # bytes: 200,000 certificates
 _MAX_CRLS = 256  # one for each authority
 
 
@@ -59,7 +59,7 @@ def revocations_from_crls(crls: Sequence[bytes], authorities: Iterable[x509.Cert
 
 def _load(octets: bytes) -> x509.CertificateRevocationList:
     if len(octets) > _MAX_CRL_SIZE:
-        raise InvalidCrl(f"CRL is larger than {_MAX_CRL_SIZE} octets: {len(octets)}")
+        raise InvalidCrl(f"CRL is larger than {_MAX_CRL_SIZE} bytes: {len(octets)}")
     try:
         return x509.load_der_x509_crl(octets)
     except (ValueError, UnsupportedAlgorithm) as e:

@@ -1,7 +1,7 @@
 """Revocations of single certificates, packed: what an expansion makes of a node, an entry or a selector.
 
 Such a revocation names a serial, one authority, and that serial as the cut-off. As an object it takes a kibibyte, and a
-selector can touch a million certificates. Here it takes 39 octets and a place in a hash table.
+selector can touch a million certificates. Here it takes 39 bytes and a place in a hash table.
 
 Theory of operation. Records lie one after the other by rising seq in one `bytearray`, never move, and are found by seq
 by bisection. The table has the number of a record (from 1) at the place that the serial's hash names, or at the next
@@ -25,9 +25,9 @@ __all__ = ["RECORD_SIZE", "PackedSerials"]
 _RECORD = struct.Struct(">QqHB20s")
 """seq; microseconds since the epoch, or `_NO_TIME`; number of the authority; flags; serial, with leading zeros."""
 RECORD_SIZE = _RECORD.size
-_SERIAL_SIZE = 20  # octets, RFC 5280 4.1.2.2
+_SERIAL_SIZE = 20  # bytes, RFC 5280 4.1.2.2
 _NO_SERIAL = bytes(_SERIAL_SIZE)
-_FLAGS_AT = 18  # octets from a record's beginning
+_FLAGS_AT = 18  # bytes from a record's beginning
 _REASON, _BLOCKS, _DEAD = 0x3F, 0x40, 0x80  # bits of the flags
 _NO_TIME = -(2**63)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -35,7 +35,7 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 _LATEST = (dt.datetime.max.replace(tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
 _EARLIEST = (dt.datetime.min.replace(tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
 _MAX_AUTHORITIES = 0xFFFF  # what a record can number; a CA has a few alive
-_MAX_AUTHORITY_SIZE = 64  # octets of a key identifier
+_MAX_AUTHORITY_SIZE = 64  # bytes of a key identifier
 _SMALLEST_TABLE = 64
 _SLOTS_FOR_EACH = 3  # at least; for half of the room a look-up that finds nothing compares three times as often
 _MANY_DEAD = 4096  # records; fewer are not worth moving the others
@@ -135,7 +135,7 @@ class PackedSerials:
         self._move_if_many_are_dead()
 
     def says(self, padded: bytes, authority: bytes, blocks: int) -> bool:
-        """Whether there is a revocation for this serial, which has 20 octets here, and this authority."""
+        """Whether there is a revocation for this serial, which has 20 bytes here, and this authority."""
         at = self._find_serial(padded)
         if at is None:
             return False
@@ -169,11 +169,11 @@ class PackedSerials:
         """
         if len(piece) % RECORD_SIZE:
             raise InvalidRevocation(
-                f"packed revocations have {len(piece)} octets, which is no multiple of {RECORD_SIZE}"
+                f"packed revocations have {len(piece)} bytes, which is no multiple of {RECORD_SIZE}"
             )
         for authority in authorities:
             if not 1 <= len(authority) <= _MAX_AUTHORITY_SIZE:
-                raise InvalidRevocation(f"key identifier of an authority has {len(authority)} octets")
+                raise InvalidRevocation(f"key identifier of an authority has {len(authority)} bytes")
         numbers = [self._number(authority) for authority in authorities]
         for at, (seq, microseconds, number, flags, serial) in enumerate(_RECORD.iter_unpack(piece)):
             if flags & _DEAD:

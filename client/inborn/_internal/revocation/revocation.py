@@ -28,16 +28,16 @@ class RevocationKind(Enum):
     AUTHORITY = 5
 
 
-# Octets of a target: SHA-256, a key identifier (SHA-1 has 20, SHA-512 has 64).
+# Bytes of a target: SHA-256, a key identifier (SHA-1 has 20, SHA-512 has 64).
 _VALUE_SIZES = {RevocationKind.KEY: range(32, 33), RevocationKind.AUTHORITY: range(1, 65)}
-_MAX_SERIAL_SIZE = 20  # octets, RFC 5280 4.1.2.2
+_MAX_SERIAL_SIZE = 20  # bytes, RFC 5280 4.1.2.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revocation:
     """One revocation: valid if it exists.
 
-    `value` is octets as on the wire (serial without leading zeros, SHA-256, ID in UTF-8, key identifier). Raises
+    `value` is bytes as on the wire (serial without leading zeros, SHA-256, ID in UTF-8, key identifier). Raises
     `InvalidRevocation`: a revocation that can never match must not look like a denial.
     """
 
@@ -55,7 +55,7 @@ class Revocation:
             raise InvalidRevocation(f"revocation's seq is not positive: {self.seq}")
         if self.kind is RevocationKind.SERIAL:
             if not 1 <= len(self.value) <= _MAX_SERIAL_SIZE:
-                raise InvalidRevocation(f"revocation {self.seq} has a serial of {len(self.value)} octets")
+                raise InvalidRevocation(f"revocation {self.seq} has a serial of {len(self.value)} bytes")
             if self.value[0] == 0:
                 raise InvalidRevocation(f"revocation {self.seq} has a serial with leading zeros: {self.value.hex()}")
         elif self.kind in (RevocationKind.SPIFFE_ID, RevocationKind.ID_PREFIX):
@@ -64,7 +64,7 @@ class Revocation:
             except (UnicodeDecodeError, InvalidSpiffeId) as e:
                 raise InvalidRevocation(f"revocation {self.seq} names no SPIFFE ID") from e
         elif len(self.value) not in _VALUE_SIZES[self.kind]:
-            raise InvalidRevocation(f"revocation {self.seq} has a {self.kind.name.lower()} of {len(self.value)} octets")
+            raise InvalidRevocation(f"revocation {self.seq} has a {self.kind.name.lower()} of {len(self.value)} bytes")
 
     def touches(self, facts: CertificateFacts) -> bool:
         """Whether the certificate lies at or below the cut-off; the target is not looked at."""

@@ -16,7 +16,7 @@ from inborn.errors import DeniedError
 __all__ = ["LogPart", "RevocationGap", "RevocationLog"]
 
 SERIALS_OF_A_PART = 25_000  # just under a mebibyte: a message of gRPC's may have four
-REVOCATIONS_OF_A_PART = 2_500  # of some hundred octets each
+REVOCATIONS_OF_A_PART = 2_500  # of some hundred bytes each
 
 
 class RevocationGap(DeniedError):

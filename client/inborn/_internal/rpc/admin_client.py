@@ -141,7 +141,7 @@ class AdminClient:
 def _connect(path: Path) -> socket.socket:
     if len(os.fsencode(path)) > paths.MAX_SOCKET_PATH:
         raise RequestError(
-            f"path of the socket is longer than {paths.MAX_SOCKET_PATH} octets: {path}",
+            f"path of the socket is longer than {paths.MAX_SOCKET_PATH} bytes: {path}",
             hint="choose a data directory with a shorter path",
         )
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | getattr(socket, "SOCK_CLOEXEC", 0))

@@ -51,7 +51,7 @@ def parse_endpoint(endpoint: str | Path) -> str:
         if not path.startswith("/") or "?" in path or "#" in path:
             raise BadEndpoint(f"endpoint is not unix:///path with an absolute path alone: {text[:200]!a}")
         if len(path.encode()) > MAX_SOCKET_PATH:
-            raise BadEndpoint(f"path of a socket is longer than {MAX_SOCKET_PATH} octets: {len(path.encode())}")
+            raise BadEndpoint(f"path of a socket is longer than {MAX_SOCKET_PATH} bytes: {len(path.encode())}")
         return f"unix:{path}"
     if colon and scheme == "tcp":
         try:

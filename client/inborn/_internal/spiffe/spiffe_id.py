@@ -26,8 +26,8 @@ __all__ = [
     "parse_trust_domain",
 ]
 
-MAX_ID_LENGTH = 2048  # octets, SPIFFE-ID 2.3: what every implementation must take
-_MAX_TRUST_DOMAIN_LENGTH = 255  # octets, RFC 3986 3.2.2
+MAX_ID_LENGTH = 2048  # bytes, SPIFFE-ID 2.3: what every implementation must take
+_MAX_TRUST_DOMAIN_LENGTH = 255  # bytes, RFC 3986 3.2.2
 
 RESERVED_PREFIX = "/inborn/"
 """Path under which everything of Inborn's own lies; no entry and no token can name it."""
@@ -53,7 +53,7 @@ class TrustDomain:
         if not self.name:
             raise InvalidSpiffeId("trust domain is empty")
         if len(self.name) > _MAX_TRUST_DOMAIN_LENGTH:
-            raise InvalidSpiffeId(f"trust domain is longer than {_MAX_TRUST_DOMAIN_LENGTH} octets: {len(self.name)}")
+            raise InvalidSpiffeId(f"trust domain is longer than {_MAX_TRUST_DOMAIN_LENGTH} bytes: {len(self.name)}")
         if not _TRUST_DOMAIN.fullmatch(self.name):
             raise InvalidSpiffeId(f"trust domain has a character other than a-z 0-9 . _ -: {_shown(self.name)}")
 
@@ -89,7 +89,7 @@ class SpiffeId:
                     raise InvalidSpiffeId(f"path has a character other than A-Z a-z 0-9 . _ -: {_shown(self.path)}")
         length = len("spiffe://") + len(self.trust_domain.name) + len(self.path)
         if length > MAX_ID_LENGTH:
-            raise InvalidSpiffeId(f"id is longer than {MAX_ID_LENGTH} octets: {length}")
+            raise InvalidSpiffeId(f"id is longer than {MAX_ID_LENGTH} bytes: {length}")
 
     def __str__(self) -> str:
         return f"spiffe://{self.trust_domain.name}{self.path}"
@@ -124,7 +124,7 @@ def parse_spiffe_id(text: str) -> SpiffeId:
     if not text.startswith("spiffe://"):
         raise InvalidSpiffeId(f"id does not begin with spiffe://: {_shown(text)}")
     if len(text) > MAX_ID_LENGTH:
-        raise InvalidSpiffeId(f"id is longer than {MAX_ID_LENGTH} octets: {len(text)}")
+        raise InvalidSpiffeId(f"id is longer than {MAX_ID_LENGTH} bytes: {len(text)}")
     name, slash, path = text[len("spiffe://") :].partition("/")
     return SpiffeId(trust_domain=TrustDomain(name), path=slash + path)
 

@@ -201,7 +201,7 @@ def unsafe_unverified_context(alpn: Iterable[str] = ()) -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def as_file(data: bytes) -> Iterator[str]:
-    """The octets under a file name, because OpenSSL takes a key from a file alone: in memory on Linux, elsewhere in a
+    """The bytes under a file name, because OpenSSL takes a key from a file alone: in memory on Linux, elsewhere in a
     file that nobody else can read and that is gone at once."""
     memfd_create: Callable[[str, int], int] | None = getattr(os, "memfd_create", None)
     if memfd_create is not None and os.path.isdir("/proc/self/fd"):

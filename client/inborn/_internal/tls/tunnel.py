@@ -29,7 +29,7 @@ _CONNECT_TIMEOUT = 10.0  # seconds for TCP and TLS together: a lost SYN is sent 
 _USED_OF_A_LIFE = 2 / 3
 """How much of the peer's remaining life a connection is used for new calls: who renews at half of a life presents a new
 certificate by then, and a call that begins at the last moment still has a third of it."""
-_CHUNK = 64 * 1024  # octets read at a time; also what each side buffers before it makes the other wait
+_CHUNK = 64 * 1024  # bytes read at a time; also what each side buffers before it makes the other wait
 
 
 class Tunnel:
@@ -108,7 +108,7 @@ class Tunnel:
         self._current = self._loop.create_task(self._carry(inner))
 
     async def _carry(self, inner: socket.socket) -> None:
-        """Connect to the target and pass octets both ways until one side ends."""
+        """Connect to the target and pass bytes both ways until one side ends."""
         inner.setblocking(False)
         try:
             inner_reader, inner_writer = await asyncio.open_unix_connection(sock=inner, limit=_CHUNK)
@@ -178,7 +178,7 @@ class Tunnel:
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass octets on; `drain` makes a fast sender wait for a slow receiver."""
+    """Pass bytes on; `drain` makes a fast sender wait for a slow receiver."""
     with contextlib.suppress(OSError, ssl.SSLError):
         while data := await reader.read(_CHUNK):
             writer.write(data)

@@ -95,7 +95,7 @@ class _Verified:
             self._forget()
 
     def _check(self) -> None:
-        """Before octets pass: the peer was verified, and not refused since."""
+        """Before bytes pass: the peer was verified, and not refused since."""
         if self._refusal is not None:
             raise _refused(self._refusal) from self._refusal
         if self._connection is None:
@@ -107,7 +107,7 @@ class _Verified:
         try:
             return super().read(len, buffer)  # type: ignore[misc]
         finally:
-            self._check()  # whoever waited for octets is told why there are none
+            self._check()  # whoever waited for bytes is told why there are none
 
     def write(self, data: Any) -> int:
         self._check()
@@ -180,5 +180,5 @@ def _shut_down(ref: weakref.ref[VerifiedSocket]) -> None:
     sock = ref()
     if sock is not None:
         with contextlib.suppress(OSError):
-            # Not SSLSocket's own: that would drop the TLS layer, and what is buffered would be read as plain octets.
+            # Not SSLSocket's own: that would drop the TLS layer, and what is buffered would be read as plain bytes.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
 """Length-prefixed frames between processes of one host, without input or output.
 
-A frame is 4 octets, big-endian, the length of what follows, and that many octets. `FrameReader` takes octets as they
-arrive and gives back whole frames; it refuses a length over the limit before it holds the octets.
+A frame is 4 bytes, big-endian, the length of what follows, and that many bytes. `FrameReader` takes bytes as they
+arrive and gives back whole frames; it refuses a length over the limit before it holds the bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from inborn.errors import RequestError
 
 __all__ = ["MAX_FRAME_SIZE", "FrameReader", "FrameTooLarge", "encode_frame"]
 
-MAX_FRAME_SIZE = 16 * 1024 * 1024  # octets: a snapshot of 100,000 revocations has 10 MiB
+MAX_FRAME_SIZE = 16 * 1024 * 1024  # bytes: a snapshot of 100,000 revocations has 10 MiB
 
 
 class FrameTooLarge(RequestError):
@@ -22,12 +22,12 @@ class FrameTooLarge(RequestError):
 def encode_frame(payload: bytes) -> bytes:
     """Put the length before the payload. Raises `FrameTooLarge`."""
     if len(payload) > MAX_FRAME_SIZE:
-        raise FrameTooLarge(f"frame is larger than {MAX_FRAME_SIZE} octets: {len(payload)}")
+        raise FrameTooLarge(f"frame is larger than {MAX_FRAME_SIZE} bytes: {len(payload)}")
     return len(payload).to_bytes(4, "big") + payload
 
 
 class FrameReader:
-    """Cuts a stream of octets into frames. `limit` may be lower than `MAX_FRAME_SIZE`."""
+    """Cuts a stream of bytes into frames. `limit` may be lower than `MAX_FRAME_SIZE`."""
 
     __slots__ = ("_buffer", "_limit")
 
@@ -36,7 +36,7 @@ class FrameReader:
         self._limit = limit
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Add octets, at once, and yield each frame that is whole. Yielding raises `FrameTooLarge`."""
+        """Add bytes, at once, and yield each frame that is whole. Yielding raises `FrameTooLarge`."""
         self._buffer += data
         return self._whole_frames()
 
@@ -44,12 +44,12 @@ class FrameReader:
         while len(self._buffer) >= 4:
             length = int.from_bytes(self._buffer[:4], "big")
             if length > self._limit:
-                raise FrameTooLarge(f"frame is larger than {self._limit} octets: {length}")
+                raise FrameTooLarge(f"frame is larger than {self._limit} bytes: {length}")
             end = 4 + length
             if len(self._buffer) < end:
                 return
             frame = bytes(self._buffer[4:end])
-            del self._buffer[:end]  # moves no octets: a bytearray gives up its beginning cheaply
+            del self._buffer[:end]  # moves no bytes: a bytearray gives up its beginning cheaply
             yield frame
 
     @property

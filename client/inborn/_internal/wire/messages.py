@@ -32,8 +32,8 @@ __all__ = [
 ERROR_METADATA_KEY = "inborn-error-bin"
 """Where a refused call's `Error` travels: gRPC's trailing metadata."""
 
-MAX_MESSAGE_SIZE = 16 * 1024 * 1024  # octets of one gRPC message: a snapshot of 100,000 revocations has 10 MiB
-_MAX_ERROR_SIZE = 6 * 1024  # octets: gRPC refuses metadata above 8 KiB
+MAX_MESSAGE_SIZE = 16 * 1024 * 1024  # bytes of one gRPC message: a snapshot of 100,000 revocations has 10 MiB
+_MAX_ERROR_SIZE = 6 * 1024  # bytes: gRPC refuses metadata above 8 KiB
 _MAX_CUT_OFFS = (
     1024  # authorities that one revocation names: a trust domain has a handful of CAs, each with a few alive
 )
@@ -103,7 +103,7 @@ def revocation_from_wire(wire: feed_pb2.Revocation) -> Revocation:
         except (UnicodeDecodeError, RequestError) as e:
             raise InvalidMessage(f"revocation {wire.seq} names no SPIFFE ID") from e
     elif len(wire.value) not in _VALUE_SIZES[kind]:
-        raise InvalidMessage(f"revocation {wire.seq} has a {kind.name.lower()} of {len(wire.value)} octets")
+        raise InvalidMessage(f"revocation {wire.seq} has a {kind.name.lower()} of {len(wire.value)} bytes")
     return Revocation(
         seq=wire.seq,
         kind=kind,

@@ -2,7 +2,7 @@
 
 The requester signs (trust domain, method, log_id, a rising number, its certificate's serial, the request) with its
 certificate's key under a context of its own. Whoever carries the request can drop it, and nothing else. The wire form
-lives in `inborn_proto.signed`; here are the octets that are signed and the check of the signature.
+lives in `inborn_proto.signed`; here are the bytes that are signed and the check of the signature.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
     "verify_octets",
 ]
 
-MAX_BODY_SIZE = 1024 * 1024  # octets: 500 items of 2 KiB
+MAX_BODY_SIZE = 1024 * 1024  # bytes: 500 items of 2 KiB
 
 REQUEST_CONTEXT = b"inborn signed request v1\0"
 FEED_CONTEXT = b"inborn feed v1\0"

@@ -23,7 +23,7 @@ from inborn_member.node_attestors.x509pop.certificate_evidence import Certificat
 
 __all__ = ["BundlePin", "CertificateFiles", "UnusableFile"]
 
-_MAX_FILE = 128 * 1024  # octets: a bundle of sixteen certificates of 6 KiB, with comments
+_MAX_FILE = 128 * 1024  # bytes: a bundle of sixteen certificates of 6 KiB, with comments
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -125,7 +125,7 @@ def _private_key(path: Path) -> ProvingKey:
 
 
 def _read(path: Path) -> tuple[bytes, os.stat_result]:
-    """The octets, and what is true of the very file that they came from."""
+    """The bytes, and what is true of the very file that they came from."""
     try:
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
@@ -133,7 +133,7 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
     except OSError as e:
         raise UnusableFile(f"{path} cannot be read: {e.strerror}") from e
     if len(octets) > _MAX_FILE:
-        raise UnusableFile(f"{path} is larger than {_MAX_FILE} octets")
+        raise UnusableFile(f"{path} is larger than {_MAX_FILE} bytes")
     return octets, found
 
 

@@ -18,9 +18,9 @@ __all__ = ["CHALLENGE_LIFE", "BadChallenge", "ChallengeExpired", "Challenges"]
 
 CHALLENGE_LIFE = 60.0  # seconds: the joiner's call may take thirty, and a signature in a smart card takes one
 
-_NONCE_SIZE = 16  # octets: no two challenges are alike
+_NONCE_SIZE = 16  # bytes: no two challenges are alike
 _HEAD = struct.Struct(f">Q{_NONCE_SIZE}s")  # the end in milliseconds of the signer's monotonic clock, the nonce
-_MAC_SIZE = 32  # octets, SHA-256
+_MAC_SIZE = 32  # bytes, SHA-256
 CHALLENGE_SIZE = _HEAD.size + _MAC_SIZE
 
 
@@ -36,14 +36,14 @@ class Challenges:
     """Makes and checks the challenges of one signer."""
 
     def __init__(self, key: bytes, *, trust_domain: str, log_id: bytes) -> None:
-        """`key` are 32 random octets that never leave the process."""
+        """`key` are 32 random bytes that never leave the process."""
         self._key = key
         self._recipient = _field(trust_domain.encode()) + _field(log_id)
 
     def make(self, kind: str, key_hash: bytes, *, now: float, nonce: bytes) -> bytes:
         """A challenge for an enrollment of this kind with a CSR for this key. `now` in seconds, monotonic."""
         if len(key_hash) != 32:
-            raise RequestError(f"hash of a key has {len(key_hash)} octets, not 32")
+            raise RequestError(f"hash of a key has {len(key_hash)} bytes, not 32")
         head = _HEAD.pack(int((now + CHALLENGE_LIFE) * 1000), nonce)
         return head + self._mac(head, kind, key_hash)
 
@@ -64,5 +64,5 @@ class Challenges:
 
 
 def _field(octets: bytes) -> bytes:
-    """With its length before it: no two lists of fields give the same octets."""
+    """With its length before it: no two lists of fields give the same bytes."""
     return struct.pack(">I", len(octets)) + octets

@@ -52,7 +52,7 @@ class JoinTokenAttestor:
     def attest(self, evidence: ShownEvidence, *, now: dt.datetime, tx: Transaction) -> AttestedNode:
         """Raises `UnknownToken`, `BadSignature`, `TokenWithdrawn`, `TokenExpired`, `TokenSpent`."""
         if len(evidence.proof) != 64:
-            raise RequestError(f"proof by a token has {len(evidence.proof)} octets, not 64")
+            raise RequestError(f"proof by a token has {len(evidence.proof)} bytes, not 64")
         token = tx.tokens.get(evidence.octets)
         if token is None:
             raise UnknownToken("token is not one of this CA's", hint=_ADVICE)

@@ -56,7 +56,7 @@ class X509PopAttestor:
         if not 1 <= len(message.chain) <= MAX_CHAIN_LENGTH:
             raise RequestError(f"chain has {len(message.chain)} certificates, 1 to {MAX_CHAIN_LENGTH} are taken")
         if len(message.nonce) != NONCE_SIZE:
-            raise RequestError(f"nonce has {len(message.nonce)} octets, not {NONCE_SIZE}")
+            raise RequestError(f"nonce has {len(message.nonce)} bytes, not {NONCE_SIZE}")
         chain = [load_certificate(der) for der in message.chain]
         try:
             return self._believe(chain, evidence, settings, now)

@@ -31,7 +31,7 @@ from inborn_proto import admin_pb2
 
 __all__ = ["X509PopCommands", "X509PopSettings", "read_settings"]
 
-MAX_BUNDLE = 128 * 1024  # octets of PEM: sixteen certificates of 6 KiB, with comments
+MAX_BUNDLE = 128 * 1024  # bytes of PEM: sixteen certificates of 6 KiB, with comments
 MAX_AUTHORITIES = 16  # an enterprise has one root, or two while it is replaced; each is tried for each enrollment
 
 _META = "node_attestor.x509pop"
@@ -106,7 +106,7 @@ def _existing(reader: Reader) -> X509PopSettings:
 
 def _read_bundle(pem: bytes, now: dt.datetime) -> tuple[x509.Certificate, ...]:
     if len(pem) > MAX_BUNDLE:
-        raise RequestError(f"CA bundle is larger than {MAX_BUNDLE} octets: {len(pem)}")
+        raise RequestError(f"CA bundle is larger than {MAX_BUNDLE} bytes: {len(pem)}")
     labels = _BLOCK.findall(pem)
     foreign = next((label for label in labels if label != b"CERTIFICATE"), None)
     if foreign is not None:
