@@ -795,11 +795,11 @@ class BackupRequest(_message.Message):
     def __init__(self, path: _Optional[str] = ..., passphrase: _Optional[bytes] = ...) -> None: ...
 
 class BackupResponse(_message.Message):
-    __slots__ = ("path", "octets", "with_keys")
+    __slots__ = ("path", "size_bytes", "with_keys")
     PATH_FIELD_NUMBER: _ClassVar[int]
-    OCTETS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     WITH_KEYS_FIELD_NUMBER: _ClassVar[int]
     path: str
-    octets: int
+    size_bytes: int
     with_keys: bool
-    def __init__(self, path: _Optional[str] = ..., octets: _Optional[int] = ..., with_keys: bool = ...) -> None: ...
+    def __init__(self, path: _Optional[str] = ..., size_bytes: _Optional[int] = ..., with_keys: bool = ...) -> None: ...

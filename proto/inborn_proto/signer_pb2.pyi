@@ -127,7 +127,7 @@ class MeasureRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Measures(_message.Message):
-    __slots__ = ("open_alarms", "certificates_issued", "oldest_revocation_seq", "root_expires", "issuing_expires", "crl_expires", "groups", "jobs", "waiting", "database_octets")
+    __slots__ = ("open_alarms", "certificates_issued", "oldest_revocation_seq", "root_expires", "issuing_expires", "crl_expires", "groups", "jobs", "waiting", "database_bytes")
     OPEN_ALARMS_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_ISSUED_FIELD_NUMBER: _ClassVar[int]
     OLDEST_REVOCATION_SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -137,7 +137,7 @@ class Measures(_message.Message):
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
-    DATABASE_OCTETS_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_BYTES_FIELD_NUMBER: _ClassVar[int]
     open_alarms: int
     certificates_issued: int
     oldest_revocation_seq: int
@@ -147,8 +147,8 @@ class Measures(_message.Message):
     groups: int
     jobs: int
     waiting: int
-    database_octets: int
-    def __init__(self, open_alarms: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., oldest_revocation_seq: _Optional[int] = ..., root_expires: _Optional[float] = ..., issuing_expires: _Optional[float] = ..., crl_expires: _Optional[float] = ..., groups: _Optional[int] = ..., jobs: _Optional[int] = ..., waiting: _Optional[int] = ..., database_octets: _Optional[int] = ...) -> None: ...
+    database_bytes: int
+    def __init__(self, open_alarms: _Optional[int] = ..., certificates_issued: _Optional[int] = ..., oldest_revocation_seq: _Optional[int] = ..., root_expires: _Optional[float] = ..., issuing_expires: _Optional[float] = ..., crl_expires: _Optional[float] = ..., groups: _Optional[int] = ..., jobs: _Optional[int] = ..., waiting: _Optional[int] = ..., database_bytes: _Optional[int] = ...) -> None: ...
 
 class RenewFrontRequest(_message.Message):
     __slots__ = ()

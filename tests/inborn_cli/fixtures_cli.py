@@ -370,7 +370,7 @@ class FakeCa:
     def Backup(self, request: pb.BackupRequest) -> pb.BackupResponse:
         if request.path == "/there/already":
             raise PreconditionError("file exists: /there/already")
-        return pb.BackupResponse(path=request.path, octets=4096, with_keys=bool(request.passphrase))
+        return pb.BackupResponse(path=request.path, size_bytes=4096, with_keys=bool(request.passphrase))
 
 
 def web_entry() -> pb.Entry:

@@ -151,4 +151,4 @@ def test_named_socket_comes_before_data_directory_and_environment(
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 bytes"), (1, "1 byte"), (2, "2 bytes")])
 def test_things_are_counted(number: int, text: str) -> None:
-    assert count_of(number, "octet") == text
+    assert count_of(number, "byte") == text

@@ -22,5 +22,5 @@ def signer_gauges(m: signer_pb2.Measures) -> dict[str, tuple[str, float]]:
         "inborn_ca_transactions": ("Groups committed since the signer started.", m.groups),
         "inborn_ca_commands": ("Commands in those groups.", m.jobs),
         "inborn_ca_commands_waiting": ("Commands that wait now.", m.waiting),
-        "inborn_ca_database_octets": ("Size of the database.", m.database_octets),
+        "inborn_ca_database_bytes": ("Size of the database.", m.database_bytes),
     }

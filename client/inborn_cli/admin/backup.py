@@ -46,7 +46,7 @@ def backup(ca: AdminClient, file: Path, passphrase_file: IO[bytes] | None, is_js
         return
     print_data(answer.path)
     keys = "with the keys, encrypted" if answer.with_keys else "without keys"
-    say(f"{count_of(answer.octets, 'octet')}, {keys}")
+    say(f"{count_of(answer.size_bytes, 'byte')}, {keys}")
 
 
 def _read_passphrase(octets: bytes) -> bytes:

@@ -45,13 +45,13 @@ class Backups:
                 (a.key_id, self._state.keys.export_encrypted(a.key_id, passphrase)) for a in self._state.authorities
             ]
         octets = self._state.store.backup(path, keys=keys)
-        return admin_pb2.BackupResponse(path=str(path), octets=octets, with_keys=bool(keys))
+        return admin_pb2.BackupResponse(path=str(path), size_bytes=octets, with_keys=bool(keys))
 
     def record(self, response: admin_pb2.BackupResponse, actor: str) -> Callable[[Transaction, Changes], Finish]:
         """The audit row of a backup that was written."""
 
         def command(tx: Transaction, changes: Changes) -> Finish:
-            detail = {"octets": response.octets, "with_keys": response.with_keys}
+            detail = {"bytes": response.size_bytes, "with_keys": response.with_keys}
             tx.audit.add(audit.row(self._state.clock(), actor, "ca.backup", response.path, detail=detail))
             return lambda: response
 

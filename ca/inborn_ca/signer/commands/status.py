@@ -52,7 +52,7 @@ class Status:
             groups=self._queue.groups,
             jobs=self._queue.jobs,
             waiting=len(self._queue),
-            database_octets=state.store.size(),
+            database_bytes=state.store.size(),
         )
 
     def get(self, reader: Reader) -> admin_pb2.StatusResponse:
