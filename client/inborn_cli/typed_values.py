@@ -119,5 +119,5 @@ def parse_reason(text: str) -> str:
 
 
 def count_of(number: int, noun: str) -> str:
-    """`1 octet`, `2 octets`."""
+    """`1 byte`, `2 bytes`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
