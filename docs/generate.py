@@ -97,6 +97,10 @@ def _settings() -> str:
     lines = ["# Settings\n\n", GENERATED, "Every flag below can be set in the environment; the flag wins.\n\n"]
     lines += ["| variable | flag | meaning | commands |\n", "| --- | --- | --- | --- |\n"]
     lines += [f"{row} {', '.join(sorted(paths))} |\n" for row, paths in sorted(rows.items())]
+    lines.append(
+        "\nWithout a flag: `INBORN_LOG_FORMAT` (`text` or `json`: the lines on standard error), and for programs that "
+        "use the library `SPIFFE_ENDPOINT_SOCKET` (where the Workload API is).\n"
+    )
     return "".join(lines)
 
 

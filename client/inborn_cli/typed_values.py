@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 
-from inborn._internal.revocation.reason import LEAF_REASONS
+from inborn._internal.revocation.reason import AUTHORITY_REASONS, LEAF_REASONS
 from inborn.errors import RequestError, duration
 
 __all__ = [
@@ -111,8 +111,8 @@ def parse_key(text: str) -> str:
 
 
 def parse_reason(text: str) -> str:
-    """Parse the name of a reason that fits a leaf, in capitals or not."""
-    for reason in LEAF_REASONS:
+    """Parse the name of a reason, in capitals or not. Not checked: that it fits what is revoked."""
+    for reason in (*LEAF_REASONS, *AUTHORITY_REASONS):
         if reason.lower() == text.strip().lower():
             return reason
     raise InvalidValue(f"not a reason: {text[:_MAX_TEXT]!a}", hint=f"one of {', '.join(LEAF_REASONS)}")

@@ -167,10 +167,11 @@ class OwnIdentity:
                 self.record = record
 
     def refused(self, error: InbornError) -> None:
-        """The CA does not take our certificate any more, or our signature."""
-        if isinstance(error, UnauthenticatedError):
+        """The CA does not take our certificate any more, or our signature. Said again, it changes nothing: how often
+        the CA is asked is up to the schedule."""
+        if isinstance(error, UnauthenticatedError) and not self._is_refused:
             self._is_refused = True
-            self._wake.set()
+            self.rotate()
 
     async def relocate(self) -> None:
         """Nobody answers at the API port: ask at the bootstrap port where it is now. Where nobody answers there either,
@@ -206,8 +207,10 @@ class OwnIdentity:
                 continue
             if self._is_refused:
                 # A certificate that looks good and is not taken: the CA knows better. Ask to renew, then enroll.
-                self._is_refused = False
-                if not await self._renew() and self._is_refused:
+                if self._schedule is None or self._schedule.is_due(self._now()):
+                    self._is_refused = False
+                    await self._renew()
+                if self._is_refused:
                     failures = await self._try_to_enroll(failures)
                 continue
             failures = 0
@@ -240,7 +243,7 @@ class OwnIdentity:
         except InbornError as error:
             self.on_renewal(error.kind)
             self._log.warning(f"{self._kind}.renewal_failed", kind=error.kind, reason=error.message, hint=error.hint)
-            self.refused(error)
+            self._is_refused = isinstance(error, UnauthenticatedError)  # and nobody is woken: that was the attempt
             if self._schedule is not None:
                 self._schedule.failed(self._now(), spread=self._spread())
             return False

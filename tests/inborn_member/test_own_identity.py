@@ -16,8 +16,9 @@ from inborn._internal.host.files import write_sealed
 from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.spiffe.spiffe_id import SpiffeId
 from inborn._internal.spiffe.x509_svid import key_sha256
-from inborn.errors import UnavailableError
+from inborn.errors import UnauthenticatedError, UnavailableError
 from inborn.testing import MemoryAuthority
+from inborn_member.authority_client import AuthorityClient
 from inborn_member.enrolled import Enrolled
 from inborn_member.identity_store import IdentityRecord, IdentityStore
 from inborn_member.own_identity import OwnIdentity
@@ -350,4 +351,40 @@ async def test_an_enrollment_brings_the_bundle_that_its_evidence_vouches_for(
     own = identity(authority, tmp_path, Way([enrolled(replaced)]))
     await own.enroll()
     assert own.source.snapshot().bundles[authority.trust_domain] == replaced.bundle
+    await own.close()
+
+
+async def test_a_member_that_is_refused_does_not_flood_its_ca(
+    authority: MemoryAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without evidence it can do nothing but ask again: once when it is refused, then as its schedule says, however
+    often a stream tells it so."""
+    IdentityStore(tmp_path).save(IdentityRecord.of(enrolled(authority)))
+    asked_at, way = [], Way([])
+
+    async def refuse(self: AuthorityClient, *args: object) -> Enrolled:
+        asked_at.append(now[0])
+        raise UnauthenticatedError("its agent was evicted")
+
+    monkeypatch.setattr(AuthorityClient, "renew", refuse)
+    now = [NOW]
+    own = identity(authority, tmp_path, way, clock=lambda: now[0])
+    running = asyncio.create_task(own.run())
+
+    async def looked_for_evidence(times: int) -> None:
+        async with asyncio.timeout(WAIT):
+            while len(way.former) < times:
+                await asyncio.sleep(0.01)
+
+    own.refused(UnauthenticatedError("said the feed"))
+    await looked_for_evidence(1)
+    for _ in range(200):
+        own.refused(UnauthenticatedError("said the feed"))
+        await asyncio.sleep(0.001)
+    assert (len(asked_at), len(way.former)) == (1, 1)
+    now[0] += dt.timedelta(seconds=1)  # the first pause is a quarter of a second
+    await looked_for_evidence(2)
+    assert len(asked_at) == 2
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     await own.close()

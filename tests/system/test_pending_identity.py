@@ -22,7 +22,7 @@ WEB = "spiffe://example.org/web"
 
 
 def say_pending(agent: SpokenAgent) -> None:
-    nothing = agent_pb2.Identities(trust_domain="example.org", reason="the CA has been asked", pending=True)
+    nothing = agent_pb2.Identities(trust_domain="example.org", reason="the CA is being asked", pending=True)
     agent.say("identities", agent_pb2.AttendResponse(identities=nothing))
 
 
@@ -58,7 +58,7 @@ def test_pending_identity_takes_away_what_is_revoked_or_has_expired(
 
 def test_process_without_an_identity_is_told_what_is_pending(agent: SpokenAgent) -> None:
     say_pending(agent)
-    with pytest.raises(NoIdentity, match="the CA has been asked"):
+    with pytest.raises(NoIdentity, match="the CA is being asked"):
         with X509Source(agent.path, timeout=0.5):
             pass
 
@@ -80,6 +80,6 @@ def test_agent_that_restarts_without_its_keys_while_the_ca_is_away_is_no_outage(
 
 def wait_for_library(machine: Machine) -> None:
     """Until the new agent has told another process what it tells this one."""
-    with pytest.raises(NoIdentity, match=r"the CA (has been asked|cannot be asked)"):
+    with pytest.raises(NoIdentity, match=r"the CA (is being asked|cannot be asked)"):
         with machine.source(timeout=2):
             pass

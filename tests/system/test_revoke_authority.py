@@ -78,6 +78,8 @@ async def test_connected_daemon_renews_and_what_the_authority_signed_is_refused(
         async with inborn.enroll(token, ca=str(rig.settings.bootstrap), directory=tmp_path / "d") as source:
             old = source.svid
             assert await rig.signer.propagation.until(lambda: bool(rig.signer.feeds.connected), 10)
+            status = await rig.admin("GetStatus", admin_pb2.StatusRequest())
+            assert (status.agents_connected, status.agents) == (0, 1)  # who listens is the daemon
             answer = await revoke(rig, former)
             assert (answer.authority, answer.certificates > 0, answer.blocked) == (former, True, False)
             done = await followed(rig, former)

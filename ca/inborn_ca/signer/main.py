@@ -127,7 +127,7 @@ class Signer:
             state,
             self.queue,
             addresses=lambda: (self.front_calls.bootstrap_address, self.front_calls.api_address),
-            connected=lambda: len(self.feeds.connected),
+            connected=lambda: self.feeds.connected,
         )
         status.data_dir = data_dir
         status.crl_address = lambda: self.front_calls.crl_address

@@ -122,7 +122,7 @@ class Maintenance:
             tx.audit.raise_alarm(
                 kind="clock.jumped",
                 subject="wall clock",
-                message=f"wall clock and running time disagree by {drift:.0f} s: nothing is dropped or pruned",
+                message=f"it and running time disagree by {drift:.0f} s: nothing is dropped or pruned",
                 at=self._state.clock(),
             )
             return lambda: None

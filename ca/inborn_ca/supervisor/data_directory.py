@@ -131,8 +131,12 @@ def _require_own(path: Path) -> None:
             f"{path} belongs to uid {found.st_uid}, who could replace what is in it",
             hint="name a directory of your own with --data-dir",
         )
-    if found.st_mode & stat.S_ISVTX and found.st_mode & stat.S_IWOTH:
-        raise RequestError(f"{path} is everybody's", hint=f"name a directory in it: --data-dir {path / 'inborn'}")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise RequestError(
+            f"{path} can be written to by others (mode {stat.S_IMODE(found.st_mode):04o}), who could replace what is "
+            "in it",
+            hint=f"`chmod go-w {path}`, or name a directory in it: --data-dir {path / 'inborn'}",
+        )
 
 
 def _free_port(host: str, taken: set[int]) -> int:

@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from inborn._internal.address import Address
 from inborn._internal.host import paths
+from inborn._internal.host.log import configure, get_logger
 from inborn._internal.host.talk import say_error
 from inborn._internal.settings.agent_options import AgentOptions
 from inborn._internal.settings.child_entry import run_with_settings
@@ -26,9 +27,11 @@ from inborn.errors import InternalError, RequestError
 from inborn_ca.settings import CaSettings, FrontSettings, FrontStart, SignerSettings, SignerStart
 from inborn_ca.supervisor.data_directory import DataDirectory
 from inborn_ca.supervisor.supervised_child import Account, SupervisedChild, spawn_module
-from inborn_ca.supervisor.units import GaveUp, Unit, UnitState, event
+from inborn_ca.supervisor.units import GaveUp, Unit, UnitState
 
 __all__ = ["Supervisor", "main"]
+
+_log = get_logger("ca.supervisor")
 
 SIGNER_ACCOUNT, FRONT_ACCOUNT = "inborn-ca", "inborn-front"  # used as root, where they exist
 _LOOPBACK = "127.0.0.1"
@@ -64,10 +67,10 @@ class Supervisor:
                     unit.look(now)
                 self._proceed()
                 self._wait(min((u.deadline for u in (self._ca, self._agent) if u.deadline), default=None))
-            event("supervisor.stopping")
+            _log.event("supervisor.stopping")
             return 0
         except GaveUp as e:
-            event("supervisor.gave_up", reason=f'"{e}"', level="ERROR")
+            _log.error("supervisor.gave_up", reason=e)
             print(f"error: {e}; what it said stands above", file=sys.stderr)
             return 1
         finally:
@@ -104,7 +107,7 @@ class Supervisor:
         directory.part("ca", (owner.uid, owner.gid) if owner is not None else (os.geteuid(), os.getegid()))
         if owner is None and os.geteuid() == 0:
             note = "signer and front run as one user: the split between them protects little"
-            event("supervisor.one_user", note=f'"{note}"')
+            _log.event("supervisor.one_user", note=note)
 
     def _terminated(self, number: int, _frame: object) -> None:
         self._terminations += 1
@@ -272,7 +275,7 @@ def _notify(state: str) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
             sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
     except OSError as e:
-        event("supervisor.notify_failed", error=e.strerror, level="WARNING")
+        _log.warning("supervisor.notify_failed", error=e.strerror)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -281,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: CaSettings) -> int:
+    configure(settings.log_level)
     try:
         return Supervisor(settings).run()
     except OSError as e:  # a full disk, no more processes: nothing of ours is wrong

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
+from inborn._internal.host.log import get_logger
 from inborn_ca.supervisor.restarts import Restarts
 from inborn_ca.supervisor.supervised_child import SupervisedChild
 
-__all__ = ["GaveUp", "Unit", "UnitState", "event"]
+__all__ = ["GaveUp", "Unit", "UnitState"]
+
+_log = get_logger("ca.supervisor")
 
 START_TIME = 60.0  # seconds from start to ready; a second on an idle machine, many on one that is swamped
 STOP_TIME = 10.0  # seconds from SIGTERM to SIGKILL, for each process
@@ -76,10 +77,10 @@ class Unit:
                 self._clear(now)
             elif all(child.is_ready for child in self.children):
                 self.has_served = True
-                event("unit.serving", unit=self.name, after_ms=int((now - self._since) * 1000))
+                _log.event("unit.serving", unit=self.name, after_ms=int((now - self._since) * 1000))
                 self._enter(UnitState.SERVING, None)
             elif self._is_due(now):
-                event("unit.not_ready", unit=self.name, seconds=START_TIME, level="ERROR")
+                _log.error("unit.not_ready", unit=self.name, seconds=START_TIME)
                 self._kill(signal.SIGKILL)
                 self._clear(now)
         elif self.state is UnitState.SERVING and self._anybody_ended():
@@ -100,7 +101,7 @@ class Unit:
             deadline = time.monotonic() + STOP_TIME
             while not child.has_ended:
                 if wait(deadline) or time.monotonic() > deadline:
-                    event("child.killed", child=child.name, pid=child.pid, level="WARNING")
+                    _log.warning("child.killed", child=child.name, pid=child.pid)
                     child.signal(signal.SIGKILL)
                     child.process.wait()
             child.forget_pipe()
@@ -111,7 +112,7 @@ class Unit:
         self._served = now - self._since if self.state is UnitState.SERVING else None
         self._culprits = [child for child in self.children if child.has_ended]
         for child in self._culprits:
-            event("child.died", child=child.name, pid=child.pid, how=child.describe_end(), level="WARNING")
+            _log.warning("child.died", child=child.name, pid=child.pid, how=child.describe_end())
         self._kill(signal.SIGTERM)
         self._enter(UnitState.CLEARING, STOP_TIME)
 
@@ -140,15 +141,3 @@ class Unit:
 
     def _is_due(self, now: float) -> bool:
         return self._deadline is not None and now >= self._deadline
-
-
-def event(name: str, *, level: str = "INFO", **fields: object) -> None:
-    """A log line on standard error, as the other processes write them, without loading `logging`."""
-    now = time.time()
-    stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))},{int(now % 1 * 1000):03}"
-    words = " ".join([name, *(f"{key}={value}" for key, value in fields.items())])
-    text = f"{stamp} {level} inborn.ca.supervisor {words}\n"
-    try:
-        os.write(sys.stderr.fileno(), text.encode(errors="replace"))
-    except OSError:
-        pass  # nobody reads it: no reason to stop a CA

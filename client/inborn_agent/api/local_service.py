@@ -192,4 +192,4 @@ def _reason(view: View[X509Svid]) -> str:
         return no_identity_reason(view)
     if view.problem:
         return f"the CA cannot be asked: {view.problem}"
-    return "the CA has been asked"
+    return "the CA is being asked for a certificate, and has not answered yet"

@@ -23,6 +23,8 @@ from inborn._internal.feed.feed_content import FeedEntry
 from inborn._internal.selectors.selector import Selector
 from inborn._internal.spiffe.rotation import Schedule, retry_delay
 from inborn._internal.spiffe.x509_svid import CertificateFacts
+from inborn._internal.verification.verify import CLOCK_SKEW
+from inborn.errors import moment
 from inborn_agent.cache.entry_table import EntryTable
 from inborn_agent.cache.slots import Dropped, Effects, Held, IssueRefusal, S, Slot, View, Want
 
@@ -178,10 +180,8 @@ class SlotTable(ABC, Generic[S]):
         if facts.spiffe_id != slot.entry.spiffe_id or self.why_revoked(facts) is not None:
             slot.schedule.hurry(now)
             return Effects()
-        if facts.not_after <= now:
-            return self.refused(
-                want, "the CA's clock or ours is wrong: what it issued has expired", now, is_denial=False
-            )
+        if (reason := _out_of_time(facts, now)) is not None:
+            return self.refused(want, f"the CA's clock or ours is wrong: what it issued {reason}", now, is_denial=False)
         slot.svid, slot.facts, slot.denial, slot.problem = svid, facts, "", ""
         slot.schedule = Schedule.after_issue(now, facts.not_after, spread=self._spread())
         if slot.entry.revision != want.entry.revision or self.is_outdated(facts):
@@ -223,7 +223,7 @@ class SlotTable(ABC, Generic[S]):
     def restore(self, entry_id: str, revision: int, svid: S, now: dt.datetime) -> bool:
         """Take an SVID that was kept across a restart. False: it fits no entry, has expired or is revoked."""
         entry, facts = self.entries.get(entry_id), svid.facts
-        if entry is None or entry.spiffe_id != facts.spiffe_id or facts.not_after <= now:
+        if entry is None or entry.spiffe_id != facts.spiffe_id or _out_of_time(facts, now) is not None:
             return False
         if entry_id in self._slots or self.why_revoked(facts) is not None:
             return False
@@ -326,6 +326,15 @@ class SlotTable(ABC, Generic[S]):
         """Why the SVID of the slot may not be given out; None if it may, or if there is none."""
         if slot.facts is None:
             return None
-        if slot.facts.not_after <= now:
-            return "it expired"
+        if (reason := _out_of_time(slot.facts, now)) is not None:
+            return f"it {reason}"
         return self.why_revoked(slot.facts)
+
+
+def _out_of_time(facts: CertificateFacts, now: dt.datetime) -> str | None:
+    """Why a certificate is not good now; None if it is. One from the future was issued before a clock was set back."""
+    if facts.not_after <= now:
+        return "has expired"
+    if now + CLOCK_SKEW < facts.not_before:
+        return f"is valid from {moment(facts.not_before)}, now {moment(now)}"
+    return None

@@ -76,3 +76,13 @@ def test_hurry_asks_at_once_and_forgets_the_failures() -> None:
     schedule.hurry(NOW)
     assert schedule.is_due(NOW)
     assert schedule.failures == 0
+
+
+def test_a_clock_that_was_set_back_makes_it_due_once_and_not_at_each_look() -> None:
+    schedule = Schedule.after_issue(NOW, NOW + HOUR, spread=0.5)
+    assert not schedule.is_due(NOW - dt.timedelta(seconds=30))
+    back = NOW - dt.timedelta(days=365)
+    assert schedule.is_due(back)
+    schedule.failed(back, spread=1.0)
+    assert not schedule.is_due(back)
+    assert schedule.is_due(schedule.next_attempt)

@@ -157,7 +157,7 @@ print(json.dumps({
     "wrong": weaknesses([parse_entry_selector("oom:score_adj:much")], is_any_node=False),
     "refusal": refusal("oom:score:5"),
     "word": str(word), "word trust": trust_class(word).value, "word weaknesses": weaknesses([word], is_any_node=False),
-    "page": generate.pages()["selectors.md"],
+    "page": {path.name: text for path, text in generate.pages().items()}["selectors.md"],
 }))
 """
 

@@ -195,6 +195,20 @@ def test_an_svid_that_comes_expired_is_a_problem_and_not_an_identity() -> None:
     assert "expired" in view.problem
 
 
+def test_what_was_issued_before_the_clock_was_set_back_is_asked_for_anew_and_not_served() -> None:
+    """Nobody would take it: it is not valid yet, and its own time for renewal is a year ahead."""
+    cache = synced(entry())
+    cache.subscribe(1, UID, NOW)
+    cache.issued(ask(cache), svid(), NOW)
+    before = NOW - dt.timedelta(days=365)
+    assert cache.view(1, before).held == ()
+    (dropped,) = cache.expire(before).dropped
+    assert dropped.reason.startswith("it is valid from ")
+    issued = svid(now=before)
+    cache.issued(ask(cache, before), issued, before)
+    assert [held.svid for held in cache.view(1, before).held] == [issued]
+
+
 def test_an_answer_for_an_entry_that_is_gone_changes_nothing() -> None:
     cache = synced(entry())
     cache.subscribe(1, UID, NOW)
@@ -224,7 +238,7 @@ def test_the_old_svid_is_served_while_the_ca_is_away_and_never_once_it_has_expir
     assert ids(cache.view(1, end - SECOND)) == ["spiffe://example.org/web"]
     assert cache.view(1, end).held == ()  # even before anybody called expire
     effects = cache.expire(end)
-    assert [d.reason for d in effects.dropped] == ["it expired"]
+    assert [d.reason for d in effects.dropped] == ["it has expired"]
     assert effects.notify == {1}
     assert len(cache.take_due(end, limit=10)) == 1
 
@@ -432,13 +446,15 @@ def test_a_restored_svid_is_served_to_whoever_is_attested_and_renewed_with_its_s
     assert ask(cache, half).selectors == UID_AND_PATH
 
 
-@pytest.mark.parametrize("defect", ["expired", "revoked", "other id", "no entry"])
+@pytest.mark.parametrize("defect", ["expired", "from the future", "revoked", "other id", "no entry"])
 def test_what_may_not_be_served_is_not_restored(defect: str) -> None:
     cache = synced(entry())
     kept, entry_id = svid(), entry().id
     match defect:
         case "expired":
             kept = svid(now=NOW - dt.timedelta(hours=2))
+        case "from the future":
+            kept = svid(now=NOW + dt.timedelta(hours=2))
         case "revoked":
             cache.apply_domain(domain(rule()), NOW)
         case "other id":

@@ -120,7 +120,7 @@ def test_a_token_of_a_key_that_is_not_good_any_more_is_held_until_the_next_one_i
 
 def test_an_expired_token_is_never_shown(table: TokenTable) -> None:
     assert shown(table, NOW + LIFE) == []
-    assert [dropped.reason for dropped in table.expire(NOW + LIFE).dropped] == ["it expired"]
+    assert [dropped.reason for dropped in table.expire(NOW + LIFE).dropped] == ["it has expired"]
 
 
 def test_a_token_goes_with_its_entry(table: TokenTable) -> None:

@@ -161,11 +161,14 @@ def test_directory_of_another_user_is_refused_and_nothing_is_written_through_his
     assert (tmp_path / "precious").read_text() == "precious"
 
 
-def test_directory_that_is_everybodys_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o1777, 0o777, 0o770, 0o2775, 0o702])
+def test_directory_in_which_others_could_plant_a_part_is_refused(tmp_path: Path, mode: int) -> None:
+    """Whoever can write in it makes the CA's directory before the CA does, with keys of his own in it."""
     (tmp_path / "data").mkdir()
-    (tmp_path / "data").chmod(0o1777)
-    with pytest.raises(RequestError, match="is everybody's"):
+    (tmp_path / "data").chmod(mode)
+    with pytest.raises(RequestError, match=rf"can be written to by others \(mode {mode:04o}\)"):
         open_here(tmp_path / "data")
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 @pytest.mark.root

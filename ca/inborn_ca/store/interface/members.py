@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from inborn._internal.spiffe.spiffe_id import SpiffeId
-from inborn_ca.model.records import Member, MemberKind, RequesterKey
+from inborn_ca.model.records import Member, RequesterKey
 
 __all__ = ["MemberReads", "MemberWrites"]
 
@@ -23,7 +23,6 @@ class MemberReads(Protocol):
         """The agent of that name, if there is one; instant."""
         ...
 
-    def count(self, kind: MemberKind) -> int: ...
     def requester(self, key_hash: bytes) -> RequesterKey | None: ...
 
 

@@ -52,10 +52,6 @@ class MemberReads:
         )
         return None if row is None else _member(row)
 
-    def count(self, kind: MemberKind) -> int:
-        row = self._handle.row("SELECT count(*) FROM member WHERE kind = ?", (str(kind),))
-        return int(row[0]) if row is not None else 0
-
     def requester(self, key_hash: bytes) -> RequesterKey | None:
         row = self._handle.row(f"SELECT {_REQUESTER_COLUMNS} FROM requester WHERE key_hash = ?", (key_hash,))
         return None if row is None else _requester(row)

@@ -32,7 +32,8 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     *MESSAGE_LIMITS,
     ("grpc.use_local_subchannel_pool", 1),  # each rotation has a connection of its own
     ("grpc.initial_reconnect_backoff_ms", 200),  # a server that restarts is back in about a second
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # Not min_reconnect_backoff_ms: it is also how long a connection may take to be made, and behind gRPC's own there is
+    # a TCP and a TLS handshake over the network.
     ("grpc.max_reconnect_backoff_ms", 2_000),  # after an outage calls flow again two seconds later, not ten
 )
 
@@ -116,7 +117,8 @@ class _Lines:
         self._target = target
         self._context = client_context(source, authorize, freshness=freshness)
         self._context.set_alpn_protocols(["h2"])
-        self._options = [*_OPTIONS, ("grpc.default_authority", parse_target(target).host), *options]
+        ours = (*_OPTIONS, ("grpc.default_authority", parse_target(target).host))
+        self._options = list(dict((*ours, *options)).items())  # of two of one name gRPC takes the first
         self._make, self._close = make, close
         self._lock = threading.Lock()
         self._lines: set[_Line] = set()

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from inborn.errors import PreconditionError, RequestError
@@ -40,13 +41,19 @@ class DirectoryLock:
             _lock(self.descriptor, directory, patience, hint or "stop it, or choose another directory")
             os.fchmod(self.descriptor, 0o600)
             os.ftruncate(self.descriptor, 0)
-            os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
+            _name_holder(self.descriptor)
         except BaseException:
             os.close(self.descriptor)
             raise
 
     def release(self) -> None:
         os.close(self.descriptor)
+
+
+def _name_holder(descriptor: int) -> None:
+    """Whom others are told of. The lock holds without it, as on a full disk."""
+    with suppress(OSError):
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def _lock(descriptor: int, directory: Path, patience: float, hint: str) -> None:

@@ -39,7 +39,7 @@ _NUMBERS = {
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 
 AUTHORITY_REASONS = ("cACompromise", "aACompromise")
-"""Those that speak of an authority. The CA takes them; the command offers only the others."""
+"""Those that speak of an authority. The command offers the others, and takes these too."""
 LEAF_REASONS = tuple(name for name in _NUMBERS if name not in AUTHORITY_REASONS)
 
 

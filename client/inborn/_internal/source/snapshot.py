@@ -16,7 +16,8 @@ from inborn._internal.revocation.revocation_set import RevocationSet
 from inborn._internal.spiffe.spiffe_id import TrustDomain
 from inborn._internal.spiffe.x509_bundle import X509Bundle
 from inborn._internal.spiffe.x509_svid import X509Svid
-from inborn.errors import UnavailableError
+from inborn._internal.verification.verify import CLOCK_SKEW
+from inborn.errors import UnavailableError, moment
 
 __all__ = ["IdentitySource", "NoIdentity", "Snapshot", "SnapshotCallback", "StaticSource"]
 
@@ -45,12 +46,15 @@ class Snapshot:
     """When the CA was last heard, on this machine's monotonic clock; None: not known."""
 
     def svid(self, now: dt.datetime) -> X509Svid:
-        """The identity to present. Raises `NoIdentity` where there is none, or only expired ones."""
+        """The identity to present. Raises `NoIdentity` where there is none, or only ones that are not valid now."""
         for svid in self.svids:
-            if now <= svid.leaf.not_valid_after_utc:
+            if now <= svid.leaf.not_valid_after_utc and svid.leaf.not_valid_before_utc <= now + CLOCK_SKEW:
                 return svid
         if not self.svids:
             raise NoIdentity(f"no identity: {self.reason or 'none was issued'}")
+        begins = min(svid.leaf.not_valid_before_utc for svid in self.svids)
+        if begins > now + CLOCK_SKEW:
+            raise NoIdentity(f"own certificate is valid from {moment(begins)}, now {moment(now)}: a clock was ahead")
         ended = max(svid.leaf.not_valid_after_utc for svid in self.svids)
         raise NoIdentity(f"own certificate expired at {ended:%Y-%m-%dT%H:%M:%SZ}, now {now:%Y-%m-%dT%H:%M:%SZ}")
 

@@ -17,6 +17,8 @@ RETRY_FIRST = dt.timedelta(seconds=0.25)  # a CA that restarts is back within a 
 RETRY_LONGEST = dt.timedelta(seconds=30)  # long enough not to hammer, short against the shortest useful life
 _SPREAD = 0.10
 
+_SET_BACK = dt.timedelta(seconds=60)  # twice what two clocks may differ by: less is corrected without anybody's notice
+
 
 def renewal_time(issued_at: dt.datetime, not_after: dt.datetime, *, spread: float) -> dt.datetime:
     """When a certificate issued then and ending then is renewed. `spread` is a random number from 0 to 1."""
@@ -50,14 +52,17 @@ class Schedule:
         return cls(issued_at, not_after, renewal_time(issued_at, not_after, spread=spread))
 
     def is_due(self, now: dt.datetime) -> bool:
-        return now >= self.next_attempt
+        """Also where the clock was set back to before the plan was made: what was planned then says nothing now."""
+        return now >= self.next_attempt or now < self.issued_at - _SET_BACK
 
     def failed(self, now: dt.datetime, *, spread: float) -> None:
         """An attempt came to nothing: plan the next one."""
         self.failures += 1
+        self.issued_at = min(self.issued_at, now)  # else it would be due again at once
         self.next_attempt = now + retry_delay(self.failures, remaining=self.not_after - now, spread=spread)
 
     def hurry(self, now: dt.datetime) -> None:
         """Ask at once (an admin revoked with reissue, an entry changed)."""
         self.failures = 0
+        self.issued_at = min(self.issued_at, now)
         self.next_attempt = now

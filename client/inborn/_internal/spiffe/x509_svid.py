@@ -149,18 +149,18 @@ def split_der(data: bytes, *, limit: int = 64) -> list[bytes]:
         if len(parts) == limit:
             raise InvalidSvid(f"more than {limit} certificates in a row")
         if data[at] != 0x30 or at + 2 > len(data):
-            raise InvalidSvid(f"no DER sequence at octet {at}")
+            raise InvalidSvid(f"no DER sequence at byte {at}")
         length, header = data[at + 1], 2
         if length & 0x80:
             octets = length & 0x7F
             if not 1 <= octets <= 3 or at + 2 + octets > len(data):
-                raise InvalidSvid(f"bad DER length at octet {at}")
+                raise InvalidSvid(f"bad DER length at byte {at}")
             length, header = int.from_bytes(data[at + 2 : at + 2 + octets], "big"), 2 + octets
             if length < 0x80 or data[at + 2] == 0:
-                raise InvalidSvid(f"bad DER length at octet {at}")
+                raise InvalidSvid(f"bad DER length at byte {at}")
         end = at + header + length
         if end > len(data):
-            raise InvalidSvid(f"DER sequence at octet {at} is cut off")
+            raise InvalidSvid(f"DER sequence at byte {at} is cut off")
         parts.append(data[at:end])
         at = end
     return parts

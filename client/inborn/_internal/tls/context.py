@@ -104,7 +104,7 @@ class InbornContext(ssl.SSLContext):
         try:
             svid = snapshot.svid(dt.datetime.now(dt.UTC))
         except NoIdentity as e:
-            raise ssl.SSLError(str(e)) from e
+            raise ssl.SSLError(1, str(e)) from e  # of one argument it would print a tuple
         with self._lock:
             made = self._inner
             if made is None or made.svid is not svid or made.bundles is not snapshot.bundles:
