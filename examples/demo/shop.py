@@ -49,6 +49,7 @@ class Line:
     @classmethod
     async def open(cls, address: str, context: ssl.SSLContext, source: IdentitySource) -> Line:
         kind, _, place = address.partition(" ")
+        before = source.snapshot()  # afterwards there may be a newer one than the handshake showed
         if kind == "tcp":
             reader, writer = await asyncio.open_connection("127.0.0.1", int(place), ssl=context, server_hostname="")
         else:
@@ -56,7 +57,7 @@ class Line:
         ssl_object = writer.get_extra_info("ssl_object")
         assert isinstance(ssl_object, VerifiedObject)  # noqa: S101 # what our context makes
         assert ssl_object.svid is not None  # noqa: S101 # verified in the handshake
-        ends = [svid.facts.not_after for svid in source.snapshot().svids[:1]] + [ssl_object.svid.not_after]
+        ends = [svid.facts.not_after for svid in before.svids[:1]] + [ssl_object.svid.not_after]
         return cls(reader, writer, min(ends).timestamp())
 
     @property
