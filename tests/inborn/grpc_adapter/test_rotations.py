@@ -166,3 +166,15 @@ def test_a_stream_that_is_open_goes_on_where_new_calls_take_a_new_connection(
             assert time.monotonic() - began < life.total_seconds()
         assert stream.is_active()
         stream.cancel()
+
+
+def test_an_option_of_the_program_wins_over_ours(authority: MemoryAuthority, address: str) -> None:
+    """gRPC takes the first of two options of one name."""
+    source = authority.source(CLIENT)
+    options = [("grpc.max_send_message_length", 4)]
+    with grpc_channel(source, address, authorize_id(SERVER), options=options) as channel:
+        call = channel.unary_unary("/t/echo")
+        assert call(b"1234", timeout=PATIENCE) == b"1234"
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"12345", timeout=PATIENCE)
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
