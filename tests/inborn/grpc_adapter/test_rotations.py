@@ -178,3 +178,23 @@ def test_an_option_of_the_program_wins_over_ours(authority: MemoryAuthority, add
         with pytest.raises(grpc.RpcError) as refused:
             call(b"12345", timeout=PATIENCE)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_certificates_that_callers_had_are_forgotten_when_they_have_expired(
+    authority: MemoryAuthority, address: str
+) -> None:
+    def remembered() -> int:
+        gc.collect()
+        return sum(type(o).__name__ == "_Verified" for o in gc.get_objects())
+
+    source, before = authority.source(CLIENT), remembered()
+    with grpc_channel(source, address, authorize_id(SERVER)) as channel:
+        call = channel.unary_unary("/t/echo")
+        for ttl in (dt.timedelta(seconds=3), dt.timedelta(hours=1)):
+            for _ in range(ROTATIONS):
+                authority.rotate(source, ttl=ttl)
+                assert call(b"x", timeout=PATIENCE) == b"x"
+            if ttl < dt.timedelta(hours=1):
+                end = source.snapshot().svids[0].leaf.not_valid_after_utc
+                threading.Event().wait((end - dt.datetime.now(dt.UTC)).total_seconds() + 0.1)
+        assert remembered() - before < 1.5 * ROTATIONS

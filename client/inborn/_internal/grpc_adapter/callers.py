@@ -22,7 +22,8 @@ from inborn.errors import InbornError
 
 __all__ = ["Callers"]
 
-_CACHED_PEERS = 4096  # verified chains that are remembered, of about 5 KiB each
+_CACHED_PEERS = 4096  # verified chains that are remembered, of 5 to 13 KiB each
+_FEW_PEERS = 64  # are not looked through for those that have expired
 
 
 class Callers:
@@ -43,6 +44,7 @@ class Callers:
         )
         self._lock = threading.Lock()
         self._verified: dict[bytes, _Verified] = {}
+        self._sweep_at = _FEW_PEERS
 
     def enter(self, auth_context: Any, close: Callable[[InbornError], None]) -> Connection:
         """Verify the caller and look after the call from now on. Raises errors of `inborn.errors`."""
@@ -100,9 +102,17 @@ class Callers:
         with self._lock:
             self._verified.pop(leaf, None)
             self._verified[leaf] = verified
+            if len(self._verified) >= self._sweep_at:
+                self._forget_expired(now)
             while len(self._verified) > _CACHED_PEERS:
                 del self._verified[next(iter(self._verified))]
         return verified
+
+    def _forget_expired(self, now: dt.datetime) -> None:
+        """Whoever rotates comes with another certificate each time. Looked for whenever there are twice as many."""
+        for leaf in [leaf for leaf, known in self._verified.items() if known.facts.not_after <= now]:
+            del self._verified[leaf]
+        self._sweep_at = max(_FEW_PEERS, 2 * len(self._verified))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
