@@ -49,6 +49,14 @@ class Echo(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(lambda request, context: request)
 
 
+@pytest.fixture(autouse=True)
+def temporary_directory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What lies in it is counted, and other programs make sockets as well. Its path is short, as a socket's must be."""
+    with tempfile.TemporaryDirectory() as directory:
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        yield
+
+
 @pytest.fixture
 def server_source(authority: MemoryAuthority) -> StaticSource:
     return authority.source(SERVER)
