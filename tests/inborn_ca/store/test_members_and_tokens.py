@@ -53,7 +53,7 @@ def test_an_agent_is_found_by_its_name_and_a_daemon_of_that_name_is_not(store: S
         assert tx.members.find_agent("edge") == agent
     members = store.reader().members
     assert members.find_agent("other") is None
-    assert (members.count(MemberKind.AGENT), members.count(MemberKind.DAEMON)) == (1, 1)
+    assert sorted(member.kind for member in members.all()) == [MemberKind.AGENT, MemberKind.DAEMON]
 
 
 def test_an_admin_finds_an_agent_by_id_or_name_and_nothing_else(store: Store) -> None:
