@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Callable
 
 from inborn._internal.spiffe.authority_state import AuthorityState
-from inborn._internal.spiffe.spiffe_id import parse_spiffe_id
 from inborn._internal.version import VERSION
 from inborn_ca.authorities.authority_life import activate_at, prepare_at
 from inborn_ca.model.records import MemberKind
@@ -59,14 +58,14 @@ class Status:
     def get(self, reader: Reader) -> admin_pb2.StatusResponse:
         bootstrap, api = self._addresses()
         agents = [member for member in reader.members.all() if member.kind is MemberKind.AGENT]
-        connected = {parse_spiffe_id(name) for name in self._connected()}  # daemons listen as well
+        connected = set(self._connected())  # daemons listen as well
         response = admin_pb2.StatusResponse(
             trust_domain=self._state.trust_domain.name,
             log_id=self._state.log_id.hex(),
             bootstrap_address=bootstrap,
             api_address=api,
             crl_address=self.crl_address(),
-            agents_connected=sum(member.spiffe_id in connected for member in agents),
+            agents_connected=sum(str(member.spiffe_id) in connected for member in agents),
             agents=len(agents),
             entries=len(self._state.entries),
             certificates_issued=self._state.issued_count,
